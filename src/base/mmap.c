@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// Files: read-only mappings, whole reads, atomic writes.
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/os.h"
+
+enum fm_result fm_mapping_open(const char *path, struct fm_mapping *out_mapping)
+{
+    enum fm_result result;
+    // O_NONBLOCK: opening a pipe must not wait for a writer before it is refused.
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return fm_fail(FM_IO, "%s: cannot open: %s", path, strerror(errno));
+    struct stat info;
+    if (fstat(fd, &info) != 0) {
+        result = fm_fail(FM_IO, "%s: cannot get the size: %s", path, strerror(errno));
+        goto done;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        result = fm_fail(FM_IO, "%s: %s, expected a regular file", path,
+                         S_ISDIR(info.st_mode) ? "is a directory" : "is a pipe or device");
+        goto done;
+    }
+    uint64_t size_bytes = (uint64_t)info.st_size;
+    if (size_bytes > SIZE_MAX) {
+        result = fm_fail(FM_UNSUPPORTED, "%s: %llu bytes do not fit into this system's address space", path,
+                         (unsigned long long)size_bytes);
+        goto done;
+    }
+    const uint8_t *data = NULL;
+    if (size_bytes > 0) {
+        void *mapped = mmap(NULL, (size_t)size_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (mapped == MAP_FAILED) {
+            result = fm_fail(FM_IO, "%s: cannot map %llu bytes: %s", path, (unsigned long long)size_bytes,
+                             strerror(errno));
+            goto done;
+        }
+        data = mapped;
+    }
+    *out_mapping = (struct fm_mapping){.data = data, .size_bytes = size_bytes};
+    result = FM_OK;
+done:
+    close(fd);
+    return result;
+}
+
+// munmap and madvise take a pointer to non-const; the pages themselves stay read-only.
+static void *mapped_address(const uint8_t *data)
+{
+    return (void *)(uintptr_t)data;
+}
+
+void fm_mapping_close(struct fm_mapping *mapping)
+{
+    if (mapping->data != NULL)
+        munmap(mapped_address(mapping->data), (size_t)mapping->size_bytes);
+    *mapping = (struct fm_mapping){0};
+}
+
+void fm_mapping_drop(const struct fm_mapping *mapping, uint64_t offset, uint64_t size_bytes)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    if (mapping->data == NULL || page <= 0 || offset > mapping->size_bytes)
+        return;
+    uint64_t page_bytes = (uint64_t)page;
+    uint64_t end = offset + FM_MIN(size_bytes, mapping->size_bytes - offset);
+    // Only whole pages inside the range: neighbours may still be in use.
+    uint64_t first = (offset / page_bytes + (offset % page_bytes != 0)) * page_bytes;
+    uint64_t last = end / page_bytes * page_bytes;
+    if (first < last)
+        (void)madvise(mapped_address(mapping->data + first), (size_t)(last - first), MADV_DONTNEED); // only advice
+}
+
+enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes)
+{
+    enum fm_result result;
+    char *data = NULL;
+    size_t capacity = 0, used = 0;
+    FILE *file = fopen(path, "rb");
+    if (file == NULL)
+        return fm_fail(FM_IO, "%s: cannot open: %s", path, strerror(errno));
+    for (;;) {
+        result = fm_array_reserve((void **)&data, &capacity, FM_MAX(used + 1, (size_t)4096), 1);
+        if (result != FM_OK)
+            goto fail;
+        size_t got = fread(data + used, 1, capacity - used, file);
+        used += got;
+        if (used > max_bytes) {
+            result = fm_fail(FM_FORMAT, "%s: longer than %zu bytes", path, max_bytes);
+            goto fail;
+        }
+        if (ferror(file)) {
+            result = fm_fail(FM_IO, "%s: cannot read: %s", path, strerror(errno));
+            goto fail;
+        }
+        if (used < capacity) // short read: the end; the NUL fits
+            break;
+    }
+    fclose(file);
+    data[used] = '\0';
+    *out_data = data;
+    *out_bytes = used;
+    return FM_OK;
+fail:
+    fclose(file);
+    fm_free(data);
+    return result;
+}
+
+static bool write_all(int fd, const uint8_t *data, size_t size_bytes)
+{
+    while (size_bytes > 0) {
+        ssize_t wrote = write(fd, data, size_bytes);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote < 0)
+            return false;
+        data += wrote;
+        size_bytes -= (size_t)wrote;
+    }
+    return true;
+}
+
+enum fm_result fm_file_write_atomic(const char *path, const void *data, size_t size_bytes)
+{
+    enum fm_result result = FM_OK;
+    size_t name_bytes = strlen(path) + 32;
+    char *temp = fm_alloc(name_bytes);
+    if (temp == NULL)
+        return fm_nomem();
+    // Threads of one process may write the same file at once: the address of `temp` keeps their names apart.
+    snprintf(temp, name_bytes, "%s.%ld-%llx", path, (long)getpid(), (unsigned long long)(uintptr_t)temp);
+    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0) {
+        result = fm_fail(FM_IO, "%s: cannot create: %s", temp, strerror(errno));
+        goto done;
+    }
+    bool written = write_all(fd, data, size_bytes);
+    int reason = errno;
+    if (close(fd) != 0 && written) { // a full disk may show only here
+        written = false;
+        reason = errno;
+    }
+    if (written && rename(temp, path) != 0) {
+        written = false;
+        reason = errno;
+    }
+    if (!written) {
+        unlink(temp);
+        result = fm_fail(FM_IO, "%s: cannot write: %s", path, strerror(reason));
+    }
+done:
+    fm_free(temp);
+    return result;
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// What the operating system gives: mapped files, clocks, environment, cache folder, threads.
+#ifndef FM_BASE_OS_H
+#define FM_BASE_OS_H
+
+#include "base/base.h"
+
+// --- mapped files (mmap.c) -----------------------------------------------------------------------------------------
+
+struct fm_mapping {
+    const uint8_t *data; // NULL for an empty file
+    uint64_t size_bytes;
+};
+
+// Map a regular file read-only. FM_IO with the system's reason (message names the path); directories and pipes are refused.
+enum fm_result fm_mapping_open(const char *path, struct fm_mapping *out_mapping);
+void fm_mapping_close(struct fm_mapping *mapping);
+// Tell the system that [offset, offset+size) was read and its pages may go.
+void fm_mapping_drop(const struct fm_mapping *mapping, uint64_t offset, uint64_t size_bytes);
+
+// Read a whole file into memory (NUL added after the end). FM_IO; FM_FORMAT when longer than max_bytes.
+enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes);
+// Write through a temporary beside `path` and rename: the final name never holds half a file.
+enum fm_result fm_file_write_atomic(const char *path, const void *data, size_t size_bytes);
+
+// --- clock (clock.c) -----------------------------------------------------------------------------------------------
+
+uint64_t fm_clock_ns(void); // monotonic
+
+// --- environment (env.c): the only getenv in the library ------------------------------------------------------------
+
+// Folder for the pipeline cache, created if needed: $FULMEN_CACHE_DIR, else $XDG_CACHE_HOME/fulmen, else ~/.cache/fulmen.
+// FM_IO when none can be had (callers then go without a cache).
+enum fm_result fm_env_cache_dir(char *out_path, size_t path_bytes);
+// true when the variable is set to something other than "" and "0".
+bool fm_env_flag(const char *name);
+const char *fm_env_text(const char *name); // NULL when unset
+
+// --- threads (thread.c) --------------------------------------------------------------------------------------------
+
+unsigned fm_thread_cpus(void); // at least 1
+// Call fn(user, i) for every i in [0, count) on up to `threads` threads (0 = cpus) and wait. Runs inline when threads
+// cannot be started.
+void fm_thread_for(unsigned threads, uint32_t count, void (*fn)(void *user, uint32_t i), void *user);
+
+#endif
