@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Runs a program with one software device as the only Vulkan device.
+#
+#   tools/dev/device.sh NAME CMD...     NAME: swiftshader, lavapipe or lavapipe-cm
+#   tools/dev/device.sh NAME --check    says whether the device is there: exit 0, or 77 and the reason
+#
+# Environment
+#   FM_VALIDATION_DIR   an existing folder: the Khronos validation layer is on, and each program leaves its messages in a file
+#                       there (an empty file: none)
+#   FM_TEST_DEVICE      set for CMD: NAME
+#   FM_TEST_RUNNER      set for CMD: the command line with which it must start further programs, so that they too see only
+#                       this device (a script cannot pass on the fetched loader that lavapipe-cm needs)
+
+set -eu
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+toolchain=$root/.toolchain
+
+usage() {
+    echo "usage: device.sh swiftshader|lavapipe|lavapipe-cm CMD...|--check" >&2
+    exit 2
+}
+missing() {
+    echo "device.sh: $1" >&2
+    exit 77
+}
+
+[ $# -ge 2 ] || usage
+name=$1
+shift
+runner=()
+
+case $name in
+swiftshader)
+    driver=$toolchain/icd/swiftshader.json
+    [ -f "$driver" ] || missing "no SwiftShader here (expected $driver; tools/build/setup.sh --tests makes it)"
+    ;;
+lavapipe)
+    driver=
+    for file in /usr/share/vulkan/icd.d/lvp_icd*.json; do
+        [ ! -f "$file" ] || driver=$file
+    done
+    [ -n "$driver" ] || missing "no lavapipe here (expected /usr/share/vulkan/icd.d/lvp_icd*.json of mesa-vulkan-drivers)"
+    ;;
+lavapipe-cm)
+    driver=$toolchain/icd/lavapipe-cm.json
+    runner=("$toolchain/bin/with-lavapipe-cm")
+    [ -x "${runner[0]}" ] || missing "no lavapipe with cooperative matrix (expected ${runner[0]}; tools/build/setup.sh --tests makes it)"
+    ;;
+*) usage ;;
+esac
+
+if [ "$1" = --check ]; then
+    exit 0
+fi
+
+# The layers of the desktop (overlays, device selection) have no part in a test.
+unset VK_ICD_FILENAMES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS
+export VK_DRIVER_FILES=$driver VK_LOADER_LAYERS_DISABLE='~implicit~'
+export FM_TEST_DEVICE=$name FM_TEST_RUNNER="$root/tools/dev/device.sh $name"
+
+if [ -n "${FM_VALIDATION_DIR:-}" ]; then
+    [ -d "$FM_VALIDATION_DIR" ] || { echo "device.sh: FM_VALIDATION_DIR=$FM_VALIDATION_DIR is no folder" >&2; exit 2; }
+    [ -f "$toolchain/layers/VkLayer_khronos_validation.json" ] || missing "no validation layer in $toolchain/layers"
+    log=$(mktemp "$FM_VALIDATION_DIR/$(basename "$1").XXXXXX")
+    {
+        echo "khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG"
+        echo "khronos_validation.report_flags = error,warn"
+        echo "khronos_validation.log_filename = $log.log"
+        echo "khronos_validation.enable_message_limit = true"
+        echo "khronos_validation.duplicate_message_limit = 3"
+    } >"$log.settings"
+    rm "$log"
+    export VK_LAYER_PATH=$toolchain/layers VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LAYER_SETTINGS_PATH=$log.settings
+    # The layer was fetched too, and wants the fetched C library on any device.
+    [ ${#runner[@]} -gt 0 ] || runner=("$toolchain/bin/with-fetched-libs")
+fi
+
+exec "${runner[@]}" "$@"
