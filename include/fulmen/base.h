@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// Results, errors, logging and tensor types: what every other public header needs.
+#ifndef FULMEN_BASE_H
+#define FULMEN_BASE_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define FM_PRINTF(fmt_index, first_arg) __attribute__((format(printf, fmt_index, first_arg)))
+#define FM_API __attribute__((visibility("default")))
+#else
+#define FM_PRINTF(fmt_index, first_arg)
+#define FM_API
+#endif
+
+// One row per result: name, text.
+#define FM_RESULTS(X)                                                                                                  \
+    X(OK, "success")                                                                                                   \
+    X(NOMEM, "out of host memory")                                                                                     \
+    X(IO, "input/output error")                                                                                        \
+    X(FORMAT, "the file is malformed")                                                                                 \
+    X(UNSUPPORTED, "not supported")                                                                                    \
+    X(ARG, "bad argument")                                                                                             \
+    X(DEVICE, "no usable device, or the device failed")                                                                \
+    X(LOST, "the device was lost")                                                                                     \
+    X(NOSPACE, "out of device memory or context")                                                                      \
+    X(CANCELLED, "cancelled")                                                                                          \
+    X(BUSY, "busy")
+
+enum fm_result {
+#define X(name, text) FM_##name,
+    FM_RESULTS(X)
+#undef X
+    FM_RESULT_COUNT
+};
+
+// Short English text of a result; never NULL. The string is static.
+FM_API const char *fm_result_text(enum fm_result result);
+
+// The one-line message of the last error on this thread ("" when none): what, where, expected, found.
+// Valid until the next failing fulmen call on the same thread.
+FM_API const char *fm_error_message(void);
+
+// "0.1.0" and the commit the library was built from ("unknown" outside a checkout). Static strings.
+FM_API const char *fm_version(void);
+FM_API const char *fm_commit(void);
+
+enum fm_log_level { FM_LOG_ERROR, FM_LOG_WARN, FM_LOG_INFO, FM_LOG_DEBUG };
+
+// Receives every log line (no newline at the end). May be called from any thread.
+typedef void fm_log_fn(void *user, enum fm_log_level level, const char *line);
+
+// Route log lines to `fn` (NULL = standard error) and drop lines above `max_level` (default: WARN).
+FM_API void fm_log_set(fm_log_fn *fn, void *user, enum fm_log_level max_level);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+// What an architecture file provides: configuration keys, the table of weights, the graph.
+#ifndef FM_MODELS_ARCH_H
+#define FM_MODELS_ARCH_H
+
+#include "format/file.h"
+#include "graph/builder.h"
+
+#define FM_MAX_LAYERS 1024
+
+// Hyper-parameters. All architectures share one struct; a field that an architecture does not use is 0.
+struct fm_config {
+    uint32_t n_layers;
+    uint32_t width;          // D
+    uint32_t heads;          // H
+    uint32_t heads_kv;       // G
+    uint32_t head;           // C
+    uint32_t ffn;            // F
+    uint32_t vocab;          // V: rows of the embedding table
+    uint32_t vocab_real;     // ids that the tokenizer knows; rows beyond are padding and never sampled
+    uint32_t context;        // positions the model was made for
+    float norm_eps;
+    double rope_base;
+    uint32_t rotated;        // elements of each head that RoPE turns
+    uint8_t rope;            // enum fm_rope_kind
+    uint32_t window;         // sliding window in positions; 0 = none
+    bool tied;               // the head is the embedding table
+    double *rope_divisors;   // [rotated/2], in the model's arena; NULL = all 1
+};
+
+// Letters that weight shapes are written in.
+enum fm_letter { FM_L_END, FM_L_V, FM_L_D, FM_L_F, FM_L_HC, FM_L_GC, FM_L_QKV /* HC + 2 GC */, FM_L_P /* context */, FM_L_R /* rotated/2 */ };
+
+enum fm_weight_flags {
+    FM_W_OPTIONAL = 1, // may be absent
+    FM_W_F32 = 2,      // vectors: converted to f32 at load whatever the file holds
+    FM_W_LAYER = 4,    // one per layer: the name holds %u
+};
+
+struct fm_weight_spec {
+    uint32_t role; // index in the architecture's own enum; dense from 0
+    const char *name; // "blk.%u.attn_q.weight"
+    uint8_t shape[FM_MAX_DIMS]; // enum fm_letter, PyTorch order
+    uint32_t flags;
+};
+
+// Values of the graph by role and layer; made by the binder before build() is called.
+struct fm_weights {
+    const uint32_t *ids; // [n_layers + 1][n_roles]; row n_layers = the weights that are not per layer
+    uint32_t n_roles, n_layers;
+};
+// FM_NONE when an optional weight is absent. layer = FM_NONE for weights of the whole model.
+uint32_t fm_weight(const struct fm_weights *weights, uint32_t layer, uint32_t role);
+
+struct fm_arch {
+    const char *name;           // general.architecture
+    const char *const *aliases; // NULL-terminated or NULL
+    const struct fm_weight_spec *weights;
+    uint32_t n_weights, n_roles;
+    // Read and range-check the keys. `arena` owns what the configuration points to.
+    enum fm_result (*config)(const struct fm_file *file, struct fm_arena *arena, struct fm_config *out_config);
+    void (*build)(struct fm_builder *b, const struct fm_config *config, const struct fm_weights *weights);
+};
+
+extern const struct fm_arch *const fm_archs[]; // NULL-terminated
+const struct fm_arch *fm_arch_find(const char *name, size_t name_bytes); // NULL when unknown
+
+// Configuration of a file; FM_UNSUPPORTED lists the known architectures when its own is unknown.
+enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, const struct fm_arch **out_arch, struct fm_config *out_config);
+
+// Bind the file's tensors to roles (strict: a missing, mis-shaped or mis-typed tensor is FM_FORMAT naming tensor, expected and found; an
+// unused one is logged as a warning) and build the graph. file = NULL: random weights of `type` (norm vectors stay f32).
+struct fm_graph_options {
+    enum fm_type kv_type[2];
+    enum fm_type random_type;
+};
+enum fm_result fm_arch_build(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file,
+                             const struct fm_graph_options *options, struct fm_graph *out_graph);
+
+// Built-in shapes for benchmarks: "llama-8b", "llama-1b", "llama2-7b", "qwen2-7b", "gpt2-1.5b", ... NULL when unknown.
+struct fm_shape {
+    const char *name, *arch;
+    struct fm_config config;
+};
+extern const struct fm_shape fm_shapes[]; // ends with name = NULL
+const struct fm_shape *fm_shape_find(const char *name);
+
+#endif

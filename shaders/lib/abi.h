@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+// What host and shaders agree on: push-constant layouts and the step block. Valid as C17 and as GLSL.
+//
+// A push-constant block is device addresses (8 bytes each) followed by u32 words, 128 bytes at most in all. The
+// layout of each op is one macro, FM_PUSH_<OP>(A, P): A(REF, name) per address, P(name) per u32 word.
+//   C:     A and P count positions (plan/emit.c).
+//   GLSL:  a shader defines the REF_* macros that its op uses as buffer_reference types and writes
+//              layout(push_constant, scalar) uniform Push { FM_PUSH_MATMUL(FM_A, FM_P) } pc;
+#ifndef FM_ABI_H
+#define FM_ABI_H
+
+// ---- the step block --------------------------------------------------------------------------------------------------
+// All that changes from step to step; written by the host. Header (8 words), then the arrays token[T], pos[T], slot[T],
+// out_row[O], sampler[O] at offsets of the plan (fm_step_layout).
+#define FM_STEP_TOKENS 0u      // tokens of this step: rows >= this are padding of the bucket
+#define FM_STEP_OUTPUTS 1u     // output rows of this step
+#define FM_STEP_HEADER_WORDS 8u
+
+// token value: take the id sampled last for the slot
+#define FM_TOKEN_LAST 0xffffffffu
+
+// words of one sampler record
+#define FM_SAMPLER_TEMP 0u           // float; <= 0: greedy
+#define FM_SAMPLER_TOP_K 1u          // 0: off
+#define FM_SAMPLER_TOP_P 2u          // float; >= 1: off
+#define FM_SAMPLER_MIN_P 3u          // float; <= 0: off
+#define FM_SAMPLER_REPEAT_PENALTY 4u // float; 1: off
+#define FM_SAMPLER_REPEAT_LAST_N 5u  // positions looked back; 0: off
+#define FM_SAMPLER_SEED_LO 6u
+#define FM_SAMPLER_SEED_HI 7u
+#define FM_SAMPLER_WORDS 8u
+
+// ---- push constants, by op -------------------------------------------------------------------------------------------
+// `step` is the step block's header everywhere. `rows_word` = FM_STEP_TOKENS or FM_STEP_OUTPUTS: which count bounds the
+// rows of x and y. An absent optional operand has address 0.
+
+// grid: see plan/emit.c, one line per op. S and L: slots and context length of the states.
+#define FM_PUSH_TOKEN_FEED(A, P) A(REF_STEP, step) A(REF_U32, token) A(REF_U32, pos) A(REF_U32, slot) A(REF_U32, history) \
+    A(REF_U32, last) A(REF_U32, ids) P(ctx)
+#define FM_PUSH_EMBED(A, P) A(REF_STEP, step) A(REF_W, w) A(REF_U32, ids) A(REF_Y, y) P(n_vocab) P(width) P(scale_bits)
+#define FM_PUSH_NORM(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_V, w) A(REF_V, bias) A(REF_Y, y) P(width) P(eps_bits) P(kind) P(rows_word)
+#define FM_PUSH_ADD_NORM(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_X, x2) A(REF_V, w) A(REF_V, bias) A(REF_Y, sum) A(REF_Y, y) \
+    P(width) P(eps_bits) P(kind) P(rows_word)
+// y [T,n] = x [T,k] w [n,k]^T (+ bias [n]) (+ residual [T,n]); MATMUL and MATMUL_ADD. stride_x: elements from row to row of x
+// (k, or the padded width of a cast copy).
+#define FM_PUSH_MATMUL(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, w) A(REF_V, bias) A(REF_Y, residual) A(REF_Y, y) \
+    P(n) P(k) P(stride_x) P(rows_word)
+// y [T,n] = act(x gate^T) * (x up^T)
+#define FM_PUSH_MATMUL_GLU(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, gate) A(REF_W, up) A(REF_Y, y) \
+    P(n) P(k) P(stride_x) P(rows_word) P(act)
+#define FM_PUSH_ROPE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_FREQ, freq) A(REF_U32, pos) A(REF_Y, y) P(heads) P(head) P(rotated) P(kind)
+#define FM_PUSH_KV_WRITE(A, P) A(REF_STEP, step) A(REF_X, k) A(REF_X, v) A(REF_U32, pos) A(REF_U32, slot) A(REF_KV, kc) A(REF_KV, vc) \
+    P(heads_kv) P(head) P(head_stride) P(ctx)
+#define FM_PUSH_ROPE_KV_WRITE(A, P) A(REF_STEP, step) A(REF_X, q) A(REF_X, k) A(REF_X, v) A(REF_FREQ, freq) A(REF_U32, pos) \
+    A(REF_U32, slot) A(REF_KV, kc) A(REF_KV, vc) A(REF_Y, y) P(heads) P(heads_kv) P(head) P(head_stride) P(rotated) P(kind) P(ctx)
+// split = number of parts the keys are cut into (1: y is written; more: partial sums go to `partial`, see ATTEND_MERGE)
+#define FM_PUSH_ATTEND(A, P) A(REF_STEP, step) A(REF_X, q) A(REF_KV, kc) A(REF_KV, vc) A(REF_U32, pos) A(REF_U32, slot) A(REF_Y, y) \
+    A(REF_PART, partial) P(heads) P(heads_kv) P(head) P(head_stride) P(ctx) P(window) P(scale_bits) P(split) P(stride_q)
+// partial, per token, head and part: head f32 sums (not normalised), then max and sum of exponentials: [T,H,split,C+2]
+#define FM_PUSH_ATTEND_MERGE(A, P) A(REF_STEP, step) A(REF_PART, partial) A(REF_Y, y) P(heads) P(head) P(split)
+#define FM_PUSH_GLU(A, P) A(REF_STEP, step) A(REF_X, gate) A(REF_X, up) A(REF_Y, y) P(width) P(act) P(rows_word)
+#define FM_PUSH_ACT(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(act) P(rows_word)
+#define FM_PUSH_ADD(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_X, x2) A(REF_Y, y) P(width) P(rows_word)
+#define FM_PUSH_GATHER(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_U32, out_row) A(REF_Y, y) P(width)
+#define FM_PUSH_SAMPLE(A, P) A(REF_STEP, step) A(REF_Y, logits) A(REF_U32, out_row) A(REF_U32, pos) A(REF_U32, slot) \
+    A(REF_U32, sampler) A(REF_U32, history) A(REF_U32, last) A(REF_U32, id) P(n_vocab) P(vocab) P(ctx)
+#define FM_PUSH_CAST(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(stride_y) P(rows_word) P(pad_rows)
+
+#endif

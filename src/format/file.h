@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// A model file: tensor directory and metadata, read-only, whatever the format. Untrusted input ends here: everything
+// that this interface returns was checked against the file's size and declared types.
+#ifndef FM_FORMAT_FILE_H
+#define FM_FORMAT_FILE_H
+
+#include "base/base.h"
+#include "quant/quant.h"
+
+#define FM_TENSOR_DIMS 4
+
+struct fm_tensor {
+    const char *name;
+    enum fm_type type;
+    uint32_t n_dims;
+    uint64_t dims[FM_TENSOR_DIMS]; // PyTorch order: the last dimension is contiguous (GGUF's `ne` reversed)
+    const uint8_t *data;           // in the mapping; data_bytes long
+    uint64_t data_bytes;
+};
+
+enum fm_meta_kind { FM_META_UINT, FM_META_INT, FM_META_FLOAT, FM_META_BOOL, FM_META_STRING, FM_META_ARRAY };
+
+struct fm_text {
+    const char *data; // not NUL-terminated; in the mapping
+    uint64_t bytes;
+};
+
+struct fm_meta {
+    struct fm_text key;
+    enum fm_meta_kind kind;      // of the value, or FM_META_ARRAY
+    enum fm_meta_kind elem_kind; // of an array's elements (never ARRAY: nested arrays are refused)
+    uint32_t elem_bytes;         // stored width of one number or bool: 1, 2, 4, 8 (0 for strings)
+    uint64_t count;              // elements of an array, else 1
+    const uint8_t *data;         // first element as stored
+    const struct fm_text *texts; // count strings (string or array of strings), else NULL
+};
+
+struct fm_file; // opaque; owns the mapping and the directory
+
+// Open any supported format (by magic). FM_IO, FM_FORMAT, FM_UNSUPPORTED, FM_NOMEM; the message starts with the path.
+// Every tensor's range lies inside the file; names and keys are unique; tensor data is aligned as the file says.
+enum fm_result fm_file_open(const char *path, struct fm_file **out_file);
+// The same on bytes in memory (not copied; must outlive the file). For tests and fuzzers.
+enum fm_result fm_file_open_memory(const void *data, size_t size_bytes, const char *name, struct fm_file **out_file);
+void fm_file_close(struct fm_file **file);
+
+const char *fm_file_path(const struct fm_file *file);
+uint64_t fm_file_bytes(const struct fm_file *file);
+uint64_t fm_file_hash(const struct fm_file *file); // of the header and directory
+uint32_t fm_file_tensor_count(const struct fm_file *file);
+const struct fm_tensor *fm_file_tensor(const struct fm_file *file, uint32_t index);
+const struct fm_tensor *fm_file_find(const struct fm_file *file, const char *name); // NULL when absent
+uint32_t fm_file_meta_count(const struct fm_file *file);
+const struct fm_meta *fm_file_meta(const struct fm_file *file, uint32_t index);
+const struct fm_meta *fm_file_meta_find(const struct fm_file *file, const char *key); // NULL when absent
+// Tell the system that a tensor's pages were read and may go.
+void fm_file_drop_tensor(const struct fm_file *file, const struct fm_tensor *tensor);
+
+// Typed getters by declared type. Absent key: FM_OK with the fallback when `required` is false, else FM_FORMAT naming the key.
+// A value of another kind or out of [min, max] is FM_FORMAT naming key, expected and found. Integers accept any signed or unsigned width.
+enum fm_result fm_meta_u32(const struct fm_file *file, const char *key, bool required, uint32_t min, uint32_t max, uint32_t fallback,
+                           uint32_t *out_value);
+enum fm_result fm_meta_f32(const struct fm_file *file, const char *key, bool required, float fallback, float *out_value);
+enum fm_result fm_meta_bool(const struct fm_file *file, const char *key, bool required, bool fallback, bool *out_value);
+// *out_text = {NULL,0} when absent and not required.
+enum fm_result fm_meta_string(const struct fm_file *file, const char *key, bool required, struct fm_text *out_text);
+// Element i of a numeric array (any width) as double or int64; the caller checked kind and count.
+double fm_meta_float_at(const struct fm_meta *meta, uint64_t i);
+int64_t fm_meta_int_at(const struct fm_meta *meta, uint64_t i);
+
+#endif

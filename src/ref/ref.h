@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// The oracle: the scalar reference of every op in double precision, and the graph interpreter on it.
+#ifndef FM_REF_REF_H
+#define FM_REF_REF_H
+
+#include "graph/graph.h"
+
+// A tensor under concrete dims. Integers are held as doubles too (exact).
+struct fm_ref_tensor {
+    uint32_t n_dims;
+    uint64_t dims[FM_MAX_DIMS];
+    uint64_t elems;
+    double *v;   // values; rounded to the value's storage type where that is f16 (states)
+    double *mag; // error scale of each element: sum of |terms| for sums, |result| otherwise; NULL for sources
+};
+
+struct fm_ref_call {
+    const struct fm_graph *graph;
+    const struct fm_node *node;
+    struct fm_dims dims;
+    const struct fm_ref_tensor *src[FM_MAX_SRC];
+    struct fm_ref_tensor *dst[FM_MAX_DST]; // a state's new version shares its memory with the old one
+};
+typedef void fm_ref_fn(const struct fm_ref_call *call);
+fm_ref_fn *fm_ref_of(enum fm_op op); // never NULL for ops of graphs
+
+struct fm_ref;
+// Interpreter for a graph under `dims`. The graph must outlive it. FM_NOMEM.
+enum fm_result fm_ref_create(const struct fm_graph *graph, const struct fm_dims *dims, struct fm_ref **out_ref);
+void fm_ref_destroy(struct fm_ref **ref);
+// Storage of a value's tensor, for filling inputs, weights and states, and for reading results after a run. Constants are filled already.
+struct fm_ref_tensor *fm_ref_tensor(struct fm_ref *ref, uint32_t value);
+// Decode file data (type of the value) into a weight's tensor.
+void fm_ref_set_encoded(struct fm_ref *ref, uint32_t value, const void *data);
+void fm_ref_run(struct fm_ref *ref);
+
+#endif
