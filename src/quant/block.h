@@ -13,7 +13,7 @@
 #define FM_BLOCK_ELEMS 32  // elements of a legacy block, and of a sub-block of Q4_K and Q5_K
 #define FM_SUPER_ELEMS 256 // elements of a super-block
 
-// d, m, dmin are binary16. In the legacy formats byte j of qs holds element j low and element j+16 high; qh, a
+// d, m, dmin are binary16 (d_dmin: d, then dmin). In the legacy formats byte j of qs holds element j low and element j+16 high; qh, a
 // little-endian u32 kept as bytes, has bit j = bit 4 of element j.
 struct fm_block_q4_0 {
     uint8_t d[2], qs[16];
@@ -33,10 +33,10 @@ struct fm_block_q8_0 {
 };
 // Byte 32c+l of qs holds element 64c+l low and 64c+32+l high; bit b of qh[l] is bit 4 of element 32b+l.
 struct fm_block_q4_k {
-    uint8_t d[2], dmin[2], scales[12], qs[128];
+    uint8_t d_dmin[4], scales[12], qs[128];
 };
 struct fm_block_q5_k {
-    uint8_t d[2], dmin[2], scales[12], qh[32], qs[128];
+    uint8_t d_dmin[4], scales[12], qh[32], qs[128];
 };
 // Per half of 128 elements h: element 32j+l (j < 4) has its low nibble in ql[64h + 32(j&1) + l], low half of the byte
 // for j < 2, and bits 4..5 at bit 2j of qh[32h+l]. scales[i] belongs to elements 16i..16i+15.

@@ -124,14 +124,14 @@ static void decode_q4_k(const void *src, uint64_t k, float *dst)
 {
     const struct fm_block_q4_k *block = src;
     for (const float *end = dst + k; dst < end; dst += FM_SUPER_ELEMS, block++)
-        decode_super(block->d, block->scales, block->qs, NULL, dst);
+        decode_super(block->d_dmin, block->scales, block->qs, NULL, dst);
 }
 
 static void decode_q5_k(const void *src, uint64_t k, float *dst)
 {
     const struct fm_block_q5_k *block = src;
     for (const float *end = dst + k; dst < end; dst += FM_SUPER_ELEMS, block++)
-        decode_super(block->d, block->scales, block->qs, block->qh, dst);
+        decode_super(block->d_dmin, block->scales, block->qs, block->qh, dst);
 }
 
 static void decode_q6_k(const void *src, uint64_t k, float *dst)

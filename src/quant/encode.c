@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // f32 to blocks. The legacy formats choose scale and rounding as ggml's reference does, so that files agree byte for byte;
-// the K formats are in encode_k.c. Input is finite.
+// the K formats are in encode_k.c. Input should be finite: a block with NaN or infinity gets some bits, without harm.
 #include <math.h>
 
 #include "base/half.h"
@@ -40,11 +40,13 @@ static void range(const float *x, float *out_min, float *out_max)
     *out_max = max;
 }
 
-// floor(x * id + shift) of a non-negative sum, at most `limit`.
+// floor(x * id + shift), held in 0..limit; NaN gives 0.
 static uint8_t level(float x, float id, float shift, int limit)
 {
-    int q = (int)(x * id + shift);
-    return (uint8_t)FM_MIN(q, limit);
+    float q = x * id + shift;
+    if (!(q > 0.0f))
+        return 0;
+    return (uint8_t)(q < (float)limit ? (int)q : limit);
 }
 
 static uint8_t nibbles(uint8_t low, uint8_t high)
@@ -120,7 +122,7 @@ static void encode_q8_0(const float *x, uint64_t k, void *dst)
         fm_store_u16(block->d, fm_float_to_half(d));
         for (int j = 0; j < FM_BLOCK_ELEMS; j++) {
             float q = roundf(x[j] * id);
-            block->qs[j] = (int8_t)FM_MAX(FM_MIN(q, 127.0f), -127.0f);
+            block->qs[j] = (int8_t)(q > -127.0f ? FM_MIN(q, 127.0f) : -127.0f);
         }
     }
 }
@@ -136,7 +138,7 @@ static void encode_i32(const float *x, uint64_t k, uint8_t *dst)
 {
     for (uint64_t i = 0; i < k; i++) {
         float rounded = rintf(x[i]);
-        int32_t value = rounded >= 0x1p31f ? INT32_MAX : rounded < -0x1p31f ? INT32_MIN : (int32_t)rounded;
+        int32_t value = rounded >= 0x1p31f ? INT32_MAX : rounded >= -0x1p31f ? (int32_t)rounded : INT32_MIN;
         memcpy(dst + 4 * i, &value, sizeof(value));
     }
 }

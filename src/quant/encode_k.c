@@ -102,12 +102,6 @@ static void group_weights(const float *x, int n, float *out_w)
         out_w[i] = mean + fabsf(x[i]);
 }
 
-// One unit in binary16 such that `largest` is at most `steps` of it; never rounded below that by more than a half's ulp.
-static uint16_t unit_half(float largest, int steps)
-{
-    return fm_float_to_half(largest / (float)steps);
-}
-
 // One super-block: the 6-bit scales (packed), d and dmin (d_dmin), and the levels of all elements.
 static void encode_affine_super(const float *x, int levels, uint8_t d_dmin[4], uint8_t packed[12],
                                 uint8_t out_q[FM_SUPER_ELEMS])
@@ -121,7 +115,7 @@ static void encode_affine_super(const float *x, int levels, uint8_t d_dmin[4], u
         largest_scale = fmaxf(largest_scale, fits[b].scale);
         largest_min = fmaxf(largest_min, fits[b].min);
     }
-    uint16_t d_half = unit_half(largest_scale, 63), dmin_half = unit_half(largest_min, 63);
+    uint16_t d_half = fm_float_to_half(largest_scale / 63.0f), dmin_half = fm_float_to_half(largest_min / 63.0f);
     float d = fm_half_to_float(d_half), dmin = fm_half_to_float(dmin_half);
     uint8_t scales[8], mins[8];
     for (int b = 0; b < 8; b++) {
@@ -150,7 +144,7 @@ void fm_encode_q4_k(const float *x, uint64_t k, void *dst)
     struct fm_block_q4_k *block = dst;
     for (const float *end = x + k; x < end; x += FM_SUPER_ELEMS, block++) {
         uint8_t q[FM_SUPER_ELEMS];
-        encode_affine_super(x, 15, block->d, block->scales, q);
+        encode_affine_super(x, 15, block->d_dmin, block->scales, q);
         put_low_nibbles(q, block->qs);
     }
 }
@@ -160,7 +154,7 @@ void fm_encode_q5_k(const float *x, uint64_t k, void *dst)
     struct fm_block_q5_k *block = dst;
     for (const float *end = x + k; x < end; x += FM_SUPER_ELEMS, block++) {
         uint8_t q[FM_SUPER_ELEMS];
-        encode_affine_super(x, 31, block->d, block->scales, q);
+        encode_affine_super(x, 31, block->d_dmin, block->scales, q);
         put_low_nibbles(q, block->qs);
         for (int l = 0; l < 32; l++) {
             unsigned bits = 0;
