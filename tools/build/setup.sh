@@ -5,10 +5,10 @@
 #
 #   tools/build/setup.sh [--tests]
 #
-# Distribution packages come through apt, and only those that are missing. The shader compiler, the Vulkan headers and volk
-# go into .toolchain/ of this checkout: as links where the system's are new enough, else unpacked from a newer Debian (see
-# toolchain.sh). Nothing outside the checkout changes but the packages named here. A second run finds nothing to do.
-# All messages go to standard error.
+# Distribution packages come through apt, and only those that are missing. The shader compiler, the Vulkan headers and
+# volk go into .toolchain/ of this checkout: as links where the system's are new enough, else unpacked from a newer
+# Debian (see toolchain.sh). Nothing outside the checkout changes but the packages named here. A second run finds
+# nothing to do. All messages go to standard error.
 
 set -euo pipefail
 
@@ -27,7 +27,7 @@ for arg in "$@"; do
     case $arg in
     --tests) with_tests=yes ;;
     -h | --help)
-        sed -n '3,11s/^# \{0,1\}//p' "$0"
+        sed -n '/^# Installs what/,/^$/s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
     *) die "unknown argument '$arg' (expected nothing or --tests)" ;;
@@ -85,8 +85,8 @@ install_packages() {
     }
 }
 
-# clang's sanitizer and fuzzer run-times: one name for all versions, or one that carries the version's number (Ubuntu 24.04
-# has both); the compiler itself says whether they are there.
+# clang's sanitizer and fuzzer run-times: one name for all versions, or one that carries the version's number (Ubuntu
+# 24.04 has both); the compiler itself says whether they are there.
 install_clang_runtime() {
     local version
     clang_runtime_works && return 0
@@ -97,7 +97,8 @@ install_clang_runtime() {
     else
         install_packages libclang-rt-dev
     fi
-    clang_runtime_works || die "clang $(clang -dumpversion) cannot link -fsanitize=address,fuzzer (expected libclang-rt-dev)"
+    clang_runtime_works ||
+        die "clang $(clang -dumpversion) cannot link -fsanitize=address,fuzzer (expected libclang-rt-dev)"
 }
 
 clang_runtime_works() {
@@ -107,9 +108,9 @@ clang_runtime_works() {
         [ -n "$(find -L "$(clang -print-resource-dir)/lib" -name 'libclang_rt.fuzzer*.a' -print -quit)" ]; }
 }
 
-# What the stamp must hold for nothing to be left to do: these scripts, this system, this place.
+# What the stamp must hold for nothing to be left to do: the script that fills .toolchain, this system, this place.
 stamp_text() {
-    cat "$here/setup.sh" "$here/toolchain.sh" /etc/os-release | sha256sum | cut -d' ' -f1
+    cat "$here/toolchain.sh" /etc/os-release | sha256sum | cut -d' ' -f1
     printf '%s\n' "$toolchain_dir"
 }
 

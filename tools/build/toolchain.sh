@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Fills .toolchain/ of the checkout. Sourced by setup.sh, which sets toolchain_dir and brings say, die, install_packages.
+# Fills .toolchain/ of the checkout. Sourced by setup.sh, which sets toolchain_dir and brings say, die,
+# install_packages.
 #
 #   .toolchain/bin/{glslang,spirv-opt,spirv-val,spirv-dis}     the shader compiler: links to the system's, or wrappers
 #   .toolchain/include/{vulkan,vk_video,volk.h,volk.c}         headers
@@ -11,10 +12,10 @@
 #   .toolchain/root/                                           fetched packages, unpacked
 #   .toolchain/VERSIONS                                        what was fetched
 #
-# Where the system's packages are too old, newer ones come from Debian 13 and its backports: apt-get resolves and downloads
-# them with a state directory of its own, and checks their signatures against Debian's keyring, so that the system's package
-# state is neither read nor written; dpkg -x unpacks them. They want a newer C library than the host may have, hence they are
-# run through the dynamic loader that was fetched with them.
+# Where the system's packages are too old, newer ones come from Debian 13 and its backports: apt-get resolves and
+# downloads them with a state directory of its own, and checks their signatures against Debian's keyring, so that the
+# system's package state is neither read nor written; dpkg -x unpacks them. They want a newer C library than the host
+# may have, hence they are run through the dynamic loader that was fetched with them.
 
 min_glslang=15.1          # first with GL_NV_cooperative_matrix2
 min_header=303            # VK_HEADER_VERSION of 1.4.303: first with VK_NV_cooperative_matrix2
@@ -25,8 +26,8 @@ shader_packages=(glslang-tools spirv-tools libvulkan-dev libvulkan-volk-dev)
 device_packages=(libvulkan1 mesa-vulkan-drivers vulkan-validationlayers)
 
 # Dependencies of the above that no program run from .toolchain/root loads.
-unneeded='^(lib)?python|^(libssl|openssl|libsqlite|libdb5|libreadline|readline|media-types|netbase|debconf|tzdata|dpkg$|tar$)'
-unneeded+='|^(libacl1|libselinux1|libpcre2|libuuid1|libncursesw|libx11-data|libdrm-common|gcc-[0-9]+-base)'
+unneeded='^(lib)?python|^(libssl|openssl|libsqlite|libdb5|libreadline|readline|media-types|netbase|debconf|tzdata)'
+unneeded+='|^(dpkg$|tar$|libacl1|libselinux1|libpcre2|libuuid1|libncursesw|libx11-data|libdrm-common|gcc-[0-9]+-base)'
 
 multiarch() { gcc -print-multiarch; }
 
@@ -35,7 +36,10 @@ version_at_least() { [ -n "$1" ] && dpkg --compare-versions "$1" ge "$2"; }
 apt_candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \((none)\)\{0,1\}//p'; }
 
 # "Glslang Version: 11:15.2.0" -> 15.2.0
-system_glslang_version() { { glslang --version || glslangValidator --version; } 2>/dev/null | sed -n 's/^Glslang Version: [0-9]*:\([0-9.]*\).*/\1/p'; }
+system_glslang_version() {
+    { glslang --version || glslangValidator --version; } 2>/dev/null |
+        sed -n 's/^Glslang Version: [0-9]*:\([0-9.]*\).*/\1/p'
+}
 
 header_version() { sed -n 's/^#define VK_HEADER_VERSION \([0-9]*\).*/\1/p' "$1/vulkan/vulkan_core.h" 2>/dev/null; }
 
@@ -49,7 +53,7 @@ system_shader_tools_suffice() {
     [ -n "$header" ] && [ "$header" -ge $min_header ] && [ -f /usr/include/volk.c ] && [ -d /usr/include/vk_video ]
 }
 
-# ---------------------------------------------------------------------------------------------------------------- fetching
+# ------------------------------------------------------------------------------------------------------------ fetching
 
 private_apt=()
 
@@ -93,7 +97,7 @@ need_private_apt() {
         fi
     done < <(mirrors | uniq)
     tail -n 5 "$toolchain_dir/fetch.log" >&2
-    die "no mirror gave the package lists of ${suites[*]} (needed: glslang >= $min_glslang; the system has $(system_glslang_version || true))"
+    die "no mirror gave the package lists of ${suites[*]} (tried: $(mirrors | uniq | tr '\n' ' '))"
 }
 
 private_apt_close() {
@@ -109,8 +113,11 @@ host_libc_version() { ldd --version | sed -n '1s/.* \([0-9.]*\)$/\1/p'; }
 fetch() {
     local closure deb fetched_libc skip=$unneeded
     need_private_apt
-    closure=$("${private_apt[@]}" -s -t "${suites[-1]}" install "$@" 2>"$toolchain_dir/fetch.log" | sed -n 's/^Inst //p') ||
-        { cat "$toolchain_dir/fetch.log" >&2; die "cannot resolve $* in ${suites[*]}"; }
+    closure=$("${private_apt[@]}" -s -t "${suites[-1]}" install "$@" 2>"$toolchain_dir/fetch.log" |
+        sed -n 's/^Inst //p') || {
+        cat "$toolchain_dir/fetch.log" >&2
+        die "cannot resolve $* in ${suites[*]}"
+    }
     fetched_libc=$(sed -n 's/^libc6 (\([0-9.]*\).*/\1/p' <<<"$closure")
     if dpkg --compare-versions "$(host_libc_version)" gt "$fetched_libc"; then
         skip+='|^(libc6|libgcc-s1|libstdc\+\+6)$'
@@ -118,7 +125,10 @@ fetch() {
     mapfile -t closure < <(cut -d' ' -f1 <<<"$closure" | grep -vE "$skip")
     say "fetching ${#closure[@]} packages for .toolchain: $*"
     (cd "$toolchain_dir/apt/debs" && "${private_apt[@]}" -t "${suites[-1]}" download "${closure[@]}") \
-        >"$toolchain_dir/fetch.log" 2>&1 || { tail -n 5 "$toolchain_dir/fetch.log" >&2; die "download failed: ${closure[*]}"; }
+        >"$toolchain_dir/fetch.log" 2>&1 || {
+        tail -n 5 "$toolchain_dir/fetch.log" >&2
+        die "download failed: ${closure[*]}"
+    }
     for deb in "$toolchain_dir"/apt/debs/*.deb; do
         dpkg -x "$deb" "$toolchain_dir/root"
         dpkg-deb -W --showformat '${Package} ${Version}\n' "$deb" >>"$toolchain_dir/VERSIONS"
@@ -130,22 +140,23 @@ fetch() {
     write_with_fetched_libs
 }
 
-# ---------------------------------------------------------------------------------------------------------------- wrappers
+# ------------------------------------------------------------------------------------------------------------ wrappers
 
 # Writes standard input to .toolchain/bin/NAME, with @DIR@ and @LIBS@ replaced.
 write_wrapper() {
     local file=$toolchain_dir/bin/$1
     mkdir -p "$toolchain_dir/bin"
-    rm -f "$file"
-    sed "s|@DIR@|$toolchain_dir|g; s|@LIBS@|$toolchain_dir/root/usr/lib/$(multiarch)|g" >"$file"
-    chmod +x "$file"
+    sed "s|@DIR@|$toolchain_dir|g; s|@LIBS@|$toolchain_dir/root/usr/lib/$(multiarch)|g" >"$file.new"
+    chmod +x "$file.new"
+    mv -f "$file.new" "$file"
 }
 
 # The fetched dynamic loader; empty if the host's own C library is the newer one.
 fetched_loader() { find "$toolchain_dir/root/usr/lib/$(multiarch)" -maxdepth 1 -name 'ld-linux*.so.*' -print -quit; }
 
-# The fetched loader finds the host's own libraries (PCRE2, cJSON, libedit) in its built-in directories, after the fetched
-# ones. Scripts and interpreters run as they are: they start programs with FM_TEST_RUNNER where they want them run this way.
+# The fetched loader finds the host's own libraries (PCRE2, cJSON, libedit) in its built-in directories, after the
+# fetched ones. Scripts and interpreters run as they are: they start programs with FM_TEST_RUNNER where they want them
+# run this way.
 write_with_fetched_libs() {
     local loader
     loader=$(fetched_loader)
@@ -216,21 +227,24 @@ SHADER
     (
         cd "$dir"
         bin=$toolchain_dir/bin
-        "$bin/glslang" -V --target-env vulkan1.3 -o check.spv check.comp && "$bin/spirv-val" --target-env vulkan1.3 check.spv &&
+        "$bin/glslang" -V --target-env vulkan1.3 -o check.spv check.comp &&
+            "$bin/spirv-val" --target-env vulkan1.3 check.spv &&
             "$bin/spirv-opt" -O check.spv -o opt.spv && "$bin/spirv-dis" opt.spv -o opt.txt
     ) >"$toolchain_dir/check.log" 2>&1 || {
         tail -n 5 "$toolchain_dir/check.log" >&2
         rm -rf "$dir"
-        die "the shader compiler in .toolchain/bin does not compile a cooperative-matrix kernel (expected glslang >= $min_glslang)"
+        die "the shader compiler in .toolchain/bin fails on a cooperative-matrix kernel (expected >= $min_glslang)"
     }
     rm -rf "$dir"
     header=$(header_version "$toolchain_dir/include")
     [ "${header:-0}" -ge $min_header ] ||
         die ".toolchain/include/vulkan: VK_HEADER_VERSION expected >= $min_header, found '${header:-none}'"
-    [ -f "$toolchain_dir/include/volk.c" ] && [ -f "$toolchain_dir/include/volk.h" ] || die ".toolchain/include: no volk.h, volk.c"
+    [ -f "$toolchain_dir/include/volk.c" ] && [ -f "$toolchain_dir/include/volk.h" ] ||
+        die ".toolchain/include: no volk.h, volk.c"
 }
 
 toolchain_setup_build() {
+    local compiler
     if ! system_shader_tools_suffice; then
         [ -n "$(apt_candidate glslang-tools)" ] || apt_update
         if version_at_least "$(apt_candidate glslang-tools)" $min_glslang; then
@@ -245,10 +259,11 @@ toolchain_setup_build() {
     fi
     check_shader_tools
     private_apt_close
-    say "shader compiler: $("$toolchain_dir/bin/glslang" --version | sed -n 's/^Glslang Version: /glslang /p'), Vulkan headers 1.4.$(header_version "$toolchain_dir/include")"
+    compiler=$("$toolchain_dir/bin/glslang" --version | sed -n 's/^Glslang Version: [0-9]*://p')
+    say "shader compiler: glslang $compiler, Vulkan headers 1.4.$(header_version "$toolchain_dir/include")"
 }
 
-# ----------------------------------------------------------------------------------------------------------------- devices
+# ------------------------------------------------------------------------------------------------------------- devices
 
 # write_manifest FROM TO LIBRARY: copies a manifest, with LIBRARY as its library path.
 write_manifest() {
@@ -258,7 +273,7 @@ write_manifest() {
 }
 
 setup_lavapipe_cm() {
-    local libs icd
+    local libs icd mesa
     fetch "${device_packages[@]}"
     libs=$toolchain_dir/root/usr/lib/$(multiarch)
     icd=$(find "$toolchain_dir/root/usr/share/vulkan/icd.d" -name 'lvp_icd*.json' -print -quit)
@@ -275,13 +290,22 @@ unset VK_ICD_FILENAMES VK_ADD_DRIVER_FILES
 export VK_DRIVER_FILES=@DIR@/icd/lavapipe-cm.json
 exec @DIR@/bin/with-fetched-libs "$@"
 WRAPPER
-    say "lavapipe with cooperative matrix: Mesa $(sed -n 's/^mesa-vulkan-drivers //p' "$toolchain_dir/VERSIONS" | tail -n 1)"
-    version_at_least "$(sed -n 's/^mesa-vulkan-drivers //p' "$toolchain_dir/VERSIONS" | tail -n 1)" $min_mesa_cm ||
-        die "the mesa-vulkan-drivers fetched is too old (expected >= $min_mesa_cm)"
+    mesa=$(sed -n 's/^mesa-vulkan-drivers //p' "$toolchain_dir/VERSIONS" | tail -n 1)
+    version_at_least "$mesa" $min_mesa_cm ||
+        die "mesa-vulkan-drivers of ${suites[-1]}: expected >= $min_mesa_cm, found $mesa"
+    say "lavapipe with cooperative matrix: Mesa $mesa"
 }
 
-# SwiftShader comes inside Debian's chromium; where that is not installed, only this library is taken out of the package:
-# from the system's own packages on Debian, else (Ubuntu's chromium is a snap) from the suites above.
+# The system's own lavapipe, by an absolute path: the manifest's bare name could find the fetched one.
+setup_lavapipe() {
+    local icd
+    icd=$(find /usr/share/vulkan/icd.d -name 'lvp_icd*.json' -print -quit)
+    [ -n "$icd" ] || die "mesa-vulkan-drivers brought no /usr/share/vulkan/icd.d/lvp_icd*.json"
+    write_manifest "$icd" "$toolchain_dir/icd/lavapipe.json" "/usr/lib/$(multiarch)/libvulkan_lvp.so"
+}
+
+# SwiftShader comes inside Debian's chromium; where that is not installed, only this library is taken out of the
+# package: from the system's own packages on Debian, else (Ubuntu's chromium is a snap) from the suites above.
 setup_swiftshader() {
     local dir=$toolchain_dir/swiftshader work=$toolchain_dir/chromium apt=(apt-get -qq -o APT::Sandbox::User=)
     local icd=/usr/lib/chromium/vk_swiftshader_icd.json
@@ -298,7 +322,7 @@ setup_swiftshader() {
             tar -C "$work" -x ./usr/lib/chromium/libvk_swiftshader.so ./usr/lib/chromium/vk_swiftshader_icd.json || {
             tail -n 3 "$toolchain_dir/fetch.log" >&2
             rm -rf "$work" "$toolchain_dir/icd/swiftshader.json"
-            say "warning: SwiftShader is not available here (no usable chromium-common package); its tests will count as skipped"
+            say "warning: no SwiftShader here (no usable chromium-common package); its tests will count as skipped"
             return 0
         }
         mv -f "$work"/usr/lib/chromium/* "$dir/"
@@ -309,6 +333,7 @@ setup_swiftshader() {
 }
 
 toolchain_setup_tests() {
+    setup_lavapipe
     setup_lavapipe_cm
     setup_swiftshader
     private_apt_close

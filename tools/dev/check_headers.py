@@ -4,9 +4,9 @@
 
     tools/dev/check_headers.py BUILD_DIR [COMPILER...]
 
-The include paths and definitions are those that BUILD_DIR's compile_commands.json names for the library. A public header
-(include/) must also compile with nothing but -I include, and as C++. Prints the compiler's words for each header that
-fails and ends with `N passed, N failed, N skipped`.
+The include paths and definitions are those that BUILD_DIR's compile_commands.json names for the library. A public
+header (include/) must compile with nothing but -I include, and as C++ too. Prints the compiler's words for each header
+that fails and ends with `N passed, N failed, N skipped`.
 """
 
 import json
@@ -38,7 +38,7 @@ def library_flags(build_dir):
 
 
 def compile_alone(compiler, flags, header):
-    """The compiler's words if the header does not compile by itself, else None. Twice: include guards are checked too."""
+    """The compiler's words if the header does not compile by itself, else None. Included twice, to try its guard."""
     text = f'#include "{header}"\n#include "{header}"\nextern int fm_header_is_alone;\n'
     language = "c++" if "++" in compiler else "c"
     result = subprocess.run([compiler, *flags, "-x", language, "-"], input=text, text=True, capture_output=True)

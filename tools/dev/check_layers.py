@@ -11,7 +11,7 @@
 - The library never ends the process: no exit, abort, assert.
 - Files: UTF-8, no tabs, no trailing blanks, at most 120 columns, an SPDX line at the top.
 
-Prints one line per breach (file:line: what) and leaves with 1 if there is any, else one line that says what was checked.
+Prints one line per breach (file:line: what) and leaves with 1 if there is any, else one line with the count of files.
 """
 
 import argparse
@@ -83,7 +83,7 @@ class Checker:
             if seen in LEVEL and LEVEL[seen] == LEVEL[place]:
                 self.edges.setdefault((place, seen), (path, line))
             elif seen in LEVEL and LEVEL[seen] > LEVEL[place]:
-                self.breach(path, line, f'{place}/ (layer {LEVEL[place]}) includes "{name}" of {seen}/ (layer {LEVEL[seen]})')
+                self.breach(path, line, f'{place}/, layer {LEVEL[place]}, includes "{name}" of layer {LEVEL[seen]}')
             elif seen in ("tools", "tests"):
                 self.breach(path, line, f'the library includes "{name}" of {seen}/')
         elif place == "models" and (seen in LEVEL or seen in ("tools", "tests")) and seen not in MODELS_SEE:

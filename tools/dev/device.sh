@@ -7,11 +7,11 @@
 #   tools/dev/device.sh NAME --check    says whether the device is there: exit 0, or 77 and the reason
 #
 # Environment
-#   FM_VALIDATION_DIR   an existing folder: the Khronos validation layer is on, and each program leaves its messages in a file
-#                       there (an empty file: none)
+#   FM_VALIDATION_DIR   an existing folder: the Khronos validation layer is on, and each program leaves its messages in
+#                       a file there (an empty file: none)
 #   FM_TEST_DEVICE      set for CMD: NAME
-#   FM_TEST_RUNNER      set for CMD: the command line with which it must start further programs, so that they too see only
-#                       this device (a script cannot pass on the fetched loader that lavapipe-cm needs)
+#   FM_TEST_RUNNER      set for CMD: the command line with which it must start further programs, so that they too see
+#                       only this device (a script cannot pass on the fetched loader that lavapipe-cm needs)
 
 set -eu
 
@@ -33,24 +33,11 @@ shift
 runner=()
 
 case $name in
-swiftshader)
-    driver=$toolchain/icd/swiftshader.json
-    [ -f "$driver" ] || missing "no SwiftShader here (expected $driver; tools/build/setup.sh --tests makes it)"
-    ;;
-lavapipe)
-    driver=
-    for file in /usr/share/vulkan/icd.d/lvp_icd*.json; do
-        [ ! -f "$file" ] || driver=$file
-    done
-    [ -n "$driver" ] || missing "no lavapipe here (expected /usr/share/vulkan/icd.d/lvp_icd*.json of mesa-vulkan-drivers)"
-    ;;
-lavapipe-cm)
-    driver=$toolchain/icd/lavapipe-cm.json
-    runner=("$toolchain/bin/with-lavapipe-cm")
-    [ -x "${runner[0]}" ] || missing "no lavapipe with cooperative matrix (expected ${runner[0]}; tools/build/setup.sh --tests makes it)"
-    ;;
+swiftshader | lavapipe | lavapipe-cm) driver=$toolchain/icd/$name.json ;;
 *) usage ;;
 esac
+[ -f "$driver" ] || missing "no $name here (expected $driver; tools/build/setup.sh --tests makes it)"
+[ "$name" != lavapipe-cm ] || runner=("$toolchain/bin/with-lavapipe-cm")
 
 if [ "$1" = --check ]; then
     exit 0
@@ -73,9 +60,14 @@ if [ -n "${FM_VALIDATION_DIR:-}" ]; then
         echo "khronos_validation.duplicate_message_limit = 3"
     } >"$log.settings"
     rm "$log"
-    export VK_LAYER_PATH=$toolchain/layers VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LAYER_SETTINGS_PATH=$log.settings
+    export VK_LAYER_PATH=$toolchain/layers VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
+    export VK_LAYER_SETTINGS_PATH=$log.settings
     # The layer was fetched too, and wants the fetched C library on any device.
     [ ${#runner[@]} -gt 0 ] || runner=("$toolchain/bin/with-fetched-libs")
+    # It says on standard output where its log is. Whoever reads a program's output through a pipe must not see that.
+    if [ -p /dev/stdout ]; then
+        exec > >(LC_ALL=C exec sed -u '/^Validation Layer Info - Logging/d')
+    fi
 fi
 
 exec "${runner[@]}" "$@"
