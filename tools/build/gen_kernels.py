@@ -1,0 +1,508 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Compiles the kernels that shaders/kernels.toml names and writes the kernel table of the library.
+
+    gen_kernels.py --source DIR --glslang PROGRAM --spirv-val PROGRAM --spirv-opt PROGRAM
+                   --cache DIR --out-c FILE --out-asm FILE --out-blob FILE --depfile FILE [--jobs N]
+    gen_kernels.py --source DIR --list          the expanded rows, nothing is compiled
+
+shaders/README.md describes the manifest. Ops, formats, capabilities and parameters are read from the C headers that define
+them, so that a name means the same on both sides. What is unknown or does not fit is an error that names row and key.
+
+Modules are compiled in parallel and kept in --cache under a hash of all that goes in (source, includes, definitions, flags,
+compiler), so that a second run compiles only what changed. Each is checked by spirv-val, and the capabilities that it declares
+are compared with the row's `needs`: a kernel cannot run where the selector would not let it.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import itertools
+import os
+import pathlib
+import re
+import struct
+import subprocess
+import sys
+import tomllib
+
+OLDEST_GLSLANG = (15, 1)
+FLAGS = ["-V", "--quiet", "--target-env", "vulkan1.3", "-S", "comp"]
+MAX_WINDOWS, MAX_SPECS = 6, 10          # FM_KERNEL_WINDOWS, FM_KERNEL_SPECS
+MAX_U32 = 0xFFFFFFFF
+TILE_PARAM = 0x80000000                 # FM_TILE_PARAM: the tile is the value of a parameter
+
+ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "group", "spec", "tile", "split", "shared",
+            "matrix", "full_subgroups", "priority", "bound", "define", "opt"}
+OPS_WITH_W = {"matmul", "matmul_add", "matmul_glu", "embed", "kv_write", "rope_kv_write", "attend"}
+UNITS = {"f32": 2.0 ** -24, "f16": 2.0 ** -11, "bf16": 2.0 ** -8}
+
+# SPIR-V capabilities by number, and the capability bit that a device must have for them (None: in every Vulkan 1.3 device
+# that fulmen accepts).
+SPIRV_CAPABILITIES = {
+    0: None, 1: None,                                                       # Matrix, Shader
+    5347: None,                                                             # PhysicalStorageBufferAddresses
+    61: "subgroup", 62: "subgroup", 63: "subgroup", 64: "subgroup", 65: "subgroup", 66: "subgroup", 67: "subgroup",
+    9: "float16",
+    4433: "storage16", 4434: "storage16",
+    39: "storage8", 4448: "storage8", 4449: "storage8",
+    6016: "int_dot", 6017: "int_dot", 6018: "int_dot", 6019: "int_dot",
+    6022: "coopmat",
+    5345: "memory_model", 5346: "memory_model",
+    5430: "coopmat2", 5431: "coopmat2", 5432: "coopmat2", 5433: "coopmat2", 5434: "coopmat2", 5439: "coopmat2",
+    6024: "coopmat2",
+}
+
+
+class ManifestError(Exception):
+    """One line for the user: where, what, expected, found."""
+
+
+# ------------------------------------------------------------------------------------------------- what the C side defines
+
+class Tables:
+    """Names from the C headers: {name: enum constant without its prefix}, in their order."""
+
+    def __init__(self, source):
+        src = pathlib.Path(source) / "src"
+        self.files = [src / "kernel/rungs.def", src / "graph/ops.def", src / "quant/quant.def", src / "kernel/kernel.h"]
+        caps, ops, types, kernel_h = (f.read_text(encoding="utf-8") for f in self.files)
+        self.ops = {name: ident for ident, name in re.findall(r'^X\((\w+), "(\w+)"', ops, re.M)}
+        self.types = {name.lower(): ident for ident, name in re.findall(r'^X\((\w+), "(\w+)"', types, re.M)}
+        rows = re.findall(r'^X\((\w+), "(\w+)", (\w+),', caps, re.M)
+        self.caps = {name: ident for ident, name, _ in rows}
+        enum = re.search(r"enum fm_rung \{([^}]*)\}", kernel_h).group(1)
+        self.rungs = [r.lower() for r in re.findall(r"FM_RUNG_(\w+)", enum) if r != "COUNT"]
+        self.cap_rung = {name: self.rungs.index(rung.lower()) for _, name, rung in rows}
+        params = re.search(r"#define FM_PARAMS\(X\)(.*?)enum fm_param", kernel_h, re.S).group(1)
+        self.params = {name: ident for ident, name in re.findall(r'X\((\w+), "(\w+)"\)', params)}
+        self.type_number = {ident: number for number, ident in enumerate(self.types.values())}
+
+
+# ------------------------------------------------------------------------------------------------------------ the manifest
+
+class Row:
+    """One kernel, checked. Enum constants are kept without their prefixes."""
+
+
+def known(row_name, key, value, names):
+    if value not in names:
+        raise ManifestError(f"{row_name}: unknown {key} '{value}' (known: {' '.join(names)})")
+    return value
+
+
+def number(row_name, key, value, low=0, high=MAX_U32):
+    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ManifestError(f"{row_name}: {key} = {value!r}, expected a number from {low} to {high}")
+    return value
+
+
+def substitute(value, words, row_name):
+    """Replaces {word} in every string of a row."""
+    if isinstance(value, str):
+        def replace(match):
+            if match.group(1) not in words:
+                raise ManifestError(f"{row_name}: '{{{match.group(1)}}}' is no word of expand ({' '.join(words) or 'none'})")
+            return str(words[match.group(1)])
+        return re.sub(r"\{(\w+)\}", replace, value)
+    if isinstance(value, list):
+        return [substitute(v, words, row_name) for v in value]
+    if isinstance(value, dict):
+        return {k: substitute(v, words, row_name) for k, v in value.items()}
+    return value
+
+
+def expand_row(raw, index):
+    """A manifest table as one dictionary per combination of its `expand` words."""
+    label = raw.get("name", f"kernel number {index + 1}")
+    unknown = set(raw) - ROW_KEYS
+    if unknown:
+        raise ManifestError(f"{label}: unknown key '{sorted(unknown)[0]}' (known: {' '.join(sorted(ROW_KEYS))})")
+    for key in ("name", "file", "rung", "group"):
+        if key not in raw:
+            raise ManifestError(f"{label}: '{key}' is missing")
+    expand = raw.get("expand", {})
+    for word, values in expand.items():
+        if not isinstance(values, list) or not values:
+            raise ManifestError(f"{label}: expand.{word} is no list of values")
+    body = {k: v for k, v in raw.items() if k != "expand"}
+    for combination in itertools.product(*expand.values()):
+        words = dict(zip(expand, combination))
+        fields = {k: v for k, v in words.items() if k in ROW_KEYS}
+        yield substitute({**body, **fields}, words, label)
+
+
+def parse_window(name, window, tables):
+    out = []
+    for param, spec in window.items():
+        known(name, "window parameter", param, tables.params)
+        if isinstance(spec, str) and spec.startswith("%"):
+            low, high, multiple = 0, MAX_U32, number(name, f"window.{param}", spec[1:], 1)
+        elif isinstance(spec, list) and len(spec) in (2, 3):
+            low, high = (number(name, f"window.{param}", v) for v in spec[:2])
+            multiple = number(name, f"window.{param}", spec[2], 1) if len(spec) == 3 else 1
+        else:
+            raise ManifestError(f'{name}: window.{param} = {spec!r}, expected [min, max], [min, max, multiple] or "%multiple"')
+        if low > high:
+            raise ManifestError(f"{name}: window.{param} = {spec!r} is empty")
+        out.append((tables.params[param], low, high, multiple))
+    if len(out) > MAX_WINDOWS:
+        raise ManifestError(f"{name}: {len(out)} windows, at most {MAX_WINDOWS}")
+    return out
+
+
+def parse_spec(name, spec, group, tables):
+    out = [(0, "COUNT", group)]
+    for ident, value in spec.items():
+        ident = number(name, "spec constant id", ident, 1, 255)
+        if isinstance(value, str) and not re.fullmatch(r"\d+", value):
+            out.append((ident, tables.params[known(name, f"parameter in spec.{ident}", value, tables.params)], 0))
+        else:
+            out.append((ident, "COUNT", number(name, f"spec.{ident}", value)))
+    if len(out) > MAX_SPECS:
+        raise ManifestError(f"{name}: {len(out)} spec constants with the workgroup size, at most {MAX_SPECS}")
+    return out
+
+
+def parse_tile(name, tile, tables):
+    if not isinstance(tile, list) or len(tile) != 2:
+        raise ManifestError(f"{name}: tile = {tile!r}, expected [rows, columns]")
+    params = list(tables.params)
+    return [TILE_PARAM | params.index(t) if t in params else number(name, "tile", t, 0, TILE_PARAM - 1) for t in tile]
+
+
+def parse_bound(name, bound):
+    if not isinstance(bound, dict) or set(bound) != {"c", "unit"}:
+        raise ManifestError(f"{name}: bound = {bound!r}, expected {{ c = number, unit = \"f32\" }}")
+    known(name, "bound.unit", bound["unit"], UNITS)
+    if isinstance(bound["c"], bool) or not isinstance(bound["c"], (int, float)) or not bound["c"] >= 0:
+        raise ManifestError(f"{name}: bound.c = {bound['c']!r}, expected a number that is not negative")
+    return float(bound["c"]), UNITS[bound["unit"]]
+
+
+def parse_needs(name, needs, rung, tables):
+    for need in needs:
+        known(name, "capability", need, tables.caps)
+        if tables.cap_rung[need] > rung:
+            raise ManifestError(f"{name}: needs '{need}', which is of rung {tables.rungs[tables.cap_rung[need]]}, but the row's "
+                                f"rung is {tables.rungs[rung]}")
+    if len(set(needs)) != len(needs):
+        raise ManifestError(f"{name}: a capability stands twice in needs")
+    return list(needs)
+
+
+def row_defines(row, tables, extra):
+    defines = {f"FM_OP_{tables.ops[row.op]}": "1", f"FM_RUNG_{tables.rungs[row.rung].upper()}": "1", "FM_RUNG": str(row.rung)}
+    if row.w:
+        defines |= {"FM_W": str(tables.type_number[row.w]), f"FM_W_{row.w}": "1"}
+    defines[f"FM_X_{row.x or 'F32'}"] = "1"
+    for key, value in extra.items():
+        if not re.fullmatch(r"[A-Za-z_]\w*", key) or key in defines:
+            raise ManifestError(f"{row.name}: define.{key} is no name that is free")
+        defines[key] = str(int(value)) if isinstance(value, bool) else str(value)
+    return defines
+
+
+def parse_row(raw, source, tables):
+    row = Row()
+    name = row.name = raw["name"]
+    if not re.fullmatch(r"[a-z0-9_]+", name):
+        raise ManifestError(f"{name}: a name is made of a-z, 0-9 and _")
+    row.rung = tables.rungs.index(known(name, "rung", raw["rung"], tables.rungs))
+    if not name.endswith("_" + raw["rung"]):
+        raise ManifestError(f"{name}: the name must end in the rung, '_{raw['rung']}'")
+    if "op" not in raw:
+        raise ManifestError(f"{name}: 'op' is missing")
+    row.op = known(name, "op", raw["op"], tables.ops)
+    row.x = tables.types[known(name, "format x", raw["x"], ("f32", "f16"))] if "x" in raw else None
+    row.w = tables.types[known(name, "format w", str(raw["w"]).lower(), tables.types)] if "w" in raw else None
+    if (row.w is None) == (row.op in OPS_WITH_W):
+        raise ManifestError(f"{name}: op {row.op} {'needs a' if row.w is None else 'has no'} format w")
+    row.file = pathlib.Path(source) / "shaders" / raw["file"]
+    if not row.file.is_file():
+        raise ManifestError(f"{name}: no file shaders/{raw['file']}")
+    row.needs = parse_needs(name, raw.get("needs", []), row.rung, tables)
+    row.window = parse_window(name, raw.get("window", {}), tables)
+    row.group = number(name, "group", raw["group"], 1, 1024)
+    row.spec = parse_spec(name, raw.get("spec", {}), row.group, tables)
+    row.tile = parse_tile(name, raw.get("tile", [0, 0]), tables)
+    row.split = number(name, "split", raw.get("split", 1), 1, 65535)
+    row.shared = number(name, "shared", raw.get("shared", 0))
+    matrix = raw.get("matrix", [0, 0, 0])
+    if not isinstance(matrix, list) or len(matrix) != 3:
+        raise ManifestError(f"{name}: matrix = {matrix!r}, expected [m, n, k]")
+    row.matrix = [number(name, "matrix", m) for m in matrix]
+    row.full_subgroups = bool(raw.get("full_subgroups", False))
+    row.opt = bool(raw.get("opt", False))
+    row.priority = number(name, "priority", raw.get("priority", [10, 20, 30, 40, 60, 80][row.rung]), -1000, 1000)
+    row.bound_c, row.bound_unit = parse_bound(name, raw.get("bound", {"c": 0, "unit": "f32"}))
+    row.defines = row_defines(row, tables, raw.get("define", {}))
+    return row
+
+
+def load_manifest(source, tables):
+    path = pathlib.Path(source) / "shaders/kernels.toml"
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ManifestError(f"not TOML: {error}") from error
+    unknown = set(raw) - {"kernel"}
+    if unknown:
+        raise ManifestError(f"unknown table '{sorted(unknown)[0]}' (expected [[kernel]])")
+    rows = []
+    for index, table in enumerate(raw.get("kernel", [])):
+        rows += [parse_row(r, source, tables) for r in expand_row(table, index)]
+    seen = set()
+    for row in rows:
+        if row.name in seen:
+            raise ManifestError(f"{row.name}: two rows have this name")
+        seen.add(row.name)
+    return rows
+
+
+# --------------------------------------------------------------------------------------------------------------- compiling
+
+def includes_of(path, folders, found):
+    """All files that `path` includes, directly or not. Conditions are not looked at: too many files are harmless."""
+    if path in found:
+        return
+    found.add(path)
+    for name in re.findall(r'^\s*#\s*include\s+"([^"]+)"', path.read_text(encoding="utf-8"), re.M):
+        for folder in (path.parent, *folders):
+            if (folder / name).is_file():
+                includes_of((folder / name).resolve(), folders, found)
+                break
+        else:
+            raise ManifestError(f"{path.name}: included file '{name}' is not there")
+
+
+def capabilities_of(spirv):
+    """Numbers of the OpCapability instructions, which come first in a module."""
+    words = struct.unpack(f"<{len(spirv) // 4}I", spirv)
+    position, out = 5, []
+    while position < len(words) and words[position] & 0xFFFF == 17:
+        out.append(words[position + 1])
+        position += words[position] >> 16
+    return out
+
+
+def check_capabilities(row, spirv):
+    for capability in capabilities_of(spirv):
+        if capability not in SPIRV_CAPABILITIES:
+            raise ManifestError(f"{row.name}: the module declares SPIR-V capability {capability}, which no capability bit covers")
+        bit = SPIRV_CAPABILITIES[capability]
+        if bit and bit not in row.needs:
+            raise ManifestError(f"{row.name}: the module declares SPIR-V capability {capability}, so needs must list '{bit}'")
+
+
+def tool_output(command, what):
+    try:
+        done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              errors="replace", check=False)
+    except OSError as error:
+        raise ManifestError(f"{what}: cannot run {command[0]}: {error.strerror}") from error
+    if done.returncode != 0:
+        raise ManifestError(f"{what}: {pathlib.Path(str(command[0])).name} failed\n{done.stdout.strip()}")
+    return done.stdout
+
+
+def compiler_version(glslang):
+    text = tool_output([glslang, "--version"], "shader compiler")
+    match = re.search(r"Glslang Version: \d+:(\d+)\.(\d+)", text)
+    if not match:
+        raise ManifestError(f"shader compiler: {glslang} says no version that can be read")
+    version = tuple(map(int, match.groups()))
+    if version < OLDEST_GLSLANG:
+        raise ManifestError(f"shader compiler: glslang {version[0]}.{version[1]} is too old for the rung cm2, at least "
+                            f"{OLDEST_GLSLANG[0]}.{OLDEST_GLSLANG[1]} is needed (tools/build/setup.sh fetches one)")
+    return text
+
+
+class Compiler:
+    def __init__(self, options):
+        self.source = pathlib.Path(options.source).resolve()
+        self.tools = options
+        self.folders = [self.source / "shaders/lib", self.source / "shaders"]
+        self.cache = pathlib.Path(options.cache)
+        self.version = compiler_version(options.glslang)
+        self.files = set()
+        self.texts = {}
+
+    def key(self, row):
+        """What tells one module from another: everything that goes into it."""
+        found = set()
+        includes_of(row.file.resolve(), self.folders, found)
+        self.files |= found
+        hasher = hashlib.sha256(repr((FLAGS, self.version, sorted(row.defines.items()), row.opt, row.file.name)).encode())
+        for path in sorted(found):
+            if path not in self.texts:
+                self.texts[path] = path.read_bytes()
+            hasher.update(repr((path.name, len(self.texts[path]))).encode() + self.texts[path])
+        return hasher.hexdigest()[:40]
+
+    def compile(self, key, row):
+        final = self.cache / f"{key}.spv"
+        if final.is_file():
+            return final.read_bytes(), False
+        made = self.cache / f"{key}.{os.getpid()}.tmp"
+        where = f"{row.name} (shaders/{row.file.resolve().relative_to(self.source / 'shaders')})"
+        try:
+            words = tool_output([self.tools.glslang, *FLAGS, *(f"-I{f}" for f in self.folders),
+                                 *(f"-D{k}={v}" for k, v in row.defines.items()), "-o", made, row.file], where)
+            if re.search(r"\bwarning\b", words, re.I):
+                raise ManifestError(f"{where}: the compiler warns\n{words.strip()}")
+            if row.opt:
+                tool_output([self.tools.spirv_opt, "-O", made, "-o", made], where)
+            tool_output([self.tools.spirv_val, "--target-env", "vulkan1.3", "--scalar-block-layout", made], where)
+            made.replace(final)
+        finally:
+            made.unlink(missing_ok=True)
+        return final.read_bytes(), True
+
+    def compile_all(self, rows, jobs):
+        """Sets row.spirv of all rows; the number of modules, and of those that had to be compiled."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        modules = {}
+        for row in rows:
+            row.key = self.key(row)
+            modules.setdefault(row.key, row)
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            futures = {pool.submit(self.compile, key, row): key for key, row in modules.items()}
+            spirv, fresh, failures = {}, 0, []
+            for future in concurrent.futures.as_completed(futures):
+                try:
+                    spirv[futures[future]], new = future.result()
+                    fresh += new
+                except ManifestError as error:
+                    failures.append(str(error))
+        if failures:
+            raise ManifestError("\n".join(sorted(failures)))
+        for row in rows:
+            row.spirv = spirv[row.key]
+            check_capabilities(row, row.spirv)
+        for stale in self.cache.glob("*.spv"):
+            if stale.stem not in modules:
+                stale.unlink()
+        return len(modules), fresh
+
+
+# ------------------------------------------------------------------------------------------------------------------ output
+
+def c_row(row, offset):
+    windows = ", ".join(f"{{FM_PARAM_{p}, {low}u, {high}u, {m}u}}" for p, low, high, m in row.window)
+    specs = ", ".join(f"{{{i}, FM_PARAM_{p}, {v}u}}" for i, p, v in row.spec)
+    needs = " | ".join(f"(1ull << FM_CAP_INDEX_{n})" for n in row.need_idents) or "0"
+    fields = [f'.name = "{row.name}"', f".op = FM_OP_{row.op_ident}", f".rung = FM_RUNG_{row.rung_ident}", f".needs = {needs}",
+              f".x = FM_TYPE_{row.x or 'NONE'}", f".w = FM_TYPE_{row.w or 'NONE'}",
+              *([f".window = {{{windows}}}", f".n_windows = {len(row.window)}"] if row.window else []),
+              f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".group = {row.group}u",
+              f".tile_rows = {row.tile[0]}u", f".tile_cols = {row.tile[1]}u", f".split = {row.split}u",
+              f".shared_bytes = {row.shared}u", *(f".matrix_{d} = {v}u" for d, v in zip("mnk", row.matrix)),
+              f".full_subgroups = {'true' if row.full_subgroups else 'false'}", f".priority = {row.priority}",
+              f".bound_c = {row.bound_c!r}f", f".bound_unit = {row.bound_unit!r}",
+              f".spirv = fm_kernel_spirv + {offset // 4}", f".spirv_bytes = {len(row.spirv)}"]
+    return "    {" + ", ".join(fields) + "},\n"
+
+
+ASM_TEXT = """// SPDX-License-Identifier: MIT
+// The SPIR-V modules of the kernels, one after another. Generated from shaders/kernels.toml; contents {digest}
+#if defined(__APPLE__)
+    .section __TEXT,__const
+    .globl _fm_kernel_spirv
+    .private_extern _fm_kernel_spirv
+    .balign 16
+_fm_kernel_spirv:
+#else
+    .section .rodata.fm_kernel_spirv, "a"
+    .globl fm_kernel_spirv
+    .hidden fm_kernel_spirv
+    .balign 16
+fm_kernel_spirv:
+#endif
+    .incbin "{blob}"
+    .balign 4
+    .long 0
+#if defined(__ELF__)
+    .section .note.GNU-stack, "", %progbits
+#endif
+"""
+
+
+def write_if_changed(path, data):
+    path = pathlib.Path(path)
+    if not (path.is_file() and path.read_bytes() == data):
+        path.write_bytes(data)
+
+
+def write_outputs(options, rows, tables):
+    blob, offsets = bytearray(), {}
+    hasher = hashlib.sha256()
+    table = ""
+    for row in rows:
+        row.op_ident, row.rung_ident = tables.ops[row.op], tables.rungs[row.rung].upper()
+        row.need_idents = [tables.caps[n] for n in row.needs]
+        if row.key not in offsets:
+            offsets[row.key] = len(blob)
+            blob += row.spirv
+        table += c_row(row, offsets[row.key])
+    hasher.update(table.encode() + blob)
+    built = [r for i, r in enumerate(tables.rungs) if any(row.rung == i for row in rows)]
+    text = ("// SPDX-License-Identifier: MIT\n// The kernel table. Generated from shaders/kernels.toml by tools/build/gen_kernels.py.\n"
+            '#include "kernel/kernel.h"\n\n'
+            "extern const uint32_t fm_kernel_spirv[];\n\n"
+            f"const struct fm_kernel fm_kernels[] = {{\n{table or '    {0},' + chr(10)}}};\n"
+            f"const size_t fm_kernel_count = {len(rows)};\n"
+            f"const uint64_t fm_kernel_manifest_hash = 0x{hasher.hexdigest()[:16]}ull;\n"
+            f'const char *const fm_kernel_rungs_built = "{" ".join(built)}";\n')
+    write_if_changed(options.out_blob, bytes(blob))
+    digest = hashlib.sha256(blob).hexdigest()
+    write_if_changed(options.out_asm, ASM_TEXT.format(digest=digest, blob=pathlib.Path(options.out_blob).resolve()).encode())
+    write_if_changed(options.out_c, text.encode())
+
+
+def write_depfile(options, files):
+    outputs = " ".join((options.out_c, options.out_asm, options.out_blob))
+    inputs = " ".join(str(f).replace(" ", "\\ ") for f in sorted(files))
+    pathlib.Path(options.depfile).write_text(f"{outputs}: {inputs}\n", encoding="utf-8")
+
+
+def print_list(rows, tables):
+    for row in rows:
+        print(f"{row.name:40} {row.op:14} {(row.w or '-').lower():6} {tables.rungs[row.rung]:5} {row.priority:4} "
+              f"{row.file.name} {' '.join(row.needs)}")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description="compiles the kernels and writes the kernel table")
+    parser.add_argument("--source", required=True, metavar="DIR", help="root of the checkout")
+    parser.add_argument("--list", action="store_true", help="print the expanded rows only")
+    for name in ("glslang", "spirv-val", "spirv-opt", "cache", "out-c", "out-asm", "out-blob", "depfile"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args(arguments)
+    try:
+        tables = Tables(options.source)
+        rows = load_manifest(options.source, tables)
+        if options.list:
+            print_list(rows, tables)
+            return 0
+        for name in ("glslang", "spirv_val", "spirv_opt", "cache", "out_c", "out_asm", "out_blob", "depfile"):
+            if getattr(options, name) is None:
+                parser.error(f"--{name.replace('_', '-')} is missing")
+        compiler = Compiler(options)
+        modules, fresh = compiler.compile_all(rows, max(1, options.jobs))
+        write_outputs(options, rows, tables)
+        write_depfile(options, compiler.files | {f.resolve() for f in tables.files})
+    except ManifestError as error:
+        print(f"shaders/kernels.toml: {error}", file=sys.stderr)
+        return 1
+    counts = [(r, sum(row.rung == i for row in rows)) for i, r in enumerate(tables.rungs)]
+    print(f"{len(rows)} kernels in {modules} modules ({fresh} compiled now); rungs built: "
+          + " ".join(f"{r}({n})" for r, n in counts if n))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
