@@ -13,8 +13,8 @@
 #define FM_BLOCK_ELEMS 32  // elements of a legacy block, and of a sub-block of Q4_K and Q5_K
 #define FM_SUPER_ELEMS 256 // elements of a super-block
 
-// d, m, dmin are binary16 (d_dmin: d, then dmin). In the legacy formats byte j of qs holds element j low and element j+16 high; qh, a
-// little-endian u32 kept as bytes, has bit j = bit 4 of element j.
+// d, m, dmin are binary16 (d_dmin: d, then dmin). In the legacy formats byte j of qs
+// holds element j low and element j+16 high; qh, a little-endian u32 kept as bytes, has bit j = bit 4 of element j.
 struct fm_block_q4_0 {
     uint8_t d[2], qs[16];
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// From file order to the device layout of quant.h. Units (blocks of the legacy formats, super-blocks of the K formats) are
-// rearranged in parallel into one staging buffer a piece at a time; `put` is called from the calling thread only.
+// From file order to the device layout of quant.h. Units (blocks of the legacy formats, super-blocks of the K formats)
+// are rearranged in parallel into one staging buffer a piece at a time; `put` is called from the calling thread only.
 #include "base/os.h"
 #include "quant/block.h"
 #include "quant/quant.h"
@@ -20,9 +20,9 @@ struct unit_info {
 };
 
 static const struct unit_info unit_infos[FM_TYPE_COUNT] = {
-    [FM_TYPE_F32] = {{4, 0, 0, 0}},    [FM_TYPE_F16] = {{2, 0, 0, 0}},     [FM_TYPE_BF16] = {{2, 0, 0, 0}},
-    [FM_TYPE_I32] = {{4, 0, 0, 0}},    [FM_TYPE_Q8_0] = {{32, 0, 2, 0}},   [FM_TYPE_Q4_0] = {{16, 0, 2, 0}},
-    [FM_TYPE_Q4_1] = {{16, 0, 4, 0}},  [FM_TYPE_Q5_0] = {{16, 4, 2, 0}},   [FM_TYPE_Q5_1] = {{16, 4, 4, 0}},
+    [FM_TYPE_F32] = {{4, 0, 0, 0}},     [FM_TYPE_F16] = {{2, 0, 0, 0}},      [FM_TYPE_BF16] = {{2, 0, 0, 0}},
+    [FM_TYPE_I32] = {{4, 0, 0, 0}},     [FM_TYPE_Q8_0] = {{32, 0, 2, 0}},    [FM_TYPE_Q4_0] = {{16, 0, 2, 0}},
+    [FM_TYPE_Q4_1] = {{16, 0, 4, 0}},   [FM_TYPE_Q5_0] = {{16, 4, 2, 0}},    [FM_TYPE_Q5_1] = {{16, 4, 4, 0}},
     [FM_TYPE_Q4_K] = {{128, 0, 16, 0}}, [FM_TYPE_Q5_K] = {{128, 32, 16, 0}}, [FM_TYPE_Q6_K] = {{128, 64, 16, 2}},
 };
 
@@ -50,7 +50,8 @@ static void split_nibbles(const uint8_t src[32], uint8_t dst[32])
     }
 }
 
-// Bit 4t+c of qh goes to bit t of byte c (second half of the block: bit 4+t). The product spreads four bits over four bytes.
+// Bit 4t+c of qh goes to bit t of byte c (second half of the block: bit 4+t). The product spreads four bits over four
+// bytes.
 static uint32_t spread_high_bits(uint32_t qh)
 {
     uint32_t out = 0;
@@ -207,8 +208,8 @@ bool fm_pack_layout(enum fm_type type, uint64_t n, uint64_t k, struct fm_pack *o
         return false;
     for (int p = 0; p < PLANES; p++) {
         uint64_t plane_bytes, end;
-        if (!fm_mul_u64(units, unit_infos[type].plane_bytes[p], &plane_bytes) || !fm_add_u64(at[p], plane_bytes, &end) ||
-            !fm_align_u64(end, 16, &at[p + 1]))
+        if (!fm_mul_u64(units, unit_infos[type].plane_bytes[p], &plane_bytes) ||
+            !fm_add_u64(at[p], plane_bytes, &end) || !fm_align_u64(end, 16, &at[p + 1]))
             return false;
     }
     *out_pack = (struct fm_pack){.qs = at[PLANE_QS],

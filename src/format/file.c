@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+// Model files whatever their format: opening by magic, the directory, messages.
+#include <stdio.h>
+
+#include "format/file_impl.h"
+
+static const struct fm_format *const formats[] = {&fm_format_gguf};
+
+// Files that users take for models, and what they are.
+static const struct {
+    const char *begin, *what;
+} strangers[] = {
+    {"version https://git-lfs", "a Git LFS pointer, not the model itself (git lfs pull fetches it)"},
+    {"<!DOCTYPE", "a web page, not a model"},
+    {"<html", "a web page, not a model"},
+    {"PK\003\004", "a zip archive (a PyTorch checkpoint?)"},
+    {"lmgg", "an old ggml file; convert the model again"},
+    {"fmgg", "an old ggml file; convert the model again"},
+    {"tjgg", "an old ggml file; convert the model again"},
+};
+
+const char *fm_file_quote(struct fm_text text, char buffer[FM_QUOTE_BYTES])
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t used = 0, limit = (size_t)FM_MIN(text.bytes, (uint64_t)64);
+    for (size_t i = 0; i < limit; i++) {
+        unsigned char byte = (unsigned char)text.data[i];
+        if (byte >= 0x20 && byte != 0x7f) {
+            buffer[used++] = (char)byte;
+        } else {
+            buffer[used++] = '\\';
+            buffer[used++] = 'x';
+            buffer[used++] = hex[byte >> 4];
+            buffer[used++] = hex[byte & 15];
+        }
+    }
+    if (limit < text.bytes)
+        for (int i = 0; i < 3; i++)
+            buffer[used++] = '.';
+    buffer[used] = '\0';
+    return buffer;
+}
+
+enum fm_result fm_file_add_tensor(struct fm_file *file, const struct fm_tensor *tensor)
+{
+    bool replaced;
+    char quoted[FM_QUOTE_BYTES];
+    struct fm_text name = {.data = tensor->name, .bytes = strlen(tensor->name)};
+    if (file->tensor_count >= UINT32_MAX)
+        return fm_fail(FM_FORMAT, "more than 2^32 tensors");
+    enum fm_result result = fm_array_reserve((void **)&file->tensors, &file->tensor_cap, file->tensor_count + 1,
+                                             sizeof(*file->tensors));
+    if (result == FM_OK)
+        result =
+            fm_map_put(&file->tensor_index, name.data, (size_t)name.bytes, (uint32_t)file->tensor_count, &replaced);
+    if (result != FM_OK)
+        return result;
+    if (replaced)
+        return fm_fail(FM_FORMAT, "tensor '%s' is there twice", fm_file_quote(name, quoted));
+    file->tensors[file->tensor_count++] = *tensor;
+    return FM_OK;
+}
+
+enum fm_result fm_file_add_meta(struct fm_file *file, const struct fm_meta *meta)
+{
+    bool replaced;
+    char quoted[FM_QUOTE_BYTES];
+    if (file->meta_count >= UINT32_MAX)
+        return fm_fail(FM_FORMAT, "more than 2^32 metadata entries");
+    enum fm_result result =
+        fm_array_reserve((void **)&file->metas, &file->meta_cap, file->meta_count + 1, sizeof(*file->metas));
+    if (result == FM_OK)
+        result = fm_map_put(&file->meta_index, meta->key.data, (size_t)meta->key.bytes, (uint32_t)file->meta_count,
+                            &replaced);
+    if (result != FM_OK)
+        return result;
+    if (replaced)
+        return fm_fail(FM_FORMAT, "metadata key '%s' is there twice", fm_file_quote(meta->key, quoted));
+    file->metas[file->meta_count++] = *meta;
+    return FM_OK;
+}
+
+static enum fm_result fail_stranger(const uint8_t *data, uint64_t size_bytes)
+{
+    char quoted[FM_QUOTE_BYTES];
+    if (size_bytes == 0)
+        return fm_fail(FM_FORMAT, "the file is empty, expected a model file (%s)", formats[0]->name);
+    for (size_t i = 0; i < FM_COUNT(strangers); i++) {
+        size_t length = strlen(strangers[i].begin);
+        if (size_bytes >= length && memcmp(data, strangers[i].begin, length) == 0)
+            return fm_fail(FM_FORMAT, "this is %s", strangers[i].what);
+    }
+    struct fm_text begin = {.data = (const char *)data, .bytes = FM_MIN(size_bytes, (uint64_t)4)};
+    return fm_fail(FM_FORMAT, "not a model file: begins with '%s', expected '%s'", fm_file_quote(begin, quoted),
+                   formats[0]->name);
+}
+
+// Read the directory of `file`, whose bytes are set. Takes over `file`: closed on failure.
+static enum fm_result open_bytes(struct fm_file *file, const char *path, struct fm_file **out_file)
+{
+    enum fm_result result = FM_OK;
+    file->path = fm_strdup(path);
+    if (file->path == NULL) {
+        result = fm_nomem();
+        goto fail;
+    }
+    const struct fm_format *format = NULL;
+    for (size_t i = 0; i < FM_COUNT(formats) && format == NULL; i++)
+        if (formats[i]->probe(file->bytes.data, file->bytes.size_bytes))
+            format = formats[i];
+    result = format != NULL ? format->read(file) : fail_stranger(file->bytes.data, file->bytes.size_bytes);
+    if (result != FM_OK)
+        goto fail;
+    *out_file = file;
+    return FM_OK;
+fail:
+    fm_file_close(&file);
+    return fm_fail_prefix(result, "%s", path);
+}
+
+enum fm_result fm_file_open(const char *path, struct fm_file **out_file)
+{
+    struct fm_mapping mapping;
+    enum fm_result result = fm_mapping_open(path, &mapping);
+    if (result != FM_OK)
+        return result;
+    struct fm_file *file = fm_alloc_zero(1, sizeof(*file));
+    if (file == NULL) {
+        fm_mapping_close(&mapping);
+        fm_nomem();
+        return fm_fail_prefix(FM_NOMEM, "%s", path);
+    }
+    file->bytes = mapping;
+    file->is_mapped = true;
+    return open_bytes(file, path, out_file);
+}
+
+enum fm_result fm_file_open_memory(const void *data, size_t size_bytes, const char *name, struct fm_file **out_file)
+{
+    struct fm_file *file = fm_alloc_zero(1, sizeof(*file));
+    if (file == NULL) {
+        fm_nomem();
+        return fm_fail_prefix(FM_NOMEM, "%s", name);
+    }
+    file->bytes = (struct fm_mapping){.data = data, .size_bytes = size_bytes};
+    return open_bytes(file, name, out_file);
+}
+
+void fm_file_close(struct fm_file **file)
+{
+    struct fm_file *f = *file;
+    if (f == NULL)
+        return;
+    fm_map_finish(&f->tensor_index);
+    fm_map_finish(&f->meta_index);
+    fm_free(f->tensors);
+    fm_free(f->metas);
+    fm_arena_finish(&f->arena);
+    if (f->is_mapped)
+        fm_mapping_close(&f->bytes);
+    fm_free(f->path);
+    fm_free(f);
+    *file = NULL;
+}
+
+const char *fm_file_path(const struct fm_file *file)
+{
+    return file->path;
+}
+
+uint64_t fm_file_bytes(const struct fm_file *file)
+{
+    return file->bytes.size_bytes;
+}
+
+uint64_t fm_file_hash(const struct fm_file *file)
+{
+    return file->hash;
+}
+
+uint32_t fm_file_tensor_count(const struct fm_file *file)
+{
+    return (uint32_t)file->tensor_count;
+}
+
+const struct fm_tensor *fm_file_tensor(const struct fm_file *file, uint32_t index)
+{
+    return &file->tensors[index];
+}
+
+const struct fm_tensor *fm_file_find(const struct fm_file *file, const char *name)
+{
+    uint32_t index;
+    return fm_map_get(&file->tensor_index, name, strlen(name), &index) ? &file->tensors[index] : NULL;
+}
+
+uint32_t fm_file_meta_count(const struct fm_file *file)
+{
+    return (uint32_t)file->meta_count;
+}
+
+const struct fm_meta *fm_file_meta(const struct fm_file *file, uint32_t index)
+{
+    return &file->metas[index];
+}
+
+const struct fm_meta *fm_file_meta_find(const struct fm_file *file, const char *key)
+{
+    uint32_t index;
+    return fm_map_get(&file->meta_index, key, strlen(key), &index) ? &file->metas[index] : NULL;
+}
+
+void fm_file_drop_tensor(const struct fm_file *file, const struct fm_tensor *tensor)
+{
+    if (file->is_mapped)
+        fm_mapping_drop(&file->bytes, (uint64_t)(tensor->data - file->bytes.data), tensor->data_bytes);
+}
