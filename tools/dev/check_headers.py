@@ -19,11 +19,11 @@ import sys
 WARNINGS = ["-std=c17", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wstrict-prototypes", "-Werror"]
 
 
-def library_flags(build_dir):
+def library_flags(build_dir, root):
     """-I, -isystem and -D of all compile commands of src/, with paths made absolute."""
     flags = {}
     for entry in json.loads((build_dir / "compile_commands.json").read_text()):
-        if "/src/" not in str(pathlib.Path(entry["directory"], entry["file"]).resolve()):
+        if not pathlib.Path(entry["directory"], entry["file"]).resolve().is_relative_to(root / "src"):
             continue
         words = shlex.split(entry["command"])
         for number, word in enumerate(words):
@@ -52,7 +52,7 @@ def main():
     root = pathlib.Path(__file__).resolve().parents[2]
     build_dir = pathlib.Path(sys.argv[1]).resolve()
     compilers = sys.argv[2:] or ["gcc", "clang"]
-    flags = library_flags(build_dir)
+    flags = library_flags(build_dir, root)
     public = sorted((root / "include").rglob("*.h"))
     private = [h for folder in ("src", "models") for h in sorted((root / folder).rglob("*.h"))]
     jobs = [(c, [*WARNINGS, f"-I{root / 'include'}"], h) for c in compilers for h in public]

@@ -4,9 +4,9 @@
 
     tools/dev/check_layers.py [--root DIR]
 
-- Includes run one way: base <- quant, format, text <- graph <- pass, ref, kernel <- plan <- vk <- run. Folders of one
+- Includes run one way: base <- quant, format, text <- graph <- pass, ref, kernel <- plan <- vk <- run, check. Folders of one
   layer may include one another as long as they form no circle. models/ sees base, format and graph; tools/ and examples
-  see the public headers, tools/ also kernel and plan for the commands that print them.
+  see the public headers, tools/ also kernel, plan and check for the commands that print them.
 - getenv stands in base/env.c alone, Vulkan's names in vk/ alone, vendors' names in kernel/quirks alone.
 - The library never ends the process: no exit, abort, assert.
 - Files: UTF-8, no tabs, no trailing blanks, at most 120 columns, an SPDX line at the top.
@@ -19,10 +19,11 @@ import pathlib
 import re
 import sys
 
-LAYERS = [["base"], ["quant", "format", "text"], ["graph"], ["pass", "ref", "kernel"], ["plan"], ["vk"], ["run"]]
+LAYERS = [["base"], ["quant", "format", "text"], ["graph"], ["pass", "ref", "kernel"], ["plan"], ["vk"],
+          ["run", "check"]]
 LEVEL = {folder: level for level, folders in enumerate(LAYERS) for folder in folders}
 MODELS_SEE = {"base", "format", "graph", "models"}
-TOOLS_SEE = {"kernel", "plan", "tools"}
+TOOLS_SEE = {"kernel", "plan", "check", "tools"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 VULKAN_NAME = re.compile(r"\b(?:Vk[A-Z]\w*|vk[A-Z]\w*|VK_[A-Z0-9_]+|PFN_vk\w*|volk[A-Z]\w*)\b")
@@ -146,7 +147,13 @@ class Checker:
             if reach(to, frm, {to}):
                 self.breach(path, line, f"{frm}/ and {to}/ of one layer include one another in a circle")
 
+    def check_folders(self):
+        for path in sorted((self.root / "src").iterdir()):
+            if path.is_dir() and path.name not in LEVEL and any(path.glob("*.[ch]")):
+                self.breach(path, 1, "a folder of src/ that has no layer (LAYERS of this script, src/README.md)")
+
     def run(self):
+        self.check_folders()
         for folder in STYLED_FOLDERS:
             for path in sorted((self.root / folder).rglob("*")):
                 if not path.is_file():

@@ -9,6 +9,7 @@
 # Environment
 #   FM_VALIDATION_DIR   an existing folder: the Khronos validation layer is on, and each program leaves its messages in
 #                       a file there (an empty file: none)
+#   FM_KEEP_DRIVER      set: the driver stays mapped until the program ends, so that a leak report can name it
 #   FM_TEST_DEVICE      set for CMD: NAME
 #   FM_TEST_RUNNER      set for CMD: the command line with which it must start further programs, so that they too see
 #                       only this device (a script cannot pass on the fetched loader that lavapipe-cm needs)
@@ -47,6 +48,11 @@ fi
 unset VK_ICD_FILENAMES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS
 export VK_DRIVER_FILES=$driver VK_LOADER_LAYERS_DISABLE='~implicit~'
 export FM_TEST_DEVICE=$name FM_TEST_RUNNER="$root/tools/dev/device.sh $name"
+
+if [ -n "${FM_KEEP_DRIVER:-}" ]; then
+    LD_PRELOAD=$(sed -n 's/.*"library_path" *: *"\([^"]*\)".*/\1/p' "$driver")
+    export LD_PRELOAD
+fi
 
 if [ -n "${FM_VALIDATION_DIR:-}" ]; then
     [ -d "$FM_VALIDATION_DIR" ] || { echo "device.sh: FM_VALIDATION_DIR=$FM_VALIDATION_DIR is no folder" >&2; exit 2; }
