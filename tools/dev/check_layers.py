@@ -4,8 +4,8 @@
 
     tools/dev/check_layers.py [--root DIR]
 
-- Includes run one way: base <- quant, format, text <- graph <- pass, ref, kernel <- plan <- vk <- run, check. Folders of one
-  layer may include one another as long as they form no circle. models/ sees base, format and graph; tools/ and examples
+- Includes run one way: base <- quant, format, text <- graph <- pass, ref, kernel <- plan <- vk <- run, check. Folders
+  of one layer may include one another as long as they form no circle. models/ sees base, format and graph; tools/ and examples
   see the public headers, tools/ also kernel, plan and check for the commands that print them.
 - getenv stands in base/env.c alone, Vulkan's names in vk/ alone, vendors' names in kernel/quirks alone.
 - The library never ends the process: no exit, abort, assert.
@@ -28,8 +28,8 @@ TOOLS_SEE = {"kernel", "plan", "check", "tools"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<([^>]+)>)')
 VULKAN_NAME = re.compile(r"\b(?:Vk[A-Z]\w*|vk[A-Z]\w*|VK_[A-Z0-9_]+|PFN_vk\w*|volk[A-Z]\w*)\b")
 VENDOR_NAME = re.compile(
-    r"(?<![a-z])(?:nvidia|geforce|radeon|radv|amdvlk|intel|adreno|qualcomm|mali|moltenvk|mesa|lavapipe|llvmpipe|"
-    r"swiftshader)(?![a-z])|\bAMD\b", re.IGNORECASE)
+    r"(?<![a-z])(?:nvidia|geforce|radeon|radv|amdvlk|intel|adreno|qualcomm|mali|moltenvk|"
+    r"mesa(?!-vulkan-drivers)|lavapipe|llvmpipe|swiftshader)(?![a-z])|\bAMD\b", re.IGNORECASE)
 GETENV = re.compile(r"\b(?:secure_)?getenv\s*\(")
 ENDS_PROCESS = re.compile(r"\b(?:exit|_exit|_Exit|quick_exit|abort|assert)\s*\(")
 TOKENS = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
