@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+// Kernel self-test and kernel benchmark: one list of problems, the production selector and planner, the double reference.
+// Used by tests/kern, `fulmen check` and `fulmen bench kernels`.
+#ifndef FM_CHECK_CHECK_H
+#define FM_CHECK_CHECK_H
+
+#include "plan/plan.h"
+#include "vk/vk.h"
+
+// What the activations are filled with.
+enum fm_problem_data {
+    FM_DATA_NORMAL,  // independent, roughly N(0,1)
+    FM_DATA_ZERO,
+    FM_DATA_TINY,    // down to denormals
+    FM_DATA_HUGE,    // near the overflow of f32 sums of squares, but not over
+    FM_DATA_CANCEL,  // +a, -a, ... : sums near zero
+    FM_DATA_COUNT
+};
+
+// One op on one shape. Fields that an op does not use are 0.
+struct fm_problem {
+    char name[96]; // unique; what --problem takes
+    enum fm_op op;
+    enum fm_type w;    // weight or cache format, or NONE
+    uint32_t bucket;   // T and O of the plan
+    uint32_t rows;     // rows really used, <= bucket
+    uint32_t n, k;     // columns and inner dimension (matmul); k = width (norm, add, ...)
+    uint32_t heads, heads_kv, head, rotated, ctx, slots, window, first_pos;
+    uint8_t variant;   // norm kind, activation, rope kind, sampler setting
+    bool bias;
+    enum fm_problem_data data;
+    bool bench;        // large: for timing, not part of the check
+};
+
+// All problems, in a fixed order. Release with fm_free.
+enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_count);
+
+// A problem made concrete: the one-node graph and its data.
+struct fm_case {
+    struct fm_graph graph;
+    struct fm_dims dims;          // of the plan
+    uint32_t node;
+    void **data;                  // per value: raw bytes as a file (weights) or the device (others) holds them; NULL where computed
+    uint64_t *data_bytes;
+    uint32_t *input[FM_INPUT_COUNT]; // step-block arrays, NULL where unused
+    uint32_t input_words[FM_INPUT_COUNT];
+};
+enum fm_result fm_case_create(const struct fm_problem *problem, uint32_t seed, struct fm_case *out_case);
+void fm_case_finish(struct fm_case *c);
+
+// A case on a device: memory, plan, program.
+struct fm_case_run {
+    struct fm_layout layout;
+    struct fm_plan plan;
+    struct fm_vk_memory *memory[FM_POOL_COUNT];
+    struct fm_vk_program *program;
+};
+// Plans with the production planner for `caps` (masked as the caller likes), or with the kernel `force` unless NULL, and uploads everything.
+enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, struct fm_case *c, const struct fm_kernel *force,
+                                  uint32_t rows, bool timed, struct fm_case_run *out_run);
+void fm_case_run_finish(struct fm_case_run *run);
+// Upload the states again (they may have been changed by a run), poison the arena, run once and wait.
+enum fm_result fm_case_run_once(struct fm_vk *vk, const struct fm_case *c, struct fm_case_run *run);
+
+struct fm_check_result {
+    const struct fm_problem *problem;
+    const struct fm_kernel *kernel;
+    enum fm_rung rung;    // mask under which the selector chose it
+    uint32_t seed;
+    bool passed;
+    double worst;         // largest |got - ref| / bound
+    char message[320];    // failure: value, first bad index, got, ref, bound
+};
+
+struct fm_check_params {
+    const char *kernel;  // only kernels whose name contains this; NULL = all
+    const char *problem; // only problems whose name contains this
+    const char *op;      // only this op
+    uint32_t seed;
+    enum fm_rung max_rung;
+    void (*report)(void *user, const struct fm_check_result *result); // after each
+    bool (*cancel)(void *user);
+    void *user;
+};
+
+struct fm_check_totals {
+    uint32_t passed, failed;
+    uint32_t kernels;     // different kernels run
+    uint32_t unsupported; // problems for which no kernel exists under a rung (each also counts as failed)
+};
+
+// Rung by rung: mask, ask the selector, skip what was run before, run twice, compare. FM_OK even when checks failed (see totals).
+enum fm_result fm_check_run(struct fm_vk *vk, const struct fm_check_params *params, struct fm_check_totals *out_totals);
+
+struct fm_kernel_time {
+    const struct fm_problem *problem;
+    const struct fm_kernel *kernel;
+    uint64_t median_ns, min_ns, max_ns;
+    uint64_t moved_bytes;
+    double flops;
+};
+// Time the bench problems with GPU timestamps: every kernel that fits when `all_kernels`, else the selector's choice. `repeat` replays.
+enum fm_result fm_check_bench(struct fm_vk *vk, const struct fm_check_params *params, bool all_kernels, uint32_t repeat,
+                              void (*report)(void *user, const struct fm_kernel_time *time), void *user);
+
+#endif

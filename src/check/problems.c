@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+// The list of problems: for every op and format the sizes 1, primes, tile +- 1, multiples and maxima, and the awkward data.
+#include "check/check.h"
+
+#include <stdio.h>
+
+struct list {
+    struct fm_problem *items;
+    size_t count, cap;
+    enum fm_result error;
+};
+
+static const char *const data_names[FM_DATA_COUNT] = {"normal", "zero", "tiny", "huge", "cancel"};
+
+static void push(struct list *l, const struct fm_problem *p, const char *shape)
+{
+    if (l->error)
+        return;
+    l->error = fm_array_reserve((void **)&l->items, &l->cap, l->count + 1, sizeof *l->items);
+    if (l->error)
+        return;
+    struct fm_problem *q = &l->items[l->count++];
+    *q = *p;
+    snprintf(q->name, sizeof q->name, "%s%s%s/%s%s%s%s", fm_op_info(p->op)->name, p->w == FM_TYPE_NONE ? "" : ".",
+             p->w == FM_TYPE_NONE ? "" : fm_type_info(p->w)->name, shape, p->bias ? "+b" : "", p->data ? "," : "",
+             p->data ? data_names[p->data] : "");
+}
+
+static void matmul(struct list *l, enum fm_op op, enum fm_type w, uint32_t bucket, uint32_t rows, uint32_t n, uint32_t k, bool bias,
+                   enum fm_problem_data data, bool bench)
+{
+    struct fm_problem p = {.op = op, .w = w, .bucket = bucket, .rows = rows, .n = n, .k = k, .bias = bias, .data = data, .bench = bench,
+                           .variant = (uint8_t)(n % FM_ACT_COUNT)};
+    char shape[64];
+    snprintf(shape, sizeof shape, "%u:%ux%ux%u", bucket, rows, n, k);
+    push(l, &p, shape);
+}
+
+static void matmuls(struct list *l)
+{
+    static const enum fm_op ops[] = {FM_OP_MATMUL, FM_OP_MATMUL_ADD, FM_OP_MATMUL_GLU};
+    static const struct { uint32_t bucket, rows; } rows[] = {{1, 1},   {2, 2},   {4, 3},   {8, 8},    {8, 5},  {16, 9},
+                                                             {32, 32}, {32, 31}, {64, 33}, {128, 127}, {160, 129}};
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const struct fm_type_info *info = fm_type_info((enum fm_type)t);
+        if (!info->is_weight)
+            continue;
+        uint32_t unit = info->block_elems;
+        for (size_t o = 0; o < FM_COUNT(ops); o++) {
+            bool can_bias = ops[o] != FM_OP_MATMUL_GLU;
+            for (size_t r = 0; r < FM_COUNT(rows); r++) {
+                // One tile-friendly and one awkward shape each.
+                matmul(l, ops[o], (enum fm_type)t, rows[r].bucket, rows[r].rows, 128, 512, false, FM_DATA_NORMAL, false);
+                uint32_t k = unit == 1 ? 61 : unit * 3;
+                matmul(l, ops[o], (enum fm_type)t, rows[r].bucket, rows[r].rows, 67, k, can_bias && r % 2, FM_DATA_NORMAL, false);
+            }
+            matmul(l, ops[o], (enum fm_type)t, 1, 1, 1, unit == 1 ? 1 : unit, can_bias, FM_DATA_NORMAL, false);
+            matmul(l, ops[o], (enum fm_type)t, 1, 1, 300, 4096, false, FM_DATA_NORMAL, false);
+            matmul(l, ops[o], (enum fm_type)t, 32, 17, 257, 1280, can_bias, FM_DATA_NORMAL, false);
+            for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
+                matmul(l, ops[o], (enum fm_type)t, 1, 1, 64, 256, false, (enum fm_problem_data)d, false);
+                matmul(l, ops[o], (enum fm_type)t, 32, 32, 64, 256, false, (enum fm_problem_data)d, false);
+            }
+        }
+        // Llama-8B's shapes, decode and prefill.
+        static const struct { uint32_t n, k; } large[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}};
+        for (size_t i = 0; i < FM_COUNT(large); i++) {
+            matmul(l, FM_OP_MATMUL, (enum fm_type)t, 1, 1, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
+            matmul(l, FM_OP_MATMUL, (enum fm_type)t, 8, 8, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
+            matmul(l, FM_OP_MATMUL, (enum fm_type)t, 512, 512, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
+        }
+        matmul(l, FM_OP_MATMUL_GLU, (enum fm_type)t, 1, 1, 14336, 4096, false, FM_DATA_NORMAL, true);
+        matmul(l, FM_OP_MATMUL_GLU, (enum fm_type)t, 512, 512, 14336, 4096, false, FM_DATA_NORMAL, true);
+    }
+}
+
+static void embeds(struct list *l)
+{
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const struct fm_type_info *info = fm_type_info((enum fm_type)t);
+        if (!info->is_weight)
+            continue;
+        uint32_t unit = info->block_elems;
+        uint32_t widths[] = {unit == 1 ? 61 : unit, unit * 3, 512};
+        for (size_t i = 0; i < FM_COUNT(widths); i++) {
+            struct fm_problem p = {.op = FM_OP_EMBED, .w = (enum fm_type)t, .bucket = 8, .rows = 7, .n = 97, .k = widths[i]};
+            char shape[64];
+            snprintf(shape, sizeof shape, "%ux%u", p.n, p.k);
+            push(l, &p, shape);
+        }
+    }
+}
+
+// Ops on rows of one width.
+static void rowwise(struct list *l)
+{
+    static const enum fm_op ops[] = {FM_OP_NORM, FM_OP_ADD_NORM, FM_OP_GLU, FM_OP_ACT, FM_OP_ADD, FM_OP_GATHER};
+    static const uint32_t widths[] = {1, 7, 64, 255, 256, 257, 1024, 4099};
+    for (size_t o = 0; o < FM_COUNT(ops); o++) {
+        bool norm = ops[o] == FM_OP_NORM || ops[o] == FM_OP_ADD_NORM;
+        uint8_t variants = norm || ops[o] == FM_OP_GLU || ops[o] == FM_OP_ACT ? 2 : 1;
+        for (uint8_t v = 0; v < variants; v++) {
+            for (size_t w = 0; w < FM_COUNT(widths); w++) {
+                struct fm_problem p = {.op = ops[o], .w = FM_TYPE_NONE, .bucket = 32, .rows = w % 2 ? 32 : 9, .k = widths[w], .variant = v,
+                                       .bias = norm && v == FM_NORM_LAYER && w % 3 != 0};
+                char shape[64];
+                snprintf(shape, sizeof shape, "v%u:%ux%u", v, p.rows, p.k);
+                push(l, &p, shape);
+            }
+            for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
+                struct fm_problem p = {.op = ops[o], .w = FM_TYPE_NONE, .bucket = 4, .rows = 4, .k = 256, .variant = v,
+                                       .data = (enum fm_problem_data)d};
+                char shape[64];
+                snprintf(shape, sizeof shape, "v%u:4x256", v);
+                push(l, &p, shape);
+            }
+        }
+    }
+    struct fm_problem bench = {.op = FM_OP_NORM, .w = FM_TYPE_NONE, .bucket = 512, .rows = 512, .k = 4096, .bench = true};
+    push(l, &bench, "v0:512x4096");
+}
+
+static void ropes(struct list *l)
+{
+    static const struct { uint32_t heads, head, rotated, first; } shapes[] = {
+        {1, 2, 2, 0}, {4, 16, 16, 5}, {3, 24, 24, 1000}, {5, 24, 16, 70000}, {32, 128, 128, 1000000}, {8, 64, 64, 0}};
+    for (uint8_t kind = 0; kind < 2; kind++)
+        for (size_t i = 0; i < FM_COUNT(shapes); i++) {
+            struct fm_problem p = {.op = FM_OP_ROPE, .w = FM_TYPE_NONE, .bucket = 16, .rows = 13, .heads = shapes[i].heads,
+                                   .head = shapes[i].head, .rotated = shapes[i].rotated, .first_pos = shapes[i].first, .variant = kind,
+                                   .slots = 1};
+            char shape[64];
+            snprintf(shape, sizeof shape, "k%u:%ux%ur%u@%u", kind, p.heads, p.head, p.rotated, p.first_pos);
+            push(l, &p, shape);
+        }
+}
+
+struct attention_shape {
+    uint32_t heads, heads_kv, head, ctx, window, first;
+};
+
+static void attention(struct list *l)
+{
+    static const struct attention_shape shapes[] = {
+        {1, 1, 16, 40, 0, 0},    {4, 2, 16, 300, 0, 0},   {4, 4, 64, 100, 0, 31},   {5, 1, 24, 77, 0, 3},   {8, 2, 64, 513, 0, 256},
+        {4, 1, 128, 700, 0, 500}, {4, 2, 64, 300, 16, 200}, {6, 3, 80, 260, 0, 129}, {2, 1, 256, 130, 0, 60}, {4, 2, 15, 64, 0, 20},
+        {8, 1, 128, 2100, 0, 2000}, {4, 2, 96, 200, 50, 100}};
+    static const struct { uint32_t bucket, rows; } rows[] = {{1, 1}, {4, 3}, {8, 8}, {32, 32}, {32, 21}, {128, 100}};
+    static const enum fm_type types[] = {FM_TYPE_F32, FM_TYPE_F16};
+    static const enum fm_op ops[] = {FM_OP_ATTEND, FM_OP_KV_WRITE, FM_OP_ROPE_KV_WRITE};
+    for (size_t o = 0; o < FM_COUNT(ops); o++)
+        for (size_t t = 0; t < FM_COUNT(types); t++)
+            for (size_t s = 0; s < FM_COUNT(shapes); s++)
+                for (size_t r = 0; r < FM_COUNT(rows); r++) {
+                    const struct attention_shape *a = &shapes[s];
+                    if (a->first + rows[r].rows > a->ctx || (ops[o] != FM_OP_ATTEND && r % 2))
+                        continue;
+                    // Every second one spreads its rows over two slots.
+                    struct fm_problem p = {.op = ops[o], .w = types[t], .bucket = rows[r].bucket, .rows = rows[r].rows, .heads = a->heads,
+                                           .heads_kv = a->heads_kv, .head = a->head, .ctx = a->ctx, .window = a->window,
+                                           .first_pos = a->first, .slots = 1 + (uint32_t)(s + r) % 3,
+                                           .variant = (uint8_t)(s % 2), .rotated = a->head & ~1u};
+                    char shape[64];
+                    snprintf(shape, sizeof shape, "%u:%u@%u/%u,%u/%ux%u,s%u%s", p.bucket, p.rows, p.first_pos, p.ctx, p.heads, p.heads_kv,
+                             p.head, p.slots, p.window ? ",window" : "");
+                    push(l, &p, shape);
+                }
+    static const struct { uint32_t bucket, first, ctx; } large[] = {{1, 511, 512}, {1, 8191, 8192}, {1, 32767, 32768}, {512, 0, 512},
+                                                                    {512, 7680, 8192}, {2048, 0, 2048}};
+    for (size_t i = 0; i < FM_COUNT(large); i++) {
+        struct fm_problem p = {.op = FM_OP_ATTEND, .w = FM_TYPE_F16, .bucket = large[i].bucket, .rows = large[i].bucket, .heads = 32,
+                               .heads_kv = 8, .head = 128, .ctx = large[i].ctx, .first_pos = large[i].first, .slots = 1, .bench = true};
+        char shape[64];
+        snprintf(shape, sizeof shape, "%u@%u,32/8x128", p.rows, p.first_pos);
+        push(l, &p, shape);
+    }
+}
+
+static void tokens(struct list *l)
+{
+    for (uint32_t slots = 1; slots <= 3; slots += 2) {
+        struct fm_problem p = {.op = FM_OP_TOKEN_FEED, .w = FM_TYPE_NONE, .bucket = 32, .rows = 29, .ctx = 50, .slots = slots, .first_pos = 3};
+        char shape[64];
+        snprintf(shape, sizeof shape, "29,s%u", slots);
+        push(l, &p, shape);
+    }
+    static const uint32_t vocabs[] = {1, 96, 257, 4096, 50257};
+    for (uint8_t variant = 0; variant < 8; variant++)
+        for (size_t v = 0; v < FM_COUNT(vocabs); v++) {
+            struct fm_problem p = {.op = FM_OP_SAMPLE, .w = FM_TYPE_NONE, .bucket = 4, .rows = 3, .n = vocabs[v], .ctx = 90, .slots = 3,
+                                   .first_pos = 70, .variant = variant};
+            char shape[64];
+            snprintf(shape, sizeof shape, "v%u:%u", variant, p.n);
+            push(l, &p, shape);
+        }
+    struct fm_problem bench = {.op = FM_OP_SAMPLE, .w = FM_TYPE_NONE, .bucket = 1, .rows = 1, .n = 128256, .ctx = 512, .slots = 1,
+                               .first_pos = 400, .variant = 3, .bench = true};
+    push(l, &bench, "v3:128256");
+}
+
+enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_count)
+{
+    struct list l = {0};
+    embeds(&l);
+    rowwise(&l);
+    ropes(&l);
+    tokens(&l);
+    attention(&l);
+    matmuls(&l);
+    if (l.error) {
+        fm_free(l.items);
+        return l.error;
+    }
+    *out_problems = l.items;
+    *out_count = l.count;
+    return FM_OK;
+}
