@@ -103,7 +103,8 @@ static enum fm_result read_settings(struct reader *reader)
         return fm_fail(FM_FORMAT, "metadata 'split.count': expected an integer, found another type");
     int64_t parts = fm_meta_int_at(meta, 0);
     if (parts > 1)
-        return fm_fail(FM_UNSUPPORTED, "one of %lld parts of a split model; merge them first (llama-gguf-split --merge)",
+        return fm_fail(FM_UNSUPPORTED,
+                       "one of %lld parts of a split model; merge them first (llama-gguf-split --merge)",
                        (long long)parts);
     return FM_OK;
 }

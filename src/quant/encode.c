@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // f32 to blocks. The legacy formats choose scale and rounding as ggml's reference does, so that files agree byte for
-// byte; the K formats are in encode_k.c. Input should be finite: a block with NaN or infinity gets some bits, without harm.
+// byte; the K formats are in encode_k.c. Input should be finite: a block with NaN or infinity gets some bits, without
+// harm.
 #include <math.h>
 
 #include "base/half.h"
