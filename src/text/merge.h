@@ -25,8 +25,8 @@ struct fm_merge_pair {
 };
 
 // May the two neighbours become one, at which priority, and as what?
-typedef bool fm_merge_rule(const void *user, const char *text, const struct fm_symbol *left, const struct fm_symbol *right,
-                           uint32_t *out_priority, uint32_t *out_id);
+typedef bool fm_merge_rule(const void *user, const char *text, const struct fm_symbol *left,
+                           const struct fm_symbol *right, uint32_t *out_priority, uint32_t *out_id);
 
 // Working memory, kept from one text to the next. All-zero is the start.
 struct fm_merge {

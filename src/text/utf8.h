@@ -15,8 +15,9 @@ enum fm_utf8_state {
     FM_UTF8_INCOMPLETE, // the beginning of a character; the text ends too early
 };
 
-// Look at the first character of text (at least one byte). *out_bytes is its length: of a character all its bytes, of an
-// invalid sequence its maximal subpart (Unicode 15, section 3.9, so at least 1), of an incomplete one all that is left.
+// Look at the first character of text (at least one byte). *out_bytes is its length: of a character all its bytes, of
+// an invalid sequence its maximal subpart (Unicode 15, section 3.9, so at least 1), of an incomplete one all that is
+// left.
 enum fm_utf8_state fm_utf8_next(const char *text, size_t text_bytes, size_t *out_bytes);
 
 // Length of the longest well-formed beginning of text, in bytes.

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+// SentencePiece's BPE (Kudo and Richardson, 2018) as model "llama" files describe it: spaces are written U+2581, the
+// text gets one in front, user-defined pieces are set apart, and the neighbours whose joint piece has the best score
+// are joined, leftmost first, until none is left. Characters that are no piece become byte tokens.
+#include "text/vocab.h"
+
+#include "text/utf8.h"
+
+#define SPACE_MARK "\xE2\x96\x81" // U+2581
+#define SPACE_MARK_BYTES 3
+#define UNKNOWN_SURFACE " \xE2\x81\x87 " // what SentencePiece decodes an unknown token to
+
+// Scores as integers in which less is better, so that both tokenizers merge by the same rule. NaN is the worst.
+static uint32_t score_priority(float score)
+{
+    float value = score + 0.0f; // -0 and 0 are the same score
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    if (value != value)
+        return UINT32_MAX;
+    uint32_t ascending = bits >> 31 ? ~bits : bits | 0x80000000u;
+    return ~ascending;
+}
+
+static enum fm_result read_scores(const struct fm_file *file, struct fm_tokenizer *tok)
+{
+    const char *key = "tokenizer.ggml.scores";
+    const struct fm_meta *meta = fm_file_meta_find(file, key);
+    if (meta == NULL)
+        return fm_fail(FM_FORMAT, "%s: missing, tokenizer.ggml.model 'llama' needs it", key);
+    if (meta->kind != FM_META_ARRAY || meta->elem_kind != FM_META_FLOAT)
+        return fm_fail(FM_FORMAT, "%s: expected an array of floats", key);
+    if (meta->count != tok->vocab)
+        return fm_fail(FM_FORMAT, "%s: expected %u elements as tokenizer.ggml.tokens has, found %llu", key, tok->vocab,
+                       (unsigned long long)meta->count);
+    for (uint32_t id = 0; id < tok->vocab; id++)
+        tok->tokens[id].priority = score_priority((float)fm_meta_float_at(meta, id));
+    return FM_OK;
+}
+
+// Pieces: the text with U+2581 turned to spaces.
+static enum fm_result make_pieces(struct fm_tokenizer *tok)
+{
+    size_t total_bytes = 0;
+    for (uint32_t id = 0; id < tok->vocab; id++)
+        total_bytes += tok->tokens[id].text_bytes;
+    char *blob = fm_arena_alloc(&tok->arena, total_bytes + 1, 1);
+    if (blob == NULL)
+        return fm_nomem();
+    for (uint32_t id = 0; id < tok->vocab; id++) {
+        struct fm_token *token = &tok->tokens[id];
+        if (token->type == FM_TOKEN_BYTE || token->type == FM_TOKEN_CONTROL)
+            continue;
+        if (token->type == FM_TOKEN_UNKNOWN) {
+            token->piece = UNKNOWN_SURFACE;
+            token->piece_bytes = sizeof(UNKNOWN_SURFACE) - 1;
+            continue;
+        }
+        token->piece = blob;
+        for (uint32_t i = 0; i < token->text_bytes;) {
+            bool mark =
+                token->text_bytes - i >= SPACE_MARK_BYTES && memcmp(token->text + i, SPACE_MARK, SPACE_MARK_BYTES) == 0;
+            *blob++ = mark ? ' ' : token->text[i];
+            i += mark ? SPACE_MARK_BYTES : 1;
+        }
+        token->piece_bytes = (uint32_t)(blob - token->piece);
+    }
+    return FM_OK;
+}
+
+// The text with spaces turned to U+2581, as the escaped text has them.
+static enum fm_result add_user(struct fm_tokenizer *tok, uint32_t id)
+{
+    const struct fm_token *token = &tok->tokens[id];
+    char *text = fm_arena_alloc(&tok->arena, (size_t)token->text_bytes * SPACE_MARK_BYTES, 1);
+    if (text == NULL)
+        return fm_nomem();
+    uint32_t bytes = 0;
+    for (uint32_t i = 0; i < token->text_bytes; i++) {
+        if (token->text[i] != ' ') {
+            text[bytes++] = token->text[i];
+            continue;
+        }
+        memcpy(text + bytes, SPACE_MARK, SPACE_MARK_BYTES);
+        bytes += SPACE_MARK_BYTES;
+    }
+    return fm_matcher_add(&tok->user, text, bytes, id);
+}
+
+// Control, unknown and byte tokens cannot come out of a merge; everything else can.
+static enum fm_result index_tokens(struct fm_tokenizer *tok)
+{
+    enum fm_result r = FM_OK;
+    for (uint32_t id = 0; r == FM_OK && id < tok->vocab; id++) {
+        const struct fm_token *token = &tok->tokens[id];
+        uint32_t other;
+        if (token->text_bytes == 0 || token->type == FM_TOKEN_BYTE)
+            continue;
+        if (token->type == FM_TOKEN_CONTROL || token->type == FM_TOKEN_UNKNOWN) {
+            r = fm_matcher_add(&tok->special, token->text, token->text_bytes, id);
+            continue;
+        }
+        if (token->type == FM_TOKEN_USER)
+            r = add_user(tok, id);
+        tok->has_unused = tok->has_unused || token->type == FM_TOKEN_UNUSED;
+        if (r == FM_OK && !fm_map_get(&tok->spans, token->text, token->text_bytes, &other))
+            r = fm_map_put(&tok->spans, token->text, token->text_bytes, id, NULL);
+        tok->max_span_bytes = FM_MAX(tok->max_span_bytes, token->text_bytes);
+    }
+    fm_matcher_seal(&tok->special);
+    fm_matcher_seal(&tok->user);
+    return r;
+}
+
+enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *tok)
+{
+    enum fm_result r = fm_meta_bool(file, "tokenizer.ggml.add_space_prefix", false, true, &tok->add_space_prefix);
+    if (r == FM_OK)
+        r = fm_meta_bool(file, "tokenizer.ggml.add_bos_token", false, true, &tok->add_bos);
+    if (r == FM_OK)
+        r = read_scores(file, tok);
+    if (r == FM_OK)
+        r = make_pieces(tok);
+    if (r == FM_OK)
+        r = index_tokens(tok);
+    return r;
+}
+
+// Write the escaped text to enc->buffer: a mark in front if the file says so, a mark for each space, U+FFFD for each
+// byte that is no part of a well-formed character (which is what SentencePiece's own reader does).
+static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t text_bytes, size_t *out_bytes)
+{
+    enum fm_result r =
+        fm_array_reserve((void **)&enc->buffer, &enc->buffer_cap, (text_bytes + 1) * SPACE_MARK_BYTES, 1);
+    if (r != FM_OK)
+        return r;
+    char *out = enc->buffer;
+    if (enc->tok->add_space_prefix) {
+        memcpy(out, SPACE_MARK, SPACE_MARK_BYTES);
+        out += SPACE_MARK_BYTES;
+    }
+    for (size_t i = 0; i < text_bytes;) {
+        size_t bytes;
+        const char *from = text + i;
+        if (fm_utf8_next(from, text_bytes - i, &bytes) != FM_UTF8_CHAR) {
+            bytes = 1;
+            from = FM_UTF8_REPLACEMENT;
+        } else if (text[i] == ' ') {
+            from = SPACE_MARK;
+        }
+        size_t written = from == text + i ? bytes : 3;
+        memcpy(out, from, written);
+        out += written;
+        i += bytes;
+    }
+    *out_bytes = (size_t)(out - enc->buffer);
+    return FM_OK;
+}
+
+static uint32_t span_id(const struct fm_tokenizer *tok, const char *text, uint32_t bytes)
+{
+    uint32_t id;
+    return bytes <= tok->max_span_bytes && fm_map_get(&tok->spans, text, bytes, &id) ? id : FM_TOKEN_NONE;
+}
+
+// The rule of fm_merge_run. Remembers of what an UNUSED token was made.
+static bool join(const void *user, const char *text, const struct fm_symbol *left, const struct fm_symbol *right,
+                 uint32_t *out_priority, uint32_t *out_id)
+{
+    const struct fm_encoder *enc = user;
+    uint32_t id = span_id(enc->tok, text + left->begin, left->bytes + right->bytes);
+    if (id == FM_TOKEN_NONE)
+        return false;
+    if (enc->splits != NULL && enc->tok->tokens[id].type == FM_TOKEN_UNUSED)
+        enc->splits[id] = left->bytes;
+    *out_priority = enc->tok->tokens[id].priority;
+    *out_id = id;
+    return true;
+}
+
+static enum fm_result emit_unknown(struct fm_encoder *enc, const char *text, uint32_t bytes)
+{
+    const struct fm_tokenizer *tok = enc->tok;
+    enum fm_result r = FM_OK;
+    bool have_bytes = true;
+    for (uint32_t i = 0; i < bytes; i++)
+        have_bytes = have_bytes && tok->byte_ids[(uint8_t)text[i]] != FM_TOKEN_NONE;
+    for (uint32_t i = 0; have_bytes && r == FM_OK && i < bytes; i++)
+        r = fm_encoder_emit(enc, tok->byte_ids[(uint8_t)text[i]]);
+    // Without byte tokens, unknown characters in a row are one unknown token.
+    if (!have_bytes && tok->unk != FM_TOKEN_NONE && (enc->count == 0 || enc->ids[enc->count - 1] != tok->unk))
+        r = fm_encoder_emit(enc, tok->unk);
+    return r;
+}
+
+// Emit the token of a span; an UNUSED one is taken apart again into what it was made of.
+static enum fm_result emit_span(struct fm_encoder *enc, uint32_t begin, uint32_t bytes)
+{
+    const char *text = enc->buffer;
+    size_t depth = 0;
+    for (;;) {
+        enum fm_result r;
+        uint32_t id = span_id(enc->tok, text + begin, bytes);
+        bool unused = id != FM_TOKEN_NONE && enc->splits != NULL && enc->tok->tokens[id].type == FM_TOKEN_UNUSED;
+        if (unused && enc->splits[id] > 0 && enc->splits[id] < bytes) {
+            uint32_t left = enc->splits[id];
+            r = fm_array_reserve((void **)&enc->pending, &enc->pending_cap, depth + 2, sizeof(*enc->pending));
+            if (r != FM_OK)
+                return r;
+            enc->pending[depth++] = begin + left;
+            enc->pending[depth++] = bytes - left;
+            bytes = left;
+            continue;
+        }
+        r = id == FM_TOKEN_NONE ? emit_unknown(enc, text + begin, bytes) : fm_encoder_emit(enc, id);
+        if (r != FM_OK || depth == 0)
+            return r;
+        bytes = enc->pending[--depth];
+        begin = enc->pending[--depth];
+    }
+}
+
+enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes)
+{
+    const struct fm_tokenizer *tok = enc->tok;
+    size_t bytes;
+    if (text_bytes == 0)
+        return FM_OK;
+    enum fm_result r = escape(enc, text, text_bytes, &bytes);
+    if (r == FM_OK && tok->has_unused && enc->splits == NULL) {
+        enc->splits = fm_alloc_zero(tok->vocab, sizeof(*enc->splits));
+        if (enc->splits == NULL)
+            return fm_nomem();
+    }
+    fm_merge_reset(&enc->merge);
+    for (size_t i = 0; r == FM_OK && i < bytes;) {
+        uint32_t id;
+        size_t length;
+        bool user = fm_matcher_at(&tok->user, enc->buffer + i, bytes - i, &id, &length);
+        if (!user) {
+            fm_utf8_next(enc->buffer + i, bytes - i, &length);
+            id = span_id(tok, enc->buffer + i, (uint32_t)length);
+        }
+        r = fm_merge_push(&enc->merge, (uint32_t)i, (uint32_t)length, id, user);
+        i += length;
+    }
+    if (r == FM_OK)
+        r = fm_merge_run(&enc->merge, enc->buffer, join, enc);
+    for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
+        const struct fm_symbol *symbol = &enc->merge.symbols[i];
+        r = symbol->frozen ? fm_encoder_emit(enc, symbol->id) : emit_span(enc, symbol->begin, symbol->bytes);
+    }
+    return r;
+}

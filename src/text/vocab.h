@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// Inside of struct fm_tokenizer, shared by the files of this folder only.
+#ifndef FM_TEXT_VOCAB_H
+#define FM_TEXT_VOCAB_H
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "format/file.h"
+#include "text/matcher.h"
+#include "text/merge.h"
+#include "text/pretok.h"
+#include "text/tokenizer.h"
+
+#define FM_VOCAB_MAX (1u << 24)
+#define FM_TOKEN_MAX_BYTES (1u << 16)
+
+// tokenizer.ggml.token_type; the numbers are the file format's.
+enum fm_token_type {
+    FM_TOKEN_UNDEFINED,
+    FM_TOKEN_NORMAL,
+    FM_TOKEN_UNKNOWN,
+    FM_TOKEN_CONTROL,
+    FM_TOKEN_USER,
+    FM_TOKEN_UNUSED,
+    FM_TOKEN_BYTE,
+    FM_TOKEN_TYPE_COUNT
+};
+
+enum fm_tokenizer_kind {
+    FM_TOKENIZER_SPM, // tokenizer.ggml.model "llama": SentencePiece BPE
+    FM_TOKENIZER_BPE, // "gpt2": byte-level BPE
+};
+
+struct fm_token {
+    const char *text;  // as in the file, not NUL-terminated
+    const char *piece; // the bytes that it stands for
+    uint32_t text_bytes;
+    uint32_t piece_bytes;
+    uint32_t priority; // SPM: merges with a smaller one go first
+    uint8_t type;      // enum fm_token_type
+    bool end;          // ends an answer
+};
+
+// A merge of byte-level BPE; its rank is its index.
+struct fm_merge_rule_ids {
+    uint32_t left; // the key of fm_tokenizer.ranks are these two
+    uint32_t right;
+    uint32_t id; // what they become
+};
+
+struct fm_tokenizer {
+    enum fm_tokenizer_kind kind;
+    struct fm_arena arena; // tokens, texts, merges
+    struct fm_token *tokens;
+    uint32_t vocab;
+    uint32_t max_piece_bytes; // longest fm_token.piece
+    uint32_t bos, eos, unk;   // FM_TOKEN_NONE when there is none
+    bool add_bos;
+    bool add_space_prefix; // SPM
+    bool has_unused;       // SPM: some tokens are UNUSED
+
+    uint32_t byte_ids[256];           // the token of one byte, or FM_TOKEN_NONE
+    struct fm_map spans;              // SPM: text → id of what merges may make; BPE with ignore_merges: piece → id
+    uint32_t max_span_bytes;          // longest key of `spans`
+    struct fm_matcher special;        // matched in the text with FM_ENCODE_SPECIAL
+    struct fm_matcher user;           // matched always: BPE in the text, SPM after its escaping
+    struct fm_pretok *pretok;         // BPE
+    struct fm_merge_rule_ids *merges; // BPE
+    struct fm_map ranks;              // BPE: (left, right) → index of merges
+
+    enum fm_chat_template chat;
+    bool chat_known;
+    const char *chat_system; // NUL-terminated, or NULL
+};
+
+// One call of fm_tokenizer_encode.
+struct fm_encoder {
+    const struct fm_tokenizer *tok;
+    uint32_t *ids;
+    size_t count;
+    size_t ids_cap;
+    struct fm_merge merge;
+    char *buffer; // SPM: escaped text; BPE: normalised text
+    size_t buffer_cap;
+    int32_t *points; // BPE: code points of what is being normalised
+    size_t points_cap;
+    struct fm_pretok_scratch *scratch; // BPE
+    uint32_t *splits;                  // SPM with UNUSED tokens: bytes of the left half that one was made of
+    uint32_t *pending;                 // SPM: stack of spans still to be split: begin, bytes
+    size_t pending_cap;
+};
+
+enum fm_result fm_encoder_emit(struct fm_encoder *enc, uint32_t id);
+
+// vocab.c: tokens, types, special ids and matchers from tokenizer.ggml.*; tok->kind is set. fm_vocab_read copies all
+// texts.
+enum fm_result fm_vocab_read(const struct fm_file *file, struct fm_tokenizer *tok);
+
+// spm.c
+enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *tok);
+enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
+
+// bpe.c
+enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *tok);
+enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
+
+// nfc.c: normalisation form C of well-formed UTF-8 into enc->buffer from its beginning.
+enum fm_result fm_nfc(struct fm_encoder *enc, const char *text, size_t text_bytes, size_t *out_bytes);
+
+// chat.c: recognise the template of the file.
+enum fm_result fm_chat_detect(const struct fm_file *file, struct fm_tokenizer *tok);
+
+#endif
