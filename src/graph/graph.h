@@ -53,6 +53,7 @@ struct fm_value {
     uint32_t dims[FM_MAX_DIMS]; // last contiguous; FM_DIM_* or a number
     uint32_t producer;          // node id, FM_NONE for weights, constants, inputs and first states
     uint32_t alias;             // STATE returned by a node: id of the first version, whose memory it is; else FM_NONE
+    uint32_t row0;              // WEIGHT: first row of the file's tensor (first element of a vector) that this value holds
     union {
         uint32_t tensor;     // WEIGHT: index in the model file (fm_file_tensor), FM_NONE for random weights
         const void *data;    // CONST: in the graph's arena
@@ -110,11 +111,15 @@ void fm_graph_finish(struct fm_graph *graph); // all-zero is an empty graph
 uint32_t fm_dim_resolve(uint32_t dim, const struct fm_dims *dims);
 // Elements of a value under `dims`; false on overflow.
 bool fm_value_elems(const struct fm_value *value, const struct fm_dims *dims, uint64_t *out_elems);
+// "f32[T,64]" into out (cut at out_bytes); returns out.
+#define FM_SHAPE_TEXT_BYTES 80
+const char *fm_value_shape_text(const struct fm_value *value, char *out, size_t out_bytes);
 // The value whose memory this one is (itself unless it is a later version of a STATE).
 uint32_t fm_value_root(const struct fm_graph *graph, uint32_t value);
 
 // Append a node; results are made by its shape rule. FM_ARG (naming the node, the operand and both shapes) when operands do not fit.
-// Names are copied. On failure the graph is unchanged.
+// Names and constant data are copied. Attributes that the op does not use are cleared. On failure the graph is unchanged (memory of the
+// arena apart). The first value of an empty graph sets `logits` and `ids` to FM_NONE.
 enum fm_result fm_graph_add(struct fm_graph *graph, enum fm_op op, const char *name, const uint32_t *src, uint32_t n_src,
                             const struct fm_attr *attr, uint32_t *out_dst);
 enum fm_result fm_graph_add_value(struct fm_graph *graph, const struct fm_value *value, uint32_t *out_id);

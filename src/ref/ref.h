@@ -11,7 +11,10 @@ struct fm_ref_tensor {
     uint64_t dims[FM_MAX_DIMS];
     uint64_t elems;
     double *v;   // values; rounded to the value's storage type where that is f16 (states)
-    double *mag; // error scale of each element: sum of |terms| for sums, |result| otherwise; NULL for sources
+    // Error scale of each element of a result, sources taken as exact: an implementation with unit roundoff u may be off by c * u * mag with a
+    // small c. Sum of |terms| for sums, |result| where nothing cancels; each function says where it is more. 0 for integers and for elements
+    // of a state that were not written: those must be exact. NULL for values that no node writes.
+    double *mag;
 };
 
 struct fm_ref_call {
@@ -20,9 +23,11 @@ struct fm_ref_call {
     struct fm_dims dims;
     const struct fm_ref_tensor *src[FM_MAX_SRC];
     struct fm_ref_tensor *dst[FM_MAX_DST]; // a state's new version shares its memory with the old one
+    double *scratch;                       // fm_ref_scratch_elems() doubles, NULL when that is 0
 };
+uint64_t fm_ref_scratch_elems(const struct fm_node *node);
 typedef void fm_ref_fn(const struct fm_ref_call *call);
-fm_ref_fn *fm_ref_of(enum fm_op op); // never NULL for ops of graphs
+fm_ref_fn *fm_ref_of(enum fm_op op); // never NULL
 
 struct fm_ref;
 // Interpreter for a graph under `dims`. The graph must outlive it. FM_NOMEM.
@@ -32,6 +37,7 @@ void fm_ref_destroy(struct fm_ref **ref);
 struct fm_ref_tensor *fm_ref_tensor(struct fm_ref *ref, uint32_t value);
 // Decode file data (type of the value) into a weight's tensor.
 void fm_ref_set_encoded(struct fm_ref *ref, uint32_t value, const void *data);
+// Run every node in order. States keep what was written to them: call again with new inputs for the next step.
 void fm_ref_run(struct fm_ref *ref);
 
 #endif
