@@ -21,8 +21,8 @@ enum fm_encode_flags {
 
 // Text (any bytes) to ids. The result is malloc'ed through the library: release it with fm_tokens_free.
 // FM_NOMEM; FM_ARG when the text is longer than 2^30 bytes.
-FM_API enum fm_result fm_tokenizer_encode(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, unsigned flags,
-                                          uint32_t **out_ids, size_t *out_count);
+FM_API enum fm_result fm_tokenizer_encode(const struct fm_tokenizer *tok, const char *text, size_t text_bytes,
+                                          unsigned flags, uint32_t **out_ids, size_t *out_count);
 FM_API void fm_tokens_free(uint32_t *ids);
 
 // Bytes of one token (may be part of a UTF-8 character). Control tokens give "" unless `special`. Unknown ids give "".
@@ -32,35 +32,46 @@ FM_API const char *fm_tokenizer_piece(const struct fm_tokenizer *tok, uint32_t i
 FM_API uint32_t fm_tokenizer_vocab(const struct fm_tokenizer *tok);
 FM_API uint32_t fm_tokenizer_bos(const struct fm_tokenizer *tok); // FM_TOKEN_NONE when the file names none
 FM_API uint32_t fm_tokenizer_eos(const struct fm_tokenizer *tok);
-// true for every token that ends an answer: EOS, EOT, <|im_end|>, <|eot_id|>, <|endoftext|>, </s> as far as the vocabulary has them as
-// control tokens.
+// true for every token that ends an answer: EOS, EOT, <|im_end|>, <|eot_id|>, <|endoftext|>, </s> as far as the
+// vocabulary has them as control tokens.
 FM_API bool fm_tokenizer_is_end(const struct fm_tokenizer *tok, uint32_t id);
 
-// ---- streaming decode ------------------------------------------------------------------------------------------------
+// ---- streaming decode ---------------------------------------------------------------------------------------------
 
 // Collects token bytes and hands out whole UTF-8 characters only. All-zero is the start.
 struct fm_utf8_stream {
     char held[4];
     uint8_t held_bytes;
-    bool started; // a SentencePiece text's first piece lost its dummy space
+    bool started; // the first piece came; a SentencePiece text's lost its dummy space. Set it to continue a text
 };
 
-// Append token `id`; writes the bytes that are complete now to out (at least fm_tokenizer_max_piece + 4 bytes), returns their number.
-// Invalid bytes become U+FFFD. `special` as in fm_tokenizer_piece.
-FM_API size_t fm_tokenizer_stream(const struct fm_tokenizer *tok, struct fm_utf8_stream *stream, uint32_t id, bool special, char *out);
+// Append token `id`; writes the bytes that are complete now to out (at least fm_tokenizer_max_piece + 4 bytes), returns
+// their number. Invalid bytes become U+FFFD. `special` as in fm_tokenizer_piece.
+FM_API size_t fm_tokenizer_stream(const struct fm_tokenizer *tok, struct fm_utf8_stream *stream, uint32_t id,
+                                  bool special, char *out);
 // What is still held at the end (an incomplete character becomes U+FFFD); at most 4 bytes.
 FM_API size_t fm_utf8_stream_end(struct fm_utf8_stream *stream, char *out);
-FM_API size_t fm_tokenizer_max_piece(const struct fm_tokenizer *tok); // longest output of one fm_tokenizer_stream call, in bytes
+// Longest output of one fm_tokenizer_stream call, in bytes.
+FM_API size_t fm_tokenizer_max_piece(const struct fm_tokenizer *tok);
 
-// Decode ids to UTF-8 (BOS and other control tokens left out unless `special`). NUL-terminated; release with fm_text_free.
-FM_API enum fm_result fm_tokenizer_decode(const struct fm_tokenizer *tok, const uint32_t *ids, size_t count, bool special, char **out_text,
-                                          size_t *out_bytes);
+// Decode ids to UTF-8 (BOS and other control tokens left out unless `special`). NUL-terminated; release with
+// fm_text_free.
+FM_API enum fm_result fm_tokenizer_decode(const struct fm_tokenizer *tok, const uint32_t *ids, size_t count,
+                                          bool special, char **out_text, size_t *out_bytes);
 FM_API void fm_text_free(char *text);
 
-// ---- chat templates --------------------------------------------------------------------------------------------------
+// ---- chat templates -----------------------------------------------------------------------------------------------
 
 // One row per template: enum, name, how it is recognised in a Jinja text.
-enum fm_chat_template { FM_CHAT_PLAIN, FM_CHAT_CHATML, FM_CHAT_LLAMA2, FM_CHAT_LLAMA3, FM_CHAT_MISTRAL, FM_CHAT_ZEPHYR, FM_CHAT_COUNT };
+enum fm_chat_template {
+    FM_CHAT_PLAIN,
+    FM_CHAT_CHATML,
+    FM_CHAT_LLAMA2,
+    FM_CHAT_LLAMA3,
+    FM_CHAT_MISTRAL,
+    FM_CHAT_ZEPHYR,
+    FM_CHAT_COUNT
+};
 
 struct fm_chat_message {
     const char *role; // "system", "user" or "assistant"
@@ -69,12 +80,16 @@ struct fm_chat_message {
 
 FM_API const char *fm_chat_template_name(enum fm_chat_template t);
 FM_API bool fm_chat_template_from_name(const char *name, enum fm_chat_template *out_template);
-// The template of the tokenizer's file. *out_known = false when the file has one that fulmen does not know (then PLAIN).
+// The template of the tokenizer's file. *out_known = false when the file has one that fulmen does not know; then
+// the result is PLAIN.
 FM_API enum fm_chat_template fm_tokenizer_chat_template(const struct fm_tokenizer *tok, bool *out_known);
-// Render messages; with `add_prompt` the assistant's header is opened at the end. Leaves out the BOS token (fm_tokenizer_encode adds it).
-// FM_ARG on an unknown role. Release with fm_text_free.
-FM_API enum fm_result fm_chat_render(enum fm_chat_template t, const struct fm_chat_message *messages, size_t count, bool add_prompt,
-                                     char **out_text);
+// The system text that the file's template puts first when the messages bring none (Qwen2.5 has one); NULL when it has
+// none. fm_chat_render adds none by itself. The pointer lives as long as the tokenizer.
+FM_API const char *fm_tokenizer_chat_system(const struct fm_tokenizer *tok);
+// Render messages; with `add_prompt` the assistant's header is opened at the end. Leaves out the BOS token
+// (fm_tokenizer_encode adds it). FM_ARG on an unknown role. Release with fm_text_free.
+FM_API enum fm_result fm_chat_render(enum fm_chat_template t, const struct fm_chat_message *messages, size_t count,
+                                     bool add_prompt, char **out_text);
 
 #ifdef __cplusplus
 }
