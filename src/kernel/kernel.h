@@ -51,6 +51,8 @@ struct fm_caps {
     uint32_t quirks; // FM_QUIRK_* bits of quirks.c
 };
 
+const char *fm_cap_name(enum fm_cap_index index); // "subgroup", "float16", ...
+uint64_t fm_rung_bits(enum fm_rung rung); // FM_CAP_* bits of this rung and of all below
 // The rung that these capabilities reach: the highest whose bits and those of all rungs below are there.
 enum fm_rung fm_caps_rung(const struct fm_caps *caps);
 // Copy with every bit above `rung` cleared.
@@ -78,6 +80,11 @@ enum fm_param {
 #undef X
     FM_PARAM_COUNT
 };
+
+const char *fm_param_name(enum fm_param param); // "rows", "k", ...
+
+// A tile that is FM_TILE_PARAM | enum fm_param has that parameter's value.
+#define FM_TILE_PARAM 0x80000000u
 
 // What a node asks for.
 struct fm_want {
@@ -111,7 +118,7 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     struct fm_spec spec[FM_KERNEL_SPECS]; // constant ids as in shaders/lib/spec.glsl; id 0 = workgroup size x
     uint8_t n_specs;
     uint32_t group;         // workgroup size x (invocations)
-    uint32_t tile_rows, tile_cols; // rows and columns (or heads) of the result that one workgroup makes; 0 = rule of the op
+    uint32_t tile_rows, tile_cols; // (a number or FM_TILE_PARAM | param) rows and columns (or heads) of the result that one workgroup makes; 0 = rule of the op
     uint32_t split;         // most parts a reduction may be cut into (attention keys, K); 1 = no split
     uint32_t shared_bytes;
     uint32_t matrix_m, matrix_n, matrix_k; // cooperative matrix shape that must be listed; 0 = none
@@ -133,10 +140,12 @@ extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cm2"
 enum fm_reject { FM_REJECT_NONE, FM_REJECT_NEEDS, FM_REJECT_FORMAT, FM_REJECT_WINDOW, FM_REJECT_SHARED, FM_REJECT_MATRIX, FM_REJECT_GROUP,
                  FM_REJECT_QUIRK, FM_REJECT_SCORE };
 
+#define FM_REASON_BYTES 96
+
 struct fm_candidate { // one line of `plan --why`
     const struct fm_kernel *kernel;
     enum fm_reject reject;  // NONE for the chosen one
-    char reason[96];        // "needs coopmat", "k = 60 is no multiple of 32", "priority 40 < 60"
+    char reason[FM_REASON_BYTES]; // "needs coopmat", "k = 60 is no multiple of 32", "priority 40 < 60"
     int32_t score;
 };
 
@@ -144,8 +153,10 @@ struct fm_candidate { // one line of `plan --why`
 // candidates (may be NULL) receives up to *n_candidates rows, every kernel of the op, the chosen first.
 const struct fm_kernel *fm_kernel_select(const struct fm_caps *caps, const struct fm_want *want, struct fm_candidate *candidates,
                                          size_t *n_candidates);
-// Can the kernel run at all, whatever its score?
+// A kernel's tile for `want`: the number, or the value of the parameter that it names.
+uint32_t fm_kernel_tile(uint32_t tile, const struct fm_want *want);
+// Can the kernel run at all, whatever its score? out_reject and out_reason (at least FM_REASON_BYTES) may be NULL.
 bool fm_kernel_fits(const struct fm_caps *caps, const struct fm_kernel *kernel, const struct fm_want *want, enum fm_reject *out_reject,
-                    char reason[96]);
+                    char *out_reason);
 
 #endif
