@@ -67,7 +67,7 @@ if [ -n "${FM_VALIDATION_DIR:-}" ]; then
     } >"$log.settings"
     rm "$log"
     export VK_LAYER_PATH=$toolchain/layers VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
-    export VK_LAYER_SETTINGS_PATH=$log.settings
+    export VK_LAYER_SETTINGS_PATH=$log.settings FULMEN_VALIDATE=1
     # The layer was fetched too, and wants the fetched C library on any device.
     [ ${#runner[@]} -gt 0 ] || runner=("$toolchain/bin/with-fetched-libs")
     # It says on standard output where its log is. Whoever reads a program's output through a pipe must not see that.
