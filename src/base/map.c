@@ -22,9 +22,10 @@ uint64_t fm_hash64(const void *data, size_t size_bytes, uint64_t seed)
     }
     for (; i < size_bytes; i++)
         hash = (hash ^ bytes[i]) * prime;
-    hash ^= hash >> 32;
-    hash *= 0x9e3779b97f4a7c15ull;
-    return hash ^ (hash >> 29);
+    // The finalizer of MurmurHash3 (A. Appleby): every input bit moves about half of the output's.
+    hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccdull;
+    hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53ull;
+    return hash ^ (hash >> 33);
 }
 
 static uint64_t process_seed(void)
