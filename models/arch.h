@@ -29,12 +29,15 @@ struct fm_config {
 };
 
 // Letters that weight shapes are written in.
-enum fm_letter { FM_L_END, FM_L_V, FM_L_D, FM_L_F, FM_L_HC, FM_L_GC, FM_L_QKV /* HC + 2 GC */, FM_L_P /* context */, FM_L_R /* rotated/2 */ };
+enum fm_letter { FM_L_END, FM_L_V, FM_L_D, FM_L_F, FM_L_HC, FM_L_GC, FM_L_HCGC /* HC + GC */, FM_L_QKV /* HC + 2 GC */,
+    FM_L_P /* context */, FM_L_R /* rotated/2 */, FM_L_COUNT };
 
 enum fm_weight_flags {
     FM_W_OPTIONAL = 1, // may be absent
     FM_W_F32 = 2,      // vectors: converted to f32 at load whatever the file holds
     FM_W_LAYER = 4,    // one per layer: the name holds %u
+    FM_W_HEAD = 8,     // there exactly when the head is not tied to the embedding
+    FM_W_CONFIG = 16,  // read by config(): its shape is checked, no value is made
 };
 
 struct fm_weight_spec {
@@ -42,6 +45,9 @@ struct fm_weight_spec {
     const char *name; // "blk.%u.attn_q.weight"
     uint8_t shape[FM_MAX_DIMS]; // enum fm_letter, PyTorch order
     uint32_t flags;
+    // Roles that are a row range of one tensor: rows [row0, row0 + shape[0]) of `tensor_rows` (both enum fm_letter; row0 FM_L_END = 0).
+    // tensor_rows FM_L_END: the role is the whole tensor.
+    uint8_t tensor_rows, row0;
 };
 
 // Values of the graph by role and layer; made by the binder before build() is called.
@@ -84,5 +90,14 @@ struct fm_shape {
 };
 extern const struct fm_shape fm_shapes[]; // ends with name = NULL
 const struct fm_shape *fm_shape_find(const char *name);
+
+// ---- for architectures: keys.c --------------------------------------------------------------------------------------
+
+// The keys that all decoder-only transformers share: n_layers, width, ffn, heads, heads_kv, head, context, vocab, vocab_real, tied.
+enum fm_result fm_keys_decoder(const struct fm_file *file, const char *arch, struct fm_config *config);
+// "<arch>.<key>"; `fallback` NAN = required. Finite and in (0, 1e12], else FM_FORMAT.
+enum fm_result fm_keys_positive(const struct fm_file *file, const char *arch, const char *key, double fallback, double *out_value);
+// RoPE: rotated, rope_base and rope_divisors from rope.dimension_count, rope.freq_base, rope.scaling.* and the tensor rope_freqs.weight.
+enum fm_result fm_keys_rope(const struct fm_file *file, const char *arch, struct fm_arena *arena, struct fm_config *config);
 
 #endif
