@@ -1,0 +1,101 @@
+#version 460
+// SPDX-License-Identifier: MIT
+// ATTEND, one query row at a time: softmax(scale q k^T) v over the row's own positions, by online softmax (Milakov and Gimelshein 2018; the
+// rescaling of FlashAttention, Dao et al. 2022, algorithm 1) over tiles of one key per invocation.
+//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial [T,H,split,C+2] f32
+// A workgroup makes one part of the keys of one head of one token. Query head h reads KV head h / (H/G). Head width at most 512.
+// Specialisation: 0 workgroup size (power of two, 64..1024). Needs: base; the sg rung reduces within subgroups.
+// Accumulates in f32: a key's dot product in order, tiles in order. Moves 2*keys*Cp*cache bytes a head and token.
+#extension GL_GOOGLE_include_directive : require
+#include "refs.glsl"
+#include "num.glsl"
+#include "cache.glsl"
+#include "attend.glsl"
+
+#include "group_reduce.glsl"
+
+#define REF_X RefF32
+#define REF_Y RefF32
+#define REF_PART RefF32
+
+layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
+
+#define MAX_HEAD 512
+#define PAIRS (MAX_HEAD / 2 / 64) // per invocation at the smallest workgroup
+
+shared vec2 query[MAX_HEAD / 2];
+shared float weight[1024];
+
+void main()
+{
+    uint h = gl_WorkGroupID.x, t = gl_WorkGroupID.y, tid = gl_LocalInvocationID.x;
+    if (t >= pc.step.v[FM_STEP_TOKENS])
+        return;
+    uint g = h / (pc.heads / pc.heads_kv);
+    uint row0 = fm_cache_row(pc.slot.v[t], g, pc.heads_kv, 0, pc.ctx, pc.head_stride);
+    uvec2 range = fm_attend_range(pc.pos.v[t], pc.window, gl_WorkGroupID.z, pc.split);
+    uint pairs = (pc.head + 1) / 2;
+    float scale = uintBitsToFloat(pc.scale_bits);
+    for (uint i = tid; i < pairs; i += GROUP) {
+        uint at = t * pc.stride_q + h * pc.head + 2 * i;
+        query[i] = scale * vec2(pc.q.v[at], 2 * i + 1 < pc.head ? pc.q.v[at + 1] : 0.0);
+    }
+    barrier();
+
+    const float none = -3.0e38; // below every score; exp of a difference to it is 0, never NaN
+    float top = none, sum = 0.0;
+    vec2 acc[PAIRS];
+    for (uint i = 0; i < PAIRS; i++)
+        acc[i] = vec2(0.0);
+    for (uint first = range.x; first < range.y; first += GROUP) {
+        uint key = first + tid;
+        float score = none;
+        if (key < range.y) {
+            vec2 dot2 = vec2(0.0);
+            for (uint i = 0; i < pairs; i++)
+                dot2 = fma(query[i], fm_cache_load2(pc.kc, row0 + key * pc.head_stride + 2 * i), dot2);
+            score = dot2.x + dot2.y;
+        }
+        float new_top = max(top, fm_group_max(score));
+        float p = key < range.y ? fm_exp(score - new_top) : 0.0;
+        float keep = fm_exp(top - new_top);
+        weight[tid] = p; // fm_group_sum's barriers order this before the reads below
+        sum = sum * keep + fm_group_sum(p);
+        barrier();
+        uint count = min(GROUP, range.y - first);
+        for (uint i = 0; i < PAIRS; i++) {
+            uint pair = i * GROUP + tid;
+            if (pair >= pairs)
+                break;
+            vec2 a = acc[i] * keep;
+            for (uint j = 0; j < count; j++)
+                a = fma(vec2(weight[j]), fm_cache_load2(pc.vc, row0 + (first + j) * pc.head_stride + 2 * pair), a);
+            acc[i] = a;
+        }
+        top = new_top;
+        barrier();
+    }
+
+    for (uint i = 0; i < PAIRS; i++) {
+        uint pair = i * GROUP + tid;
+        if (pair >= pairs)
+            break;
+        bool both = 2 * pair + 1 < pc.head;
+        if (pc.split == 1) {
+            uint at = (t * pc.heads + h) * pc.head + 2 * pair;
+            pc.y.v[at] = acc[i].x / sum;
+            if (both)
+                pc.y.v[at + 1] = acc[i].y / sum;
+        } else {
+            uint at = fm_attend_record(t, h, gl_WorkGroupID.z, pc.heads, pc.head, pc.split) + 2 * pair;
+            pc.partial.v[at] = acc[i].x;
+            if (both)
+                pc.partial.v[at + 1] = acc[i].y;
+        }
+    }
+    if (pc.split > 1 && tid == 0) {
+        uint at = fm_attend_record(t, h, gl_WorkGroupID.z, pc.heads, pc.head, pc.split) + pc.head;
+        pc.partial.v[at] = top;
+        pc.partial.v[at + 1] = sum;
+    }
+}

@@ -1,0 +1,41 @@
+#version 460
+// SPDX-License-Identifier: MIT
+// GLU: y = act(gate) * up (Shazeer 2020). ACT: y = act(x). ADD: y = a + b. Rows of one width.
+//   operands [T,F] f32 -> y [T,F] f32
+// A workgroup makes tile_cols (kernels.toml) columns of one row. Specialisation: 0 workgroup size. Needs: base.
+// Moves 4*F*(2 or 3) bytes a row.
+#extension GL_GOOGLE_include_directive : require
+#include "refs.glsl"
+#include "num.glsl"
+
+#define REF_X RefF32
+#define REF_Y RefF32
+
+layout(push_constant, scalar) uniform Push
+{
+#if defined(FM_OP_GLU)
+    FM_PUSH_GLU(FM_A, FM_P)
+#elif defined(FM_OP_ACT)
+    FM_PUSH_ACT(FM_A, FM_P)
+#else
+    FM_PUSH_ADD(FM_A, FM_P)
+#endif
+} pc;
+
+void main()
+{
+    uint row = gl_WorkGroupID.y;
+    if (row >= pc.step.v[pc.rows_word])
+        return;
+    uint end = min(pc.width, (gl_WorkGroupID.x + 1) * TILE_COLS);
+    for (uint col = gl_WorkGroupID.x * TILE_COLS + gl_LocalInvocationID.x; col < end; col += GROUP) {
+        uint i = row * pc.width + col;
+#if defined(FM_OP_GLU)
+        pc.y.v[i] = fm_act(pc.act, pc.gate.v[i]) * pc.up.v[i];
+#elif defined(FM_OP_ACT)
+        pc.y.v[i] = fm_act(pc.act, pc.x.v[i]);
+#else
+        pc.y.v[i] = pc.x.v[i] + pc.x2.v[i];
+#endif
+    }
+}

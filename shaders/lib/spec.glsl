@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// Specialisation constants that every kernel shares. Others take ids from 2 upward, said in the kernel's header.
+//   0  workgroup size x (kernels.toml: group)
+//   1  subgroup size that the pipeline runs with (kernels.toml: spec = { 1 = "subgroup" }); only kernels that declare it
+#ifndef FM_SPEC_GLSL
+#define FM_SPEC_GLSL
+
+layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
+
+#define FM_GROUP gl_WorkGroupSize.x
+
+#ifdef FM_USE_SUBGROUP_SIZE
+layout(constant_id = 1) const uint FM_SUBGROUP = 32;
+#endif
+
+#endif
