@@ -8,7 +8,6 @@
 // Moves 4*D*(2 or 4) bytes a row and 4*D or 8*D of parameters.
 #extension GL_GOOGLE_include_directive : require
 #include "refs.glsl"
-
 #include "group_reduce.glsl"
 
 #define REF_X RefF32

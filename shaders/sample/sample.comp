@@ -16,7 +16,7 @@
 layout(push_constant, scalar) uniform Push { FM_PUSH_SAMPLE(FM_A, FM_P) } pc;
 
 #define MAX_GROUP 1024
-const float MINUS_INF = uintBitsToFloat(0xff800000u);
+#define MINUS_INF uintBitsToFloat(0xff800000u)
 
 shared float best_value[MAX_GROUP];
 shared uint best_id[MAX_GROUP];
