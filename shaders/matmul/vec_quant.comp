@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for 1..8 rows of x in one pass over quantised weights.
+// Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
+// Layouts: weights as src/quant/quant.h says, k a multiple of 32; x rows a multiple of 4 elements apart.
+// One workgroup: see vec.glsl. An invocation takes every LANES-th block of 32; it loads the block of all its columns at once,
+//     16 bytes a load, decodes 8 weights of each at a time and multiplies them with all rows.
+// Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS (at least the rows of the step).
+// Needs: rung base nothing; rung sg subgroup arithmetic and full subgroups, LANES a multiple of the subgroup size.
+// Accumulation: f32. Symmetric formats: integer quants times x summed over a block, then times the scale; affine formats: each
+//     weight is decoded first. Per invocation blocks in order, then subgroup sum, then subgroups in order.
+// Bytes moved: w once; x once per workgroup (from cache); y once.
+// Limits: shared memory 4 * workgroup / subgroup size * COLS * ROWS * streams bytes.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "spec.glsl"
+#include "quant.glsl"
+#include "args.glsl"
+#include "vec.glsl"
+
+const uint LINES = COLS * STREAMS; // rows of weights that an invocation reads; index column * STREAMS + stream
+
+
+void main()
+{
+    uint rows = pc.step.d[pc.rows_word];
+    if (rows == 0u)
+        return;
+    uint me = vec_me(), lane = me % LANES;
+    uint col0 = (gl_WorkGroupID.x * TEAMS + me / LANES) * COLS;
+    uint blocks = pc.k >> 5;
+    fm_planes planes = fm_w_planes(pc.n, pc.k);
+
+    // rows and columns beyond the end are computed from the last one and not stored
+    uint x0[ROWS], first[COLS];
+    [[unroll]] for (uint r = 0u; r < ROWS; r++)
+        x0[r] = min(r, rows - 1u) * (pc.stride_x >> 2);
+    [[unroll]] for (uint c = 0u; c < COLS; c++)
+        first[c] = min(col0 + c, pc.n - 1u) * blocks;
+
+    float sums[SUMS];
+    [[unroll]] for (uint i = 0u; i < SUMS; i++)
+        sums[i] = 0.0;
+
+    for (uint b = lane; b < blocks; b += LANES) {
+        uvec4 q0[LINES];
+#if FM_Q_WORDS == 8
+        uvec4 q1[LINES];
+#endif
+        uvec2 high[LINES];
+        fm_q_raw_scales raw[LINES];
+        [[unroll]] for (uint l = 0u; l < LINES; l++) {
+            uint block = first[l / STREAMS] + b;
+            fm_u32s w = FM_WEIGHT(l % STREAMS);
+#if FM_Q_WORDS == 8
+            q0[l] = fm_u32x4s(w).d[2u * block];
+            q1[l] = fm_u32x4s(w).d[2u * block + 1u];
+#else
+            q0[l] = fm_u32x4s(w).d[block];
+#endif
+            high[l] = fm_q_high(w, planes, block);
+            raw[l] = fm_q_load_scales(w, planes, block);
+        }
+        vec3 scale[LINES];
+        [[unroll]] for (uint l = 0u; l < LINES; l++)
+            scale[l] = fm_q_scales(raw[l], first[l / STREAMS] + b);
+
+#ifdef FM_W_SYMMETRIC
+        vec2 part[SUMS]; // sums over the block of lo and of hi elements
+        [[unroll]] for (uint i = 0u; i < SUMS; i++)
+            part[i] = vec2(0.0);
+#endif
+        [[unroll]] for (uint t = 0u; t < 4u; t++) {
+            vec4 lo[LINES], hi[LINES];
+            [[unroll]] for (uint l = 0u; l < LINES; l++) {
+#if FM_Q_WORDS == 8
+                fm_q_unit(q0[l][t], q1[l][t], high[l], t, lo[l], hi[l]);
+#else
+                fm_q_unit(q0[l][t], 0u, high[l], t, lo[l], hi[l]);
+#endif
+#ifdef FM_W_AFFINE
+                lo[l] = fma(lo[l], scale[l].x * FM_QLO, vec4(scale[l].z));
+                hi[l] = fma(hi[l], scale[l].y * FM_QHI, vec4(scale[l].z));
+#endif
+            }
+            [[unroll]] for (uint r = 0u; r < ROWS; r++) {
+                vec4 x_lo = fm_f32x4s(pc.x).d[x0[r] + 8u * b + t];
+                vec4 x_hi = fm_f32x4s(pc.x).d[x0[r] + 8u * b + 4u + t];
+#ifdef FM_W_SYMMETRIC
+                x_lo *= FM_QLO;
+                x_hi *= FM_QHI;
+#endif
+                [[unroll]] for (uint l = 0u; l < LINES; l++) {
+                    uint at = l * ROWS + r;
+                    [[unroll]] for (uint i = 0u; i < 4u; i++) {
+#ifdef FM_W_SYMMETRIC
+                        part[at].x = fma(lo[l][i], x_lo[i], part[at].x);
+                        part[at].y = fma(hi[l][i], x_hi[i], part[at].y);
+#else
+                        sums[at] = fma(lo[l][i], x_lo[i], sums[at]);
+                        sums[at] = fma(hi[l][i], x_hi[i], sums[at]);
+#endif
+                    }
+                }
+            }
+        }
+#ifdef FM_W_SYMMETRIC
+        [[unroll]] for (uint i = 0u; i < SUMS; i++)
+            sums[i] = fma(scale[i / ROWS].x, part[i].x, fma(scale[i / ROWS].y, part[i].y, sums[i]));
+#endif
+    }
+    vec_finish(me, rows, sums);
+}
