@@ -139,12 +139,13 @@ static enum fm_result read_merges(const struct fm_file *file, struct fm_tokenize
     struct fm_map texts = {0};
     enum fm_result r = FM_OK;
     if (meta == NULL)
-        return fm_fail(FM_FORMAT, KEY_MERGES ": missing, tokenizer.ggml.model 'gpt2' needs it");
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': missing, tokenizer.ggml.model 'gpt2' needs it",
+                       fm_file_path(file));
     if (meta->kind != FM_META_ARRAY || meta->elem_kind != FM_META_STRING)
-        return fm_fail(FM_FORMAT, KEY_MERGES ": expected an array of strings");
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': expected an array of strings", fm_file_path(file));
     if (meta->count >= UINT32_MAX)
-        return fm_fail(FM_FORMAT, KEY_MERGES ": expected fewer than %u merges, found %llu", UINT32_MAX,
-                       (unsigned long long)meta->count);
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': expected fewer than %u merges, found %llu",
+                       fm_file_path(file), UINT32_MAX, (unsigned long long)meta->count);
     char *joint = fm_alloc(2 * (size_t)FM_TOKEN_MAX_BYTES);
     if (joint == NULL)
         return fm_nomem();
@@ -184,7 +185,7 @@ enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *to
     }
     r = fm_pretok_create(pre.data, (size_t)pre.bytes, &tok->pretok);
     if (r != FM_OK)
-        return r;
+        return fm_fail_prefix(r, "%s", fm_file_path(file));
     const struct fm_pretok_traits *traits = fm_pretok_traits(tok->pretok);
     r = fm_meta_bool(file, "tokenizer.ggml.add_bos_token", false, traits->add_bos, &tok->add_bos);
     if (r == FM_OK)

@@ -128,7 +128,7 @@ static enum fm_result unknown_name(const char *name, size_t name_bytes)
     size_t used = 0;
     for (size_t i = 0; i < FM_COUNT(names); i++)
         used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i == 0 ? "" : " ", names[i].name);
-    return fm_fail(FM_UNSUPPORTED, "tokenizer.ggml.pre: unknown pre-tokenizer '%.*s', known are: %s",
+    return fm_fail(FM_UNSUPPORTED, "metadata 'tokenizer.ggml.pre': unknown pre-tokenizer '%.*s', known are: %s",
                    (int)FM_MIN(name_bytes, (size_t)64), name, known);
 }
 
@@ -221,25 +221,6 @@ void fm_pretok_scratch_destroy(struct fm_pretok_scratch **scratch)
     *scratch = NULL;
 }
 
-// The next match of a stage at or after `from`. false when there is none; then *out_bounded tells whether that is
-// certain (false) or the matcher gave up at a limit (true).
-static bool find(const struct fm_pretok *pretok, struct fm_pretok_scratch *scratch, unsigned stage, const char *text,
-                 size_t text_bytes, size_t from, size_t *out_begin, size_t *out_end, bool *out_bounded)
-{
-    int rc = pcre2_match(pretok->stages[stage], (PCRE2_SPTR)text, text_bytes, from, PCRE2_NO_UTF_CHECK, scratch->match,
-                         NULL);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(pretok->stages[stage], (PCRE2_SPTR)text, text_bytes, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
-                         scratch->match, NULL);
-    *out_bounded = rc < 0 && rc != PCRE2_ERROR_NOMATCH;
-    if (rc < 0)
-        return false;
-    const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(scratch->match);
-    *out_begin = ovector[0];
-    *out_end = ovector[1];
-    return *out_end > *out_begin;
-}
-
 // End of a piece of at most BOUNDED_PIECE_BYTES that begins at `from` and cuts no character.
 static size_t bounded_end(const char *text, size_t text_bytes, size_t from)
 {
@@ -249,6 +230,31 @@ static size_t bounded_end(const char *text, size_t text_bytes, size_t from)
     while (((uint8_t)text[end] & 0xC0) == 0x80)
         end--;
     return end;
+}
+
+// The next match of a stage at or after `from`. Without one *out_begin is text_bytes. Where the matcher gives up at a
+// limit of its own, the text up to *out_end is taken for a match. FM_NOMEM.
+static enum fm_result find(const struct fm_pretok *pretok, struct fm_pretok_scratch *scratch, unsigned stage,
+                           const char *text, size_t text_bytes, size_t from, size_t *out_begin, size_t *out_end)
+{
+    const pcre2_code *code = pretok->stages[stage];
+    int rc = pcre2_match(code, (PCRE2_SPTR)text, text_bytes, from, PCRE2_NO_UTF_CHECK, scratch->match, NULL);
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
+        rc = pcre2_match(code, (PCRE2_SPTR)text, text_bytes, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch->match,
+                         NULL);
+    if (rc == PCRE2_ERROR_NOMEMORY)
+        return fm_nomem();
+    const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(scratch->match);
+    if (rc == PCRE2_ERROR_NOMATCH) {
+        *out_begin = *out_end = text_bytes;
+    } else if (rc < 0 || ovector[1] <= ovector[0]) {
+        *out_begin = from;
+        *out_end = bounded_end(text, text_bytes, from);
+    } else {
+        *out_begin = ovector[0];
+        *out_end = ovector[1];
+    }
+    return FM_OK;
 }
 
 static enum fm_result split_stage(const struct fm_pretok *pretok, struct fm_pretok_scratch *scratch, unsigned stage,
@@ -261,13 +267,10 @@ static enum fm_result split_stage(const struct fm_pretok *pretok, struct fm_pret
     enum fm_result r = FM_OK;
     size_t done = 0;
     while (r == FM_OK && done < text_bytes) {
-        size_t begin = text_bytes, end = text_bytes;
-        bool bounded;
-        if (!find(pretok, scratch, stage, text, text_bytes, done, &begin, &end, &bounded)) {
-            begin = done;
-            end = bounded ? bounded_end(text, text_bytes, done) : text_bytes;
-        }
-        r = split_stage(pretok, scratch, stage + 1, text + done, begin - done, fn, user);
+        size_t begin = done, end = text_bytes;
+        r = find(pretok, scratch, stage, text, text_bytes, done, &begin, &end);
+        if (r == FM_OK)
+            r = split_stage(pretok, scratch, stage + 1, text + done, begin - done, fn, user);
         if (r == FM_OK)
             r = split_stage(pretok, scratch, stage + 1, text + begin, end - begin, fn, user);
         done = end;

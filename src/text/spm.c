@@ -27,12 +27,13 @@ static enum fm_result read_scores(const struct fm_file *file, struct fm_tokenize
     const char *key = "tokenizer.ggml.scores";
     const struct fm_meta *meta = fm_file_meta_find(file, key);
     if (meta == NULL)
-        return fm_fail(FM_FORMAT, "%s: missing, tokenizer.ggml.model 'llama' needs it", key);
+        return fm_fail(FM_FORMAT, "%s: metadata '%s': missing, tokenizer.ggml.model 'llama' needs it",
+                       fm_file_path(file), key);
     if (meta->kind != FM_META_ARRAY || meta->elem_kind != FM_META_FLOAT)
-        return fm_fail(FM_FORMAT, "%s: expected an array of floats", key);
+        return fm_fail(FM_FORMAT, "%s: metadata '%s': expected an array of floats", fm_file_path(file), key);
     if (meta->count != tok->vocab)
-        return fm_fail(FM_FORMAT, "%s: expected %u elements as tokenizer.ggml.tokens has, found %llu", key, tok->vocab,
-                       (unsigned long long)meta->count);
+        return fm_fail(FM_FORMAT, "%s: metadata '%s': expected %u elements as tokenizer.ggml.tokens has, found %llu",
+                       fm_file_path(file), key, tok->vocab, (unsigned long long)meta->count);
     for (uint32_t id = 0; id < tok->vocab; id++)
         tok->tokens[id].priority = score_priority((float)fm_meta_float_at(meta, id));
     return FM_OK;

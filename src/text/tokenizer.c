@@ -40,7 +40,9 @@ static enum fm_result create(const struct fm_file *file, const struct model *mod
         tok->max_piece_bytes =
             FM_MAX(tok->max_piece_bytes, FM_MAX(tok->tokens[id].piece_bytes, tok->tokens[id].text_bytes));
     if (tok->add_bos && tok->bos == FM_TOKEN_NONE)
-        fm_log(FM_LOG_WARN, "tokenizer.ggml.add_bos_token: the file asks for a BOS token but names none");
+        fm_log(FM_LOG_WARN,
+               "%s: texts of this tokenizer begin with a BOS token, but tokenizer.ggml.bos_token_id is missing",
+               fm_file_path(file));
     *out_tok = tok;
     return FM_OK;
 }
@@ -59,9 +61,10 @@ enum fm_result fm_tokenizer_create(const struct fm_file *file, struct fm_tokeniz
         if (equals(name, models[i].name))
             return create(file, &models[i], out_tok);
     }
-    return fm_fail(FM_UNSUPPORTED,
-                   "tokenizer.ggml.model: '%.*s' is not supported, supported are: llama gpt2 none no_vocab",
-                   (int)FM_MIN(name.bytes, (uint64_t)64), name.data);
+    return fm_fail(
+        FM_UNSUPPORTED,
+        "%s: metadata 'tokenizer.ggml.model': '%.*s' is not supported, supported are: llama gpt2 none no_vocab",
+        fm_file_path(file), (int)FM_MIN(name.bytes, (uint64_t)64), name.data);
 }
 
 void fm_tokenizer_destroy(struct fm_tokenizer **tok)

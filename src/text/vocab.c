@@ -2,6 +2,7 @@
 // The vocabulary of a file, checked: what the two kinds of tokenizer have in common.
 #include "text/vocab.h"
 
+// Messages begin as those of fm_meta_*: "file: metadata 'key'".
 #define KEY_TOKENS "tokenizer.ggml.tokens"
 #define KEY_TYPES "tokenizer.ggml.token_type"
 
@@ -28,17 +29,19 @@ static enum fm_result read_texts(const struct fm_file *file, struct fm_tokenizer
 {
     const struct fm_meta *meta = fm_file_meta_find(file, KEY_TOKENS);
     if (meta == NULL)
-        return fm_fail(FM_FORMAT, KEY_TOKENS ": missing, though tokenizer.ggml.model is there");
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "': missing, though tokenizer.ggml.model is there",
+                       fm_file_path(file));
     if (meta->kind != FM_META_ARRAY || meta->elem_kind != FM_META_STRING)
-        return fm_fail(FM_FORMAT, KEY_TOKENS ": expected an array of strings");
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "': expected an array of strings", fm_file_path(file));
     if (meta->count == 0 || meta->count > FM_VOCAB_MAX)
-        return fm_fail(FM_FORMAT, KEY_TOKENS ": expected 1 to %u tokens, found %llu", FM_VOCAB_MAX,
-                       (unsigned long long)meta->count);
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "': expected 1 to %u tokens, found %llu",
+                       fm_file_path(file), FM_VOCAB_MAX, (unsigned long long)meta->count);
     uint64_t total_bytes = 0;
     for (uint64_t i = 0; i < meta->count; i++) {
         if (meta->texts[i].bytes > FM_TOKEN_MAX_BYTES)
-            return fm_fail(FM_FORMAT, KEY_TOKENS "[%llu]: expected at most %u bytes, found %llu", (unsigned long long)i,
-                           FM_TOKEN_MAX_BYTES, (unsigned long long)meta->texts[i].bytes);
+            return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "'[%llu]: expected at most %u bytes, found %llu",
+                           fm_file_path(file), (unsigned long long)i, FM_TOKEN_MAX_BYTES,
+                           (unsigned long long)meta->texts[i].bytes);
         total_bytes += meta->texts[i].bytes;
     }
     tok->vocab = (uint32_t)meta->count;
@@ -65,15 +68,16 @@ static enum fm_result read_types(const struct fm_file *file, struct fm_tokenizer
     if (meta == NULL)
         return FM_OK;
     if (meta->kind != FM_META_ARRAY || (meta->elem_kind != FM_META_INT && meta->elem_kind != FM_META_UINT))
-        return fm_fail(FM_FORMAT, KEY_TYPES ": expected an array of integers");
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TYPES "': expected an array of integers", fm_file_path(file));
     if (meta->count != tok->vocab)
-        return fm_fail(FM_FORMAT, KEY_TYPES ": expected %u elements as " KEY_TOKENS " has, found %llu", tok->vocab,
-                       (unsigned long long)meta->count);
+        return fm_fail(FM_FORMAT,
+                       "%s: metadata '" KEY_TYPES "': expected %u elements as " KEY_TOKENS " has, found %llu",
+                       fm_file_path(file), tok->vocab, (unsigned long long)meta->count);
     for (uint32_t id = 0; id < tok->vocab; id++) {
         int64_t type = fm_meta_int_at(meta, id);
         if (type < 0 || type >= FM_TOKEN_TYPE_COUNT)
-            return fm_fail(FM_FORMAT, KEY_TYPES "[%u]: expected 0 to %d, found %lld", id, FM_TOKEN_TYPE_COUNT - 1,
-                           (long long)type);
+            return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TYPES "'[%u]: expected 0 to %d, found %lld",
+                           fm_file_path(file), id, FM_TOKEN_TYPE_COUNT - 1, (long long)type);
         tok->tokens[id].type = type == FM_TOKEN_UNDEFINED ? FM_TOKEN_NORMAL : (uint8_t)type;
     }
     return FM_OK;
@@ -170,7 +174,7 @@ static int byte_value(const struct fm_token *token)
 }
 
 // Byte tokens: their piece is the byte, and byte_ids finds them. In a file without types the text alone tells them.
-static enum fm_result read_bytes(struct fm_tokenizer *tok, bool typed)
+static enum fm_result read_bytes(const struct fm_file *file, struct fm_tokenizer *tok, bool typed)
 {
     char *bytes = fm_arena_alloc(&tok->arena, 256, 1);
     if (bytes == NULL)
@@ -187,8 +191,8 @@ static enum fm_result read_bytes(struct fm_tokenizer *tok, bool typed)
         if (token->type != FM_TOKEN_BYTE)
             continue;
         if (value < 0)
-            return fm_fail(FM_FORMAT, KEY_TOKENS "[%u]: byte token '%.*s', expected <0x00> to <0xFF>", id,
-                           (int)FM_MIN(token->text_bytes, 32u), token->text);
+            return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "'[%u]: byte token '%.*s', expected <0x00> to <0xFF>",
+                           fm_file_path(file), id, (int)FM_MIN(token->text_bytes, 32u), token->text);
         token->piece = bytes + value;
         token->piece_bytes = 1;
         if (tok->byte_ids[value] == FM_TOKEN_NONE)
@@ -204,7 +208,7 @@ enum fm_result fm_vocab_read(const struct fm_file *file, struct fm_tokenizer *to
     if (r == FM_OK)
         r = read_types(file, tok, &typed);
     if (r == FM_OK)
-        r = read_bytes(tok, typed);
+        r = read_bytes(file, tok, typed);
     if (r == FM_OK)
         r = read_special(file, tok);
     return r;

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MIT
+// Byte-level BPE on vocabularies small enough to work the ids out by hand: a byte is its own id, merge i makes 256 + i.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+
+#include "base/os.h"
+#include "support/vocab_make.h"
+#include "text/pretok.h"
+
+#define CONTROL 3
+#define USER 4
+
+static struct fm_tokenizer *open_bpe(const char *pre, const char *const *merges, size_t merge_count,
+                                     const struct vocab_token *extra, size_t extra_count)
+{
+    struct gguf_writer w = {0};
+    struct fm_tokenizer *tok = NULL;
+    vocab_make_bpe(&w, pre, merges, merge_count, extra, extra_count);
+    if (vocab_open(&w, &tok) != FM_OK)
+        fail_msg("%s", fm_error_message());
+    gguf_write_finish(&w);
+    return tok;
+}
+
+static void expect_ids(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, unsigned flags,
+                       const uint32_t *want, size_t want_count)
+{
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    assert_int_equal(fm_tokenizer_encode(tok, text, text_bytes, flags, &ids, &count), FM_OK);
+    assert_non_null(ids);
+    assert_int_equal(count, want_count);
+    for (size_t i = 0; i < count; i++)
+        assert_int_equal(ids[i], want[i]);
+    fm_tokens_free(ids);
+}
+
+#define EXPECT(tok, text, flags, ...)                                     \
+    do {                                                                  \
+        const uint32_t want[] = {__VA_ARGS__};                            \
+        expect_ids(tok, text, strlen(text), flags, want, FM_COUNT(want)); \
+    } while (0)
+
+// Joins tokens by merging one piece whole: "he" "ll" → the test sees where the pre-tokenizer cut.
+static const char *const hello[] = {"l l", "h e", "he ll", "hell o", "\xC4\xA0 hello"};
+
+static void test_merges_by_rank(void **state)
+{
+    (void)state;
+    struct fm_tokenizer *tok = open_bpe("gpt-2", hello, FM_COUNT(hello), NULL, 0);
+    EXPECT(tok, "hello", 0, 259);
+    EXPECT(tok, " hello", 0, 260);
+    EXPECT(tok, "hell", 0, 258);
+    EXPECT(tok, "ell", 0, 'e', 256);
+    EXPECT(tok, "lll", 0, 256, 'l'); // the leftmost pair of equals
+    EXPECT(tok, "llll", 0, 256, 256);
+    expect_ids(tok, "", 0, FM_ENCODE_BOS | FM_ENCODE_SPECIAL, NULL, 0);
+    fm_tokenizer_destroy(&tok);
+    assert_null(tok);
+}
+
+static void test_rank_beats_position(void **state)
+{
+    (void)state;
+    const char *const merges[] = {"b c", "a b", "a bc", "ab c"};
+    struct fm_tokenizer *tok = open_bpe("gpt-2", merges, FM_COUNT(merges), NULL, 0);
+    EXPECT(tok, "abc", 0, 258); // b c first although a b stands further left
+    EXPECT(tok, "ab", 0, 257);
+    fm_tokenizer_destroy(&tok);
+}
+
+static void test_stale_pairs_are_dropped(void **state)
+{
+    (void)state;
+    // "a b" is queued for both a's; after "b a" took the b, the first pair must not merge any more.
+    const char *const merges[] = {"b a", "a b"};
+    struct fm_tokenizer *tok = open_bpe("gpt-2", merges, FM_COUNT(merges), NULL, 0);
+    EXPECT(tok, "aba", 0, 'a', 256);
+    EXPECT(tok, "abab", 0, 'a', 256, 'b');
+    fm_tokenizer_destroy(&tok);
+}
+
+static void test_ignore_merges(void **state)
+{
+    (void)state;
+    const struct vocab_token whole[] = {{.text = "xyz"}};
+    struct fm_tokenizer *tok = open_bpe("llama-bpe", hello, FM_COUNT(hello), whole, 1);
+    EXPECT(tok, "xyz", 0, 261);
+    EXPECT(tok, "xyzz", 0, 'x', 'y', 'z', 'z');
+    fm_tokenizer_destroy(&tok);
+    tok = open_bpe("gpt-2", hello, FM_COUNT(hello), whole, 1);
+    EXPECT(tok, "xyz", 0, 'x', 'y', 'z');
+    fm_tokenizer_destroy(&tok);
+}
+
+// What a pre-tokenizer makes of a text, pieces parted by '|'.
+static enum fm_result collect(void *user, const char *piece, size_t piece_bytes)
+{
+    struct gguf_bytes *log = user;
+    gguf_put(log, piece, piece_bytes);
+    gguf_put_u8(log, '|');
+    return FM_OK;
+}
+
+static void expect_split(const char *name, const char *text, const char *want)
+{
+    struct fm_pretok *pretok = NULL;
+    struct fm_pretok_scratch *scratch = NULL;
+    struct gguf_bytes log = {0};
+    assert_int_equal(fm_pretok_create(name, strlen(name), &pretok), FM_OK);
+    assert_int_equal(fm_pretok_scratch_create(&scratch), FM_OK);
+    assert_int_equal(fm_pretok_split(pretok, scratch, text, strlen(text), collect, &log), FM_OK);
+    gguf_put_u8(&log, 0);
+    assert_string_equal((const char *)log.data, want);
+    gguf_bytes_finish(&log);
+    fm_pretok_scratch_destroy(&scratch);
+    fm_pretok_destroy(&pretok);
+}
+
+static void test_split_gpt2(void **state)
+{
+    (void)state;
+    expect_split("gpt-2", "Hello world", "Hello| world|");
+    expect_split("gpt-2", "it's IT'S we'll", "it|'s| IT|'|S| we|'ll|");
+    expect_split("gpt-2", "a   b", "a|  | b|");
+    expect_split("gpt-2", "a\n\nb  ", "a|\n|\n|b|  |");
+    expect_split("gpt-2", "x12345 67", "x|12345| 67|");
+    expect_split("gpt-2", "(a)!? ...", "(|a|)!?| ...|");
+    expect_split("gpt-2", "\xC3\xA9t\xC3\xA9 \xE4\xBD\xA0\xE5\xA5\xBD", "\xC3\xA9t\xC3\xA9| \xE4\xBD\xA0\xE5\xA5\xBD|");
+}
+
+static void test_split_llama3(void **state)
+{
+    (void)state;
+    expect_split("llama-bpe", "Hello, world!", "Hello|,| world|!|");
+    expect_split("llama-bpe", "IT'S we'Ll", "IT|'S| we|'Ll|");
+    expect_split("llama-bpe", "1234567", "123|456|7|");
+    expect_split("llama-bpe", "a\r\n\n b", "a|\r\n\n| b|");
+    expect_split("llama-bpe", "x;\n\ny", "x|;\n\n|y|");
+    expect_split("llama-bpe", "a  \n b", "a|  \n| b|");
+    expect_split("llama-bpe", "(word", "(word|");
+    expect_split("llama-bpe", " 12", " |12|");
+}
+
+static void test_split_others(void **state)
+{
+    (void)state;
+    expect_split("qwen2", "a1234", "a|1|2|3|4|");
+    expect_split("smollm", "in 1999 we", "in| |1|9|9|9| we|");
+    expect_split("tekken", "HelloWorld abc/\n1", "Hello|World| abc|/\n|1|");
+    expect_split("deepseek-coder", "ab 12\ncd", "ab| |1|2|\n|cd|");
+    expect_split("default", "a1234,b", "a|123|4|,|b|");
+    // U+180E is no white space since Unicode 6.3.
+    expect_split("gpt-2", "a \xE1\xA0\x8E", "a| \xE1\xA0\x8E|");
+}
+
+static void test_special_tokens(void **state)
+{
+    (void)state;
+    const struct vocab_token extra[] = {
+        {.text = "<|a|>", .type = CONTROL}, {.text = "<|a|>b", .type = CONTROL}, {.text = "<u>", .type = USER}};
+    struct fm_tokenizer *tok = open_bpe("gpt-2", NULL, 0, extra, FM_COUNT(extra));
+    EXPECT(tok, "x<|a|>y", FM_ENCODE_SPECIAL, 'x', 256, 'y');
+    EXPECT(tok, "<|a|>b", FM_ENCODE_SPECIAL, 257); // the longest
+    EXPECT(tok, "<|a|", FM_ENCODE_SPECIAL, '<', '|', 'a', '|');
+    EXPECT(tok, "<<|a|><u>", FM_ENCODE_SPECIAL, '<', 256, 258);
+    EXPECT(tok, "<|a|>", 0, '<', '|', 'a', '|', '>');
+    EXPECT(tok, "1<u>2", 0, '1', 258, '2');
+    size_t bytes;
+    fm_tokenizer_piece(tok, 256, false, &bytes);
+    assert_int_equal(bytes, 0);
+    assert_memory_equal(fm_tokenizer_piece(tok, 256, true, &bytes), "<|a|>", 5);
+    assert_int_equal(bytes, 5);
+    fm_tokenizer_piece(tok, 259, true, &bytes);
+    assert_int_equal(bytes, 0);
+    fm_tokenizer_destroy(&tok);
+}
+
+static void test_bos_and_ends(void **state)
+{
+    (void)state;
+    const struct vocab_token extra[] = {{.text = "<s>", .type = CONTROL},
+                                        {.text = "<|im_end|>", .type = CONTROL},
+                                        {.text = "<|endoftext|>"}, // old converters leave it normal
+                                        {.text = "<|eot_id|>", .type = USER}};
+    struct gguf_writer w = {0};
+    struct fm_tokenizer *tok = NULL;
+    vocab_make_bpe(&w, "gpt-2", NULL, 0, extra, FM_COUNT(extra));
+    gguf_write_u32(&w, "tokenizer.ggml.bos_token_id", 256);
+    gguf_write_u32(&w, "tokenizer.ggml.eos_token_id", 'q');
+    gguf_write_bool(&w, "tokenizer.ggml.add_bos_token", true);
+    assert_int_equal(vocab_open(&w, &tok), FM_OK);
+    assert_int_equal(fm_tokenizer_bos(tok), 256);
+    assert_int_equal(fm_tokenizer_eos(tok), 'q');
+    assert_int_equal(fm_tokenizer_vocab(tok), 260);
+    EXPECT(tok, "a", FM_ENCODE_BOS, 256, 'a');
+    EXPECT(tok, "a", 0, 'a');
+    EXPECT(tok, "<|endoftext|>", FM_ENCODE_SPECIAL, 258);
+    EXPECT(tok, "q", FM_ENCODE_SPECIAL, 'q'); // a plain word as EOS stays a word
+    assert_true(fm_tokenizer_is_end(tok, 'q'));
+    assert_true(fm_tokenizer_is_end(tok, 257));
+    assert_true(fm_tokenizer_is_end(tok, 258));
+    assert_false(fm_tokenizer_is_end(tok, 256));
+    assert_false(fm_tokenizer_is_end(tok, 259));
+    assert_false(fm_tokenizer_is_end(tok, 100000));
+    fm_tokenizer_destroy(&tok);
+    gguf_write_finish(&w);
+}
+
+// Any bytes survive encoding and putting the pieces together again.
+static void expect_round_trip(const struct fm_tokenizer *tok, const char *text, size_t text_bytes)
+{
+    uint32_t *ids = NULL;
+    size_t count = 0, at = 0;
+    assert_int_equal(fm_tokenizer_encode(tok, text, text_bytes, 0, &ids, &count), FM_OK);
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes;
+        const char *piece = fm_tokenizer_piece(tok, ids[i], false, &bytes);
+        assert_true(bytes > 0 && bytes <= text_bytes - at);
+        assert_memory_equal(piece, text + at, bytes);
+        at += bytes;
+    }
+    assert_int_equal(at, text_bytes);
+    fm_tokens_free(ids);
+}
+
+static void test_any_bytes_round_trip(void **state)
+{
+    (void)state;
+    const char *const names[] = {"gpt-2", "llama-bpe", "stablelm2", "smollm", "tekken", "default", "deepseek-coder"};
+    for (size_t n = 0; n < FM_COUNT(names); n++) {
+        struct fm_tokenizer *tok = open_bpe(names[n], hello, FM_COUNT(hello), NULL, 0);
+        uint32_t seed = 12345;
+        for (int round = 0; round < 200; round++) {
+            char text[257];
+            for (size_t i = 0; i < sizeof(text); i++) {
+                seed = seed * 1664525u + 1013904223u;
+                // Half the rounds ASCII and spaces, half any byte.
+                text[i] = round % 2 ? (char)(seed >> 24) : "hello  \n\t'sS1"[(seed >> 24) % 13];
+            }
+            expect_round_trip(tok, text, sizeof(text));
+        }
+        expect_round_trip(tok, "\xE2\x82\xAC\xFF\xE2\x82 \0hello\xF0\x9F\x98\x80\xED\xA0\x80", 21);
+        fm_tokenizer_destroy(&tok);
+    }
+}
+
+static void test_nfc(void **state)
+{
+    (void)state;
+    struct fm_tokenizer *tok = open_bpe("qwen2", NULL, 0, NULL, 0);
+    EXPECT(tok, "e\xCC\x81", 0, 0xC3, 0xA9); // e + acute becomes one character
+    EXPECT(tok, "xe\xCC\x81y", 0, 'x', 0xC3, 0xA9, 'y');
+    EXPECT(tok, "\xE1\x84\x80\xE1\x85\xA1", 0, 0xEA, 0xB0, 0x80);     // Hangul jamo
+    EXPECT(tok, "q\xCC\x87\xCC\xA3", 0, 'q', 0xCC, 0xA3, 0xCC, 0x87); // marks in canonical order
+    EXPECT(tok, "e\xCC\xFF", 0, 'e', 0xCC, 0xFF);
+    EXPECT(tok, "\xF0\x9D\x85\x9E", 0, 0xF0, 0x9D, 0x85, 0x97, 0xF0, 0x9D, 0x85, 0xA5); // excluded from composition
+    fm_tokenizer_destroy(&tok);
+    tok = open_bpe("gpt-2", NULL, 0, NULL, 0);
+    EXPECT(tok, "e\xCC\x81", 0, 'e', 0xCC, 0x81);
+    fm_tokenizer_destroy(&tok);
+}
+
+static void expect_decoded(const struct fm_tokenizer *tok, const uint32_t *ids, size_t count, bool special,
+                           const char *want)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    assert_int_equal(fm_tokenizer_decode(tok, ids, count, special, &text, &bytes), FM_OK);
+    assert_string_equal(text, want);
+    assert_int_equal(bytes, strlen(want));
+    fm_text_free(text);
+}
+
+static void test_decode(void **state)
+{
+    (void)state;
+    const struct vocab_token extra[] = {{.text = "<c>", .type = CONTROL}, {.text = "\xC4\xA0\xE4\xBD\xA0"}};
+    struct fm_tokenizer *tok = open_bpe("gpt-2", hello, FM_COUNT(hello), extra, FM_COUNT(extra));
+    const uint32_t ids[] = {261, 260, 0xE2, 0x82, 0xAC, 9999, 0xFF, 'z', 0xF0, 0x9F};
+    expect_decoded(tok, ids, FM_COUNT(ids), false, " hello\xE2\x82\xAC\xEF\xBF\xBDz\xEF\xBF\xBD");
+    expect_decoded(tok, ids, FM_COUNT(ids), true, "<c> hello\xE2\x82\xAC\xEF\xBF\xBDz\xEF\xBF\xBD");
+    expect_decoded(tok, ids, 0, true, "");
+    // A character that is in no byte alphabet stands for itself.
+    expect_decoded(tok, (const uint32_t[]){262}, 1, false, " \xE4\xBD\xA0");
+    // The stream gives the same, and keeps back what is no whole character yet.
+    struct fm_utf8_stream stream = {0};
+    char *out = malloc(fm_tokenizer_max_piece(tok) + 4);
+    assert_non_null(out);
+    assert_int_equal(fm_tokenizer_stream(tok, &stream, 0xE2, false, out), 0);
+    assert_int_equal(fm_tokenizer_stream(tok, &stream, 0x82, false, out), 0);
+    assert_int_equal(fm_tokenizer_stream(tok, &stream, 261, false, out), 0); // a control token does not disturb it
+    assert_int_equal(fm_tokenizer_stream(tok, &stream, 0xAC, false, out), 3);
+    assert_memory_equal(out, "\xE2\x82\xAC", 3);
+    free(out);
+    fm_tokenizer_destroy(&tok);
+}
+
+// A long run of one character is a single piece for most expressions; it has to stay near-linear.
+static void test_pathological_text_is_quick(void **state)
+{
+    (void)state;
+    const char *const merges[] = {"a a", "aa aa", "aaaa aaaa", "\xC4\xA0 \xC4\xA0", "\xC4\x8A \xC4\x8A"};
+    const char *const names[] = {"gpt-2", "llama-bpe", "qwen2", "tekken", "default"};
+    const char *const units[] = {"a",    " ",    "\n", "A", "1", "'", " a", "\xCC\x81\xCC\x96", "\xE4\xBD\xA0",
+                                 "\xFF", "\r\n "};
+    const size_t text_bytes = (size_t)1 << 20;
+    char *text = malloc(text_bytes);
+    assert_non_null(text);
+    for (size_t n = 0; n < FM_COUNT(names); n++) {
+        struct fm_tokenizer *tok = open_bpe(names[n], merges, FM_COUNT(merges), NULL, 0);
+        for (size_t u = 0; u < FM_COUNT(units); u++) {
+            for (size_t i = 0; i < text_bytes; i++)
+                text[i] = units[u][i % strlen(units[u])];
+            uint64_t start_ns = fm_clock_ns();
+            uint32_t *ids = NULL;
+            size_t count = 0;
+            assert_int_equal(fm_tokenizer_encode(tok, text, text_bytes, FM_ENCODE_SPECIAL, &ids, &count), FM_OK);
+            double seconds = (double)(fm_clock_ns() - start_ns) * 1e-9;
+            print_message("%s %zu: %zu tokens in %.3f s\n", names[n], u, count, seconds);
+            assert_true(count > 0);
+            // Quadratic time would be minutes; the slack is for sanitizers and busy machines.
+            assert_true(seconds < 20);
+            fm_tokens_free(ids);
+        }
+        fm_tokenizer_destroy(&tok);
+    }
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_merges_by_rank),
+        cmocka_unit_test(test_rank_beats_position),
+        cmocka_unit_test(test_stale_pairs_are_dropped),
+        cmocka_unit_test(test_ignore_merges),
+        cmocka_unit_test(test_split_gpt2),
+        cmocka_unit_test(test_split_llama3),
+        cmocka_unit_test(test_split_others),
+        cmocka_unit_test(test_special_tokens),
+        cmocka_unit_test(test_bos_and_ends),
+        cmocka_unit_test(test_any_bytes_round_trip),
+        cmocka_unit_test(test_nfc),
+        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_pathological_text_is_quick),
+    };
+    return cmocka_run_group_tests_name("tokenizer_bpe", tests, NULL, NULL);
+}
