@@ -233,7 +233,7 @@ void main()
             low = max(low, select_key(target, low, true, top));
         }
         float least = min_p > 0.0 ? min_p * 8388608.0 : 0.0;
-        uint u = fm_rng_draw(pc.settings.v[record + FM_SAMPLER_SEED_LO], pc.sampler.v[record + FM_SAMPLER_SEED_HI], pos);
+        uint u = fm_rng_draw(pc.settings.v[record + FM_SAMPLER_SEED_LO], pc.settings.v[record + FM_SAMPLER_SEED_HI], pos);
         draw(low, top, temp, least, u);
     }
     if (tid == 0) {
