@@ -4,12 +4,15 @@
 // Layouts: weights as src/quant/quant.h says, k a multiple of 32; x rows a multiple of 4 elements apart.
 // One workgroup: see vec.glsl. An invocation takes every LANES-th block of 32; it loads the block of all its columns at once,
 //     16 bytes a load, decodes 8 weights of each at a time and multiplies them with all rows.
-// Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS (at least the rows of the step).
+//     With STAGE (rung sg, one row) each subgroup first copies its run of x to shared memory with neighbouring lanes on
+//     neighbouring addresses, 9 quads a block, so that reading a block per lane meets no bank twice.
+// Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS (at least the rows of the step),
+//     5 STAGE: 1 or 0.
 // Needs: rung base nothing; rung sg subgroup arithmetic and full subgroups, LANES a multiple of the subgroup size.
 // Accumulation: f32. Symmetric formats: integer quants times x summed over a block, then times the scale; affine formats: each
 //     weight is decoded first. Per invocation blocks in order, then subgroup sum, then subgroups in order.
 // Bytes moved: w once; x once per workgroup (from cache); y once.
-// Limits: shared memory 4 * workgroup / subgroup size * COLS * ROWS * streams bytes.
+// Limits: shared memory 4 * workgroup / subgroup size * COLS * ROWS * streams bytes, with STAGE 144 * workgroup size more.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "spec.glsl"
@@ -17,8 +20,52 @@
 #include "args.glsl"
 #include "vec.glsl"
 
+layout(constant_id = 5) const uint STAGE = 0;
+
 const uint LINES = COLS * STREAMS; // rows of weights that an invocation reads; index column * STREAMS + stream
 
+
+#if FM_RUNG >= 1
+const uint QUADS = 8u, PITCH = 9u; // of x in a block; of its copy
+shared vec4 staged[STAGE * FM_GROUP * PITCH + 1u];
+
+// Copies the x of this subgroup's blocks, block0 for its first invocation; zeros beyond the last block.
+void stage_x(uint me, uint block0, uint blocks)
+{
+    uint copy0 = (me - gl_SubgroupInvocationID) * PITCH;
+    subgroupBarrier();
+    [[unroll]] for (uint i = 0u; i < QUADS; i++) {
+        uint quad = i * SUBGROUP + gl_SubgroupInvocationID;
+        vec4 x = vec4(0.0);
+        if (block0 + quad / QUADS < blocks)
+            x = fm_f32x4s(pc.x).d[block0 * QUADS + quad];
+#ifdef FM_W_SYMMETRIC
+        x *= (quad & 4u) == 0u ? FM_QLO : FM_QHI;
+#endif
+        staged[copy0 + quad / QUADS * PITCH + quad % QUADS] = x;
+    }
+    subgroupMemoryBarrierShared();
+    subgroupBarrier();
+}
+#endif
+
+// Quads t of the lo and hi elements of row x0 in block b, ready to be multiplied with fm_q_unit's values.
+void load_x(uint me, uint x0, uint b, uint t, out vec4 lo, out vec4 hi)
+{
+#if FM_RUNG >= 1
+    if (STAGE != 0u) {
+        lo = staged[me * PITCH + t];
+        hi = staged[me * PITCH + 4u + t];
+        return;
+    }
+#endif
+    lo = fm_f32x4s(pc.x).d[x0 + 8u * b + t];
+    hi = fm_f32x4s(pc.x).d[x0 + 8u * b + 4u + t];
+#ifdef FM_W_SYMMETRIC
+    lo *= FM_QLO;
+    hi *= FM_QHI;
+#endif
+}
 
 void main()
 {
@@ -41,7 +88,14 @@ void main()
     [[unroll]] for (uint i = 0u; i < SUMS; i++)
         sums[i] = 0.0;
 
-    for (uint b = lane; b < blocks; b += LANES) {
+    // With STAGE whole subgroups go round together; an invocation past the end multiplies the last block with zeros.
+#if FM_RUNG >= 1
+    uint ahead = STAGE != 0u ? gl_SubgroupInvocationID : 0u;
+#else
+    const uint ahead = 0u;
+#endif
+    for (uint round = lane - ahead; round < blocks; round += LANES) {
+        uint b = min(round + ahead, blocks - 1u);
         uvec4 q0[LINES];
 #if FM_Q_WORDS == 8
         uvec4 q1[LINES];
@@ -60,6 +114,10 @@ void main()
             high[l] = fm_q_high(w, planes, block);
             raw[l] = fm_q_load_scales(w, planes, block);
         }
+#if FM_RUNG >= 1
+        if (STAGE != 0u)
+            stage_x(me, round, blocks);
+#endif
         vec3 scale[LINES];
         [[unroll]] for (uint l = 0u; l < LINES; l++)
             scale[l] = fm_q_scales(raw[l], first[l / STREAMS] + b);
@@ -83,12 +141,8 @@ void main()
 #endif
             }
             [[unroll]] for (uint r = 0u; r < ROWS; r++) {
-                vec4 x_lo = fm_f32x4s(pc.x).d[x0[r] + 8u * b + t];
-                vec4 x_hi = fm_f32x4s(pc.x).d[x0[r] + 8u * b + 4u + t];
-#ifdef FM_W_SYMMETRIC
-                x_lo *= FM_QLO;
-                x_hi *= FM_QHI;
-#endif
+                vec4 x_lo, x_hi;
+                load_x(me, x0[r], b, t, x_lo, x_hi);
                 [[unroll]] for (uint l = 0u; l < LINES; l++) {
                     uint at = l * ROWS + r;
                     [[unroll]] for (uint i = 0u; i < 4u; i++) {
