@@ -71,12 +71,12 @@ def check_tokenizer(bpe, texts, log):
 
 
 def check_model(model, bpe, log):
-    """The same logits as Hugging Face's LlamaForCausalLM, where that is installed. Raises on a difference."""
+    """Compare with Hugging Face's LlamaForCausalLM, where that is installed -> False if the logits differ."""
     try:
         import transformers
     except ImportError:
         log("the transformers package is not installed: the model was not compared with it")
-        return
+        return True
     config = transformers.LlamaConfig(**model.cfg.as_dict(), tie_word_embeddings=True, attn_implementation="eager")
     other = transformers.LlamaForCausalLM(config).float().eval()
     missing, unexpected = other.load_state_dict({k: v.cpu() for k, v in model.state_dict().items()}, strict=False)
@@ -87,9 +87,10 @@ def check_model(model, bpe, log):
     with torch.no_grad():
         ours, theirs = model(ids.to(next(model.parameters()).device)).cpu(), other(ids).logits
     difference = ((ours - theirs).abs().max() / theirs.abs().max()).item()
-    if difference > 1e-3:
-        raise AssertionError(f"LlamaForCausalLM of transformers {transformers.__version__} differs by {difference:.1e}")
-    log(f"logits agree with LlamaForCausalLM of transformers {transformers.__version__}: {difference:.1e} of the largest")
+    agrees = difference < 1e-3
+    log(f"logits {'agree' if agrees else 'DISAGREE'} with LlamaForCausalLM of transformers "
+        f"{transformers.__version__}: {difference:.1e} of the largest")
+    return agrees
 
 
 def evaluate_all(model, bpe, args, log):
@@ -116,8 +117,7 @@ def main():
     def path(name):
         return os.path.join(args.out, name)
     log = Log(path("train.log"))
-    log(f"python {platform.python_version()}, torch {torch.__version__}, device {args.device}"
-        + (f" ({torch.cuda.get_device_name()})" if args.device == "cuda" else ""))
+    log(f"python {platform.python_version()}, torch {torch.__version__}, device {args.device}")
 
     bpe = Bpe.train(corpus.sample_texts(args.seed, 40000), args.vocab)
     bpe.save(path("tokenizer.json"))
@@ -139,7 +139,6 @@ def main():
     export.write_checkpoint(path("demo-llama-f16.safetensors"), model)
     log("files written")
     seen = evaluate.quantized_copy(model)
-    check_model(seen, bpe, log)
     metrics, kept, dropped = evaluate_all(seen, bpe, args, log)
     metrics |= {"parameters": parameters, "steps": steps, "training_seconds": round(seconds, 1), "loss": loss,
                 "corpus_tokens": tokens, "seed": args.seed, "torch": torch.__version__,
@@ -158,6 +157,8 @@ def main():
     for kind, (right, asked) in {**metrics["by_kind"], **metrics["learned"]}.items():
         log(f"  {kind:18} {right:5}/{asked:<5} {100 * right / asked:6.2f} %")
     log(f"  {'held out, all':18} {100 * metrics['held_out_accuracy']:.2f} % of {metrics['held_out_questions']}")
+    if not check_model(seen, bpe, log):
+        return 1
     if metrics["held_out_accuracy"] < TARGET_ACCURACY:
         log(f"the held-out accuracy is below {TARGET_ACCURACY:.0%}")
         return 1
