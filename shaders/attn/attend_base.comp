@@ -7,16 +7,24 @@
 // Specialisation: 0 workgroup size (power of two, 64..1024). Needs: base; the sg rung reduces within subgroups.
 // Accumulates in f32: a key's dot product in order, tiles in order. Moves 2*keys*Cp*cache bytes a head and token.
 #extension GL_GOOGLE_include_directive : require
-#include "refs.glsl"
+#include "abi.h"
+#include "io.glsl"
+#include "spec.glsl"
 #include "num.glsl"
 #include "cache.glsl"
 #include "attend.glsl"
 
-#include "group_reduce.glsl"
+#define FM_REDUCE_MAX_GROUP 1024
+#if FM_RUNG >= 1
+#define FM_REDUCE_SUBGROUP
+#endif
+#include "reduce.glsl"
 
-#define REF_X RefF32
-#define REF_Y RefF32
-#define REF_PART RefF32
+#define REF_STEP fm_u32s
+#define REF_U32 fm_u32s
+#define REF_X fm_f32s
+#define REF_Y fm_out_f32s
+#define REF_PART fm_out_f32s
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 
@@ -29,16 +37,16 @@ shared float weight[1024];
 void main()
 {
     uint h = gl_WorkGroupID.x, t = gl_WorkGroupID.y, tid = gl_LocalInvocationID.x;
-    if (t >= pc.step.v[FM_STEP_TOKENS])
+    if (t >= pc.step.d[FM_STEP_TOKENS])
         return;
     uint g = h / (pc.heads / pc.heads_kv);
-    uint row0 = fm_cache_row(pc.slot.v[t], g, pc.heads_kv, 0, pc.ctx, pc.head_stride);
-    uvec2 range = fm_attend_range(pc.pos.v[t], pc.window, gl_WorkGroupID.z, pc.split);
+    uint row0 = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, 0, pc.ctx, pc.head_stride);
+    uvec2 range = fm_attend_range(pc.pos.d[t], pc.window, gl_WorkGroupID.z, pc.split);
     uint pairs = (pc.head + 1) / 2;
     float scale = uintBitsToFloat(pc.scale_bits);
-    for (uint i = tid; i < pairs; i += GROUP) {
+    for (uint i = tid; i < pairs; i += FM_GROUP) {
         uint at = t * pc.stride_q + h * pc.head + 2 * i;
-        query[i] = scale * vec2(pc.q.v[at], 2 * i + 1 < pc.head ? pc.q.v[at + 1] : 0.0);
+        query[i] = scale * vec2(pc.q.d[at], 2 * i + 1 < pc.head ? pc.q.d[at + 1] : 0.0);
     }
     barrier();
 
@@ -47,7 +55,7 @@ void main()
     vec2 acc[PAIRS];
     for (uint i = 0; i < PAIRS; i++)
         acc[i] = vec2(0.0);
-    for (uint first = range.x; first < range.y; first += GROUP) {
+    for (uint first = range.x; first < range.y; first += FM_GROUP) {
         uint key = first + tid;
         float score = none;
         if (key < range.y) {
@@ -62,9 +70,9 @@ void main()
         weight[tid] = p; // fm_group_sum's barriers order this before the reads below
         sum = sum * keep + fm_group_sum(p);
         barrier();
-        uint count = min(GROUP, range.y - first);
+        uint count = min(FM_GROUP, range.y - first);
         for (uint i = 0; i < PAIRS; i++) {
-            uint pair = i * GROUP + tid;
+            uint pair = i * FM_GROUP + tid;
             if (pair >= pairs)
                 break;
             vec2 a = acc[i] * keep;
@@ -77,25 +85,25 @@ void main()
     }
 
     for (uint i = 0; i < PAIRS; i++) {
-        uint pair = i * GROUP + tid;
+        uint pair = i * FM_GROUP + tid;
         if (pair >= pairs)
             break;
         bool both = 2 * pair + 1 < pc.head;
         if (pc.split == 1) {
             uint at = (t * pc.heads + h) * pc.head + 2 * pair;
-            pc.y.v[at] = acc[i].x / sum;
+            pc.y.d[at] = acc[i].x / sum;
             if (both)
-                pc.y.v[at + 1] = acc[i].y / sum;
+                pc.y.d[at + 1] = acc[i].y / sum;
         } else {
             uint at = fm_attend_record(t, h, gl_WorkGroupID.z, pc.heads, pc.head, pc.split) + 2 * pair;
-            pc.partial.v[at] = acc[i].x;
+            pc.partial.d[at] = acc[i].x;
             if (both)
-                pc.partial.v[at + 1] = acc[i].y;
+                pc.partial.d[at + 1] = acc[i].y;
         }
     }
     if (pc.split > 1 && tid == 0) {
         uint at = fm_attend_record(t, h, gl_WorkGroupID.z, pc.heads, pc.head, pc.split) + pc.head;
-        pc.partial.v[at] = top;
-        pc.partial.v[at + 1] = sum;
+        pc.partial.d[at] = top;
+        pc.partial.d[at + 1] = sum;
     }
 }

@@ -5,11 +5,14 @@
 // A workgroup makes tile_cols (kernels.toml) columns of one row. Specialisation: 0 workgroup size. Needs: base.
 // Moves 4*F*(2 or 3) bytes a row.
 #extension GL_GOOGLE_include_directive : require
-#include "refs.glsl"
+#include "abi.h"
+#include "io.glsl"
+#include "spec.glsl"
 #include "num.glsl"
 
-#define REF_X RefF32
-#define REF_Y RefF32
+#define REF_STEP fm_u32s
+#define REF_X fm_f32s
+#define REF_Y fm_out_f32s
 
 layout(push_constant, scalar) uniform Push
 {
@@ -25,17 +28,17 @@ layout(push_constant, scalar) uniform Push
 void main()
 {
     uint row = gl_WorkGroupID.y;
-    if (row >= pc.step.v[pc.rows_word])
+    if (row >= pc.step.d[pc.rows_word])
         return;
     uint end = min(pc.width, (gl_WorkGroupID.x + 1) * TILE_COLS);
-    for (uint col = gl_WorkGroupID.x * TILE_COLS + gl_LocalInvocationID.x; col < end; col += GROUP) {
+    for (uint col = gl_WorkGroupID.x * TILE_COLS + gl_LocalInvocationID.x; col < end; col += FM_GROUP) {
         uint i = row * pc.width + col;
 #if defined(FM_OP_GLU)
-        pc.y.v[i] = fm_act(pc.act, pc.gate.v[i]) * pc.up.v[i];
+        pc.y.d[i] = fm_act(pc.act, pc.gate.d[i]) * pc.up.d[i];
 #elif defined(FM_OP_ACT)
-        pc.y.v[i] = fm_act(pc.act, pc.x.v[i]);
+        pc.y.d[i] = fm_act(pc.act, pc.x.d[i]);
 #else
-        pc.y.v[i] = pc.x.v[i] + pc.x2.v[i];
+        pc.y.d[i] = pc.x.d[i] + pc.x2.d[i];
 #endif
     }
 }

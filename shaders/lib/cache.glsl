@@ -4,11 +4,12 @@
 #define FM_CACHE_GLSL
 
 #include "half.glsl"
+#include "io.glsl"
 
 #ifdef FM_W_F32
-#define REF_KV RefF32
+#define REF_KV fm_out_f32s
 #else
-#define REF_KV RefU32
+#define REF_KV fm_out_u32s
 #endif
 
 // First element of the row of (slot, KV head, position).
@@ -21,19 +22,19 @@ uint fm_cache_row(uint slot, uint g, uint heads_kv, uint position, uint ctx, uin
 void fm_cache_store2(REF_KV cache, uint at, vec2 x)
 {
 #ifdef FM_W_F32
-    cache.v[at] = x.x;
-    cache.v[at + 1] = x.y;
+    cache.d[at] = x.x;
+    cache.d[at + 1] = x.y;
 #else
-    cache.v[at / 2] = fm_pack_half2(x.x, x.y);
+    cache.d[at / 2] = fm_pack_half2(x.x, x.y);
 #endif
 }
 
 vec2 fm_cache_load2(REF_KV cache, uint at)
 {
 #ifdef FM_W_F32
-    return vec2(cache.v[at], cache.v[at + 1]);
+    return vec2(cache.d[at], cache.d[at + 1]);
 #else
-    return unpackHalf2x16(cache.v[at / 2]);
+    return unpackHalf2x16(cache.d[at / 2]);
 #endif
 }
 

@@ -3,16 +3,23 @@
 // NORM and ADD_NORM: root-mean-square norm (Zhang and Sennrich 2019) or layer norm of rows, ADD_NORM after adding two operands.
 //   x (, x2) [T,D] f32, w [D] f32, optional bias [D] f32 -> (sum [T,D],) y [T,D] f32
 // One workgroup makes one row: it reads the row two times (RMS) or three times (LAYER); the later reads come from the cache.
-// Specialisation: 0 GROUP (power of two). Needs: base; the sg rung sums within subgroups.
-// Accumulates in f32: GROUP strided partial sums, then a tree. The variance is taken about the mean (no cancellation).
+// Specialisation: 0 FM_GROUP (power of two). Needs: base; the sg rung sums within subgroups.
+// Accumulates in f32: FM_GROUP strided partial sums, then a tree. The variance is taken about the mean (no cancellation).
 // Moves 4*D*(2 or 4) bytes a row and 4*D or 8*D of parameters.
 #extension GL_GOOGLE_include_directive : require
-#include "refs.glsl"
-#include "group_reduce.glsl"
+#include "abi.h"
+#include "io.glsl"
+#include "spec.glsl"
+#define FM_REDUCE_MAX_GROUP 1024
+#if FM_RUNG >= 1
+#define FM_REDUCE_SUBGROUP
+#endif
+#include "reduce.glsl"
 
-#define REF_X RefF32
-#define REF_V RefF32
-#define REF_Y RefF32
+#define REF_STEP fm_u32s
+#define REF_X fm_f32s
+#define REF_V fm_f32s
+#define REF_Y fm_out_f32s
 
 #define FM_NORM_RMS 0u
 
@@ -26,24 +33,24 @@ layout(push_constant, scalar) uniform Push
 } pc;
 
 #ifdef FM_OP_ADD_NORM
-#define SOURCE(i) pc.sum.v[i]
+#define SOURCE(i) pc.sum.d[i]
 #else
-#define SOURCE(i) pc.x.v[i]
+#define SOURCE(i) pc.x.d[i]
 #endif
 
 void main()
 {
     uint row = gl_WorkGroupID.x, tid = gl_LocalInvocationID.x;
-    if (row >= pc.step.v[pc.rows_word])
+    if (row >= pc.step.d[pc.rows_word])
         return;
     uint at = row * pc.width;
     float sum = 0;
-    for (uint i = tid; i < pc.width; i += GROUP) {
+    for (uint i = tid; i < pc.width; i += FM_GROUP) {
 #ifdef FM_OP_ADD_NORM
-        float v = pc.x.v[at + i] + pc.x2.v[at + i];
-        pc.sum.v[at + i] = v; // read again by this invocation only
+        float v = pc.x.d[at + i] + pc.x2.d[at + i];
+        pc.sum.d[at + i] = v; // read again by this invocation only
 #else
-        float v = pc.x.v[at + i];
+        float v = pc.x.d[at + i];
 #endif
         sum += pc.kind == FM_NORM_RMS ? v * v : v;
     }
@@ -51,17 +58,17 @@ void main()
     if (pc.kind != FM_NORM_RMS) {
         mean = fm_group_sum(sum) / float(pc.width);
         sum = 0;
-        for (uint i = tid; i < pc.width; i += GROUP) {
+        for (uint i = tid; i < pc.width; i += FM_GROUP) {
             float d = SOURCE(at + i) - mean;
             sum += d * d;
         }
     }
     float scale = 1.0 / sqrt(fm_group_sum(sum) / float(pc.width) + uintBitsToFloat(pc.eps_bits));
     bool has_bias = FM_PRESENT(pc.bias);
-    for (uint i = tid; i < pc.width; i += GROUP) {
-        float y = (SOURCE(at + i) - mean) * scale * pc.w.v[i];
+    for (uint i = tid; i < pc.width; i += FM_GROUP) {
+        float y = (SOURCE(at + i) - mean) * scale * pc.w.d[i];
         if (has_bias)
-            y += pc.bias.v[i];
-        pc.y.v[at + i] = y;
+            y += pc.bias.d[i];
+        pc.y.d[at + i] = y;
     }
 }

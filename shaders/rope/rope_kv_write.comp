@@ -6,13 +6,17 @@
 // elements may be far apart and the cache is written two neighbours at a time. Head width at most 512.
 // Specialisation: 0 workgroup size. Needs: base. Moves 4*(2H+2G)*C + 2*G*Cp*cache bytes a token.
 #extension GL_GOOGLE_include_directive : require
-#include "refs.glsl"
+#include "abi.h"
+#include "io.glsl"
+#include "spec.glsl"
 #include "rope.glsl"
 #include "cache.glsl"
 
-#define REF_X RefF32
-#define REF_FREQ RefUvec2
-#define REF_Y RefF32
+#define REF_STEP fm_u32s
+#define REF_U32 fm_u32s
+#define REF_X fm_f32s
+#define REF_FREQ fm_u32x2s
+#define REF_Y fm_out_f32s
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_ROPE_KV_WRITE(FM_A, FM_P) } pc;
 
@@ -21,32 +25,32 @@ shared float row[512];
 void main()
 {
     uint t = gl_WorkGroupID.y, h = gl_WorkGroupID.x, tid = gl_LocalInvocationID.x;
-    if (t >= pc.step.v[FM_STEP_TOKENS])
+    if (t >= pc.step.d[FM_STEP_TOKENS])
         return;
-    uint pos = pc.pos.v[t], pairs = pc.rotated / 2;
+    uint pos = pc.pos.d[t], pairs = pc.rotated / 2;
     bool is_q = h < pc.heads, is_v = h >= pc.heads + pc.heads_kv;
     uint g = is_v ? h - pc.heads - pc.heads_kv : h - pc.heads;
     uint from = is_q ? (t * pc.heads + h) * pc.head : (t * pc.heads_kv + g) * pc.head;
     REF_X source = is_q ? pc.q : is_v ? pc.v : pc.k;
-    for (uint c = tid; c < pc.head_stride; c += GROUP)
-        row[c] = c < pc.head ? source.v[from + c] : 0.0;
+    for (uint c = tid; c < pc.head_stride; c += FM_GROUP)
+        row[c] = c < pc.head ? source.d[from + c] : 0.0;
     barrier();
     if (!is_v) {
-        for (uint m = tid; m < pairs; m += GROUP) {
+        for (uint m = tid; m < pairs; m += FM_GROUP) {
             uvec2 e = fm_rope_pair(m, pc.rotated, pc.kind);
-            vec2 r = fm_rotate(vec2(row[e.x], row[e.y]), fm_rope_angle(pos, pc.freq.v[m]));
+            vec2 r = fm_rotate(vec2(row[e.x], row[e.y]), fm_rope_angle(pos, pc.freq.d[m]));
             row[e.x] = r.x;
             row[e.y] = r.y;
         }
         barrier();
     }
     if (is_q) {
-        for (uint c = tid; c < pc.head; c += GROUP)
-            pc.y.v[from + c] = row[c];
+        for (uint c = tid; c < pc.head; c += FM_GROUP)
+            pc.y.d[from + c] = row[c];
         return;
     }
-    uint to = fm_cache_row(pc.slot.v[t], g, pc.heads_kv, pos, pc.ctx, pc.head_stride);
-    for (uint c = 2 * tid; c < pc.head_stride; c += 2 * GROUP) {
+    uint to = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, pos, pc.ctx, pc.head_stride);
+    for (uint c = 2 * tid; c < pc.head_stride; c += 2 * FM_GROUP) {
         if (is_v)
             fm_cache_store2(pc.vc, to + c, vec2(row[c], row[c + 1]));
         else

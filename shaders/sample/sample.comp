@@ -6,12 +6,16 @@
 // and on masses (top-p). Probabilities are fixed-point numbers, so every sum is exact and independent of order.
 // Specialisation: 0 workgroup size (power of two up to 1024). Needs: base. Reads 4*V bytes once when greedy, up to 12 times otherwise.
 #extension GL_GOOGLE_include_directive : require
-#include "refs.glsl"
+#include "abi.h"
+#include "io.glsl"
+#include "spec.glsl"
 #include "num.glsl"
 #include "rng.h"
 #include "u64.glsl"
 
-#define REF_Y RefF32
+#define REF_STEP fm_u32s
+#define REF_U32 fm_out_u32s
+#define REF_Y fm_out_f32s
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_SAMPLE(FM_A, FM_P) } pc;
 
@@ -30,7 +34,7 @@ uint tid, row_at;
 
 float logit(uint id)
 {
-    float l = pc.logits.v[row_at + id];
+    float l = pc.logits.d[row_at + id];
     return isnan(l) ? MINUS_INF : l;
 }
 
@@ -49,20 +53,20 @@ uint weight_of(float l, float top, float temp)
 
 void penalise(uint record, uint slot, uint pos)
 {
-    float penalty = uintBitsToFloat(pc.settings.v[record + FM_SAMPLER_REPEAT_PENALTY]);
-    uint last_n = pc.settings.v[record + FM_SAMPLER_REPEAT_LAST_N];
+    float penalty = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_REPEAT_PENALTY]);
+    uint last_n = pc.settings.d[record + FM_SAMPLER_REPEAT_LAST_N];
     if (last_n == 0 || penalty == 1.0)
         return;
     uint end = min(pos, pc.ctx - 1);
     uint first = pos + 1 > last_n ? pos + 1 - last_n : 0;
-    for (uint p = first + tid; p <= end; p += GROUP) {
-        uint id = pc.history.v[slot * pc.ctx + p];
+    for (uint p = first + tid; p <= end; p += FM_GROUP) {
+        uint id = pc.history.d[slot * pc.ctx + p];
         bool seen = id >= pc.vocab;
         for (uint before = first; before < p && !seen; before++)
-            seen = pc.history.v[slot * pc.ctx + before] == id;
+            seen = pc.history.d[slot * pc.ctx + before] == id;
         if (!seen) {
-            float l = pc.logits.v[row_at + id];
-            pc.logits.v[row_at + id] = l > 0.0 ? l / penalty : l * penalty;
+            float l = pc.logits.d[row_at + id];
+            pc.logits.d[row_at + id] = l > 0.0 ? l / penalty : l * penalty;
         }
     }
     memoryBarrierBuffer();
@@ -74,7 +78,7 @@ void find_best()
 {
     float value = MINUS_INF;
     uint id = 0xffffffffu;
-    for (uint i = tid; i < pc.vocab; i += GROUP) {
+    for (uint i = tid; i < pc.vocab; i += FM_GROUP) {
         float l = logit(i);
         if (l > value || id == 0xffffffffu) {
             value = l;
@@ -84,7 +88,7 @@ void find_best()
     best_value[tid] = value;
     best_id[tid] = id;
     barrier();
-    for (uint s = GROUP / 2; s > 0; s >>= 1) {
+    for (uint s = FM_GROUP / 2; s > 0; s >>= 1) {
         if (tid < s) {
             float other = best_value[tid + s];
             uint other_id = best_id[tid + s];
@@ -102,7 +106,7 @@ uvec2 group_sum64(uvec2 x)
     barrier();
     part[tid] = x;
     barrier();
-    for (uint s = GROUP / 2; s > 0; s >>= 1) {
+    for (uint s = FM_GROUP / 2; s > 0; s >>= 1) {
         if (tid < s)
             part[tid] = fm_add64(part[tid], part[tid + s]);
         barrier();
@@ -115,12 +119,12 @@ uint select_key(uvec2 target, uint low, bool by_mass, float top)
 {
     uint prefix = 0, mask = 0;
     for (int shift = 24; shift >= 0; shift -= 8) {
-        for (uint i = tid; i < 256; i += GROUP) {
+        for (uint i = tid; i < 256; i += FM_GROUP) {
             bin_low[i] = 0;
             bin_high[i] = 0;
         }
         barrier();
-        for (uint i = tid; i < pc.vocab; i += GROUP) {
+        for (uint i = tid; i < pc.vocab; i += FM_GROUP) {
             float l = logit(i);
             uint key = key_of(l);
             if (key < low || (key & mask) != prefix)
@@ -156,7 +160,7 @@ uint select_key(uvec2 target, uint low, bool by_mass, float top)
 uvec2 total_weight(uint low, float top)
 {
     uvec2 sum = uvec2(0u);
-    for (uint i = tid; i < pc.vocab; i += GROUP) {
+    for (uint i = tid; i < pc.vocab; i += FM_GROUP) {
         float l = logit(i);
         if (key_of(l) >= low)
             sum = fm_add64(sum, uvec2(weight_of(l, top, 1.0), 0u));
@@ -176,7 +180,7 @@ uint final_weight(uint id, uint low, float top, float temp, float least)
 // First id in ascending order whose running weight exceeds W * u / 2^32. Every invocation sums a run of ids, one invocation walks the runs.
 void draw(uint low, float top, float temp, float least, uint u)
 {
-    uint run = (pc.vocab + GROUP - 1) / GROUP;
+    uint run = (pc.vocab + FM_GROUP - 1) / FM_GROUP;
     uint first = tid * run, end = min(first + run, pc.vocab);
     uvec2 sum = uvec2(0u);
     for (uint i = first; i < end; i++)
@@ -189,7 +193,7 @@ void draw(uint low, float top, float temp, float least, uint u)
         return;
     uvec2 x = fm_scale64(total, u), running = uvec2(0u);
     uint r = 0;
-    for (; r + 1 < GROUP; r++) {
+    for (; r + 1 < FM_GROUP; r++) {
         uvec2 with = fm_add64(running, part[r]);
         if (fm_less64(x, with))
             break;
@@ -208,20 +212,20 @@ void main()
 {
     uint o = gl_WorkGroupID.x;
     tid = gl_LocalInvocationID.x;
-    if (o >= pc.step.v[FM_STEP_OUTPUTS])
+    if (o >= pc.step.d[FM_STEP_OUTPUTS])
         return;
     row_at = o * pc.n_vocab;
     uint record = o * FM_SAMPLER_WORDS;
-    uint t = pc.out_row.v[o];
-    uint slot = pc.slot.v[t], pos = pc.pos.v[t];
+    uint t = pc.out_row.d[o];
+    uint slot = pc.slot.d[t], pos = pc.pos.d[t];
     penalise(record, slot, pos);
     find_best();
     float top = best_value[0];
-    float temp = uintBitsToFloat(pc.settings.v[record + FM_SAMPLER_TEMP]);
+    float temp = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_TEMP]);
     if (temp > 0.0 && top > MINUS_INF) {
-        uint top_k = pc.settings.v[record + FM_SAMPLER_TOP_K];
-        float top_p = uintBitsToFloat(pc.settings.v[record + FM_SAMPLER_TOP_P]);
-        float min_p = uintBitsToFloat(pc.settings.v[record + FM_SAMPLER_MIN_P]);
+        uint top_k = pc.settings.d[record + FM_SAMPLER_TOP_K];
+        float top_p = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_TOP_P]);
+        float min_p = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_MIN_P]);
         uint low = 0;
         if (top_k > 0 && top_k < pc.vocab)
             low = select_key(uvec2(top_k, 0u), 0u, false, top);
@@ -233,11 +237,11 @@ void main()
             low = max(low, select_key(target, low, true, top));
         }
         float least = min_p > 0.0 ? min_p * 8388608.0 : 0.0;
-        uint u = fm_rng_draw(pc.settings.v[record + FM_SAMPLER_SEED_LO], pc.settings.v[record + FM_SAMPLER_SEED_HI], pos);
+        uint u = fm_rng_draw(pc.settings.d[record + FM_SAMPLER_SEED_LO], pc.settings.d[record + FM_SAMPLER_SEED_HI], pos);
         draw(low, top, temp, least, u);
     }
     if (tid == 0) {
-        pc.id.v[o] = best_id[0];
-        pc.last.v[slot] = best_id[0];
+        pc.id.d[o] = best_id[0];
+        pc.last.d[slot] = best_id[0];
     }
 }
