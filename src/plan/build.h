@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// The plan under construction: what emitters (emit*.c) write and what memory.c and hazard.c then resolve.
+#ifndef FM_PLAN_BUILD_H
+#define FM_PLAN_BUILD_H
+
+#include "plan/plan.h"
+
+// A piece of the arena: one per TEMP or OUTPUT value and per scratch. Until memory.c has run, an ARENA binding's offset is the
+// buffer's index.
+struct fm_plan_buffer {
+    uint64_t bytes;
+    uint32_t first, last; // dispatches that touch it first and last; FM_NONE, 0 = none yet
+    bool to_end;          // read by the host after the last dispatch
+    uint64_t offset;
+};
+
+// The f16 copy of a value that its consumers share.
+struct fm_plan_cast {
+    uint32_t consumers; // kernels that want f16; 0 = no cast
+    uint32_t stride;    // elements from row to row
+    uint32_t pad_rows;  // rows of the copy
+    uint32_t buffer;    // FM_NONE until it is made
+};
+
+struct fm_build {
+    const struct fm_graph *graph;
+    const struct fm_layout *layout;
+    const struct fm_caps *caps;
+    struct fm_dims dims;
+    struct fm_plan_options options;
+    struct fm_plan *plan;
+    enum fm_result error; // first failure; everything after it does nothing
+
+    const struct fm_kernel **kernel; // per node
+    struct fm_want *want;            // per node
+    uint32_t *value_buffer;          // per value: index in buffers or FM_NONE
+    struct fm_plan_cast *casts;      // per value
+
+    struct fm_dispatch *dispatches;
+    size_t n_dispatches, cap_dispatches;
+    struct fm_plan_buffer *buffers;
+    size_t n_buffers, cap_buffers;
+};
+
+// ---- emit.c: helpers of the emitters ---------------------------------------------------------------------------------
+
+// Positions of an op's push constants as enumerators of the function that uses this: bind_<name> and word_<name>.
+#define FM_EMIT_BIND(ref, name) bind_##name,
+#define FM_EMIT_WORD(name) word_##name,
+#define FM_EMIT_SKIP_BIND(ref, name)
+#define FM_EMIT_SKIP_WORD(name)
+#define FM_EMIT_LAYOUT(push)                                                                                               \
+    enum { push(FM_EMIT_BIND, FM_EMIT_SKIP_WORD) n_bind };                                                                 \
+    enum { push(FM_EMIT_SKIP_BIND, FM_EMIT_WORD) n_words };                                                                \
+    _Static_assert(8 * n_bind + 4 * n_words <= 128, "push constants of more than 128 bytes");                              \
+    _Static_assert(n_bind <= FM_MAX_BIND && n_words <= FM_MAX_WORDS, "too many push constants")
+
+typedef void fm_emit_fn(struct fm_build *b, uint32_t node);
+fm_emit_fn *fm_emit_of(enum fm_op op); // NULL for lowered ops
+
+// Append a dispatch of `kernel` for `want`, all addresses null but bind 0, the step block. The name is the node's and `suffix`.
+// NULL once the build has failed. The pointer holds until the next call.
+struct fm_dispatch *fm_emit_begin(struct fm_build *b, uint32_t node, const struct fm_kernel *kernel, const struct fm_want *want,
+                                  const char *suffix, uint32_t n_bind, uint32_t n_words);
+// Bind a value of the graph (a state's place is its first version's), or a buffer.
+void fm_emit_bind(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t value, bool written);
+void fm_emit_bind_buffer(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t buffer, bool written);
+// Set the grid; fails the build when a dimension is out of range.
+void fm_emit_grid(struct fm_build *b, struct fm_dispatch *d, uint64_t x, uint64_t y, uint64_t z);
+// Grid of elementwise ops: ceil(width / tile_cols), ceil(rows / tile_rows).
+void fm_emit_grid_elements(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint64_t width, uint64_t rows);
+// New scratch; FM_NONE when the build has failed.
+uint32_t fm_emit_buffer(struct fm_build *b, uint64_t bytes);
+// Make sure that the f16 copy of `value` (of rows counted by rows_word) exists; its buffer, and its stride in elements.
+uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_t *out_stride);
+
+uint32_t fm_emit_tile(uint32_t tile, const struct fm_want *want, uint32_t otherwise); // `otherwise` in place of 0
+uint32_t fm_emit_rows_word(const struct fm_build *b, uint32_t value); // FM_STEP_TOKENS or FM_STEP_OUTPUTS, by its first dimension
+uint32_t fm_float_bits(float value);
+// Record the first failure.
+void fm_build_fail(struct fm_build *b, enum fm_result result);
+
+fm_emit_fn fm_emit_matmul, fm_emit_matmul_glu;                                  // emit_matmul.c
+fm_emit_fn fm_emit_rope, fm_emit_kv_write, fm_emit_rope_kv_write, fm_emit_attend; // emit_attend.c
+fm_emit_fn fm_emit_token_feed, fm_emit_embed, fm_emit_gather, fm_emit_sample;   // emit_token.c
+fm_emit_fn fm_emit_norm, fm_emit_add_norm, fm_emit_glu, fm_emit_act, fm_emit_add; // emit_rows.c
+
+// ---- resolving -------------------------------------------------------------------------------------------------------
+
+// Barriers (hazard.c): a dispatch gets one iff it touches bytes that were written, or writes bytes that were touched, since
+// the last barrier. WEIGHTS and STEP are never written by the device. out_groups: barrier groups (barriers + 1). FM_NOMEM.
+enum fm_result fm_plan_mark_barriers(struct fm_dispatch *dispatches, size_t count, uint32_t *out_groups);
+
+// Offsets of all buffers (memory.c), by the barriers that are marked: two buffers share bytes only if a barrier lies between
+// their lives, so that sharing never asks for a barrier of its own.
+enum fm_result fm_plan_place_buffers(struct fm_build *b, uint64_t *out_arena_bytes);
+
+enum fm_result fm_step_layout_make(const struct fm_dims *dims, struct fm_step_layout *out_layout); // layout.c
+// Bytes of a value as it lies on the device: weights and constants packed, others rows of their type. false on overflow.
+bool fm_value_device_bytes(const struct fm_value *value, const struct fm_dims *dims, uint64_t *out_bytes);
+
+#endif

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+// From nodes to dispatches: the table of emitters, and what they share.
+#include "plan/build.h"
+
+#include "shaders/lib/abi.h"
+
+#define LARGEST_GRID 65535u // every Vulkan device can do this much
+
+// Lowered ops have no emitter: they come into being inside those of others.
+static fm_emit_fn *const emitters[FM_OP_COUNT] = {
+    [FM_OP_TOKEN_FEED] = fm_emit_token_feed,
+    [FM_OP_EMBED] = fm_emit_embed,
+    [FM_OP_NORM] = fm_emit_norm,
+    [FM_OP_MATMUL] = fm_emit_matmul,
+    [FM_OP_ROPE] = fm_emit_rope,
+    [FM_OP_KV_WRITE] = fm_emit_kv_write,
+    [FM_OP_ATTEND] = fm_emit_attend,
+    [FM_OP_GLU] = fm_emit_glu,
+    [FM_OP_ACT] = fm_emit_act,
+    [FM_OP_ADD] = fm_emit_add,
+    [FM_OP_GATHER] = fm_emit_gather,
+    [FM_OP_SAMPLE] = fm_emit_sample,
+    [FM_OP_MATMUL_ADD] = fm_emit_matmul,
+    [FM_OP_MATMUL_GLU] = fm_emit_matmul_glu,
+    [FM_OP_ROPE_KV_WRITE] = fm_emit_rope_kv_write,
+    [FM_OP_ADD_NORM] = fm_emit_add_norm,
+};
+
+fm_emit_fn *fm_emit_of(enum fm_op op)
+{
+    return (unsigned)op < FM_OP_COUNT ? emitters[op] : NULL;
+}
+
+void fm_build_fail(struct fm_build *b, enum fm_result result)
+{
+    if (b->error == FM_OK)
+        b->error = result;
+}
+
+uint32_t fm_float_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+uint32_t fm_emit_tile(uint32_t tile, const struct fm_want *want, uint32_t otherwise)
+{
+    uint32_t value = fm_kernel_tile(tile, want);
+    return value == 0 ? otherwise : value;
+}
+
+uint32_t fm_emit_rows_word(const struct fm_build *b, uint32_t value)
+{
+    return b->graph->values[value].dims[0] == FM_DIM_O ? FM_STEP_OUTPUTS : FM_STEP_TOKENS;
+}
+
+static bool reserve_dispatch(struct fm_build *b)
+{
+    void *list = b->dispatches;
+    enum fm_result result = fm_array_reserve(&list, &b->cap_dispatches, b->n_dispatches + 1, sizeof(*b->dispatches));
+    b->dispatches = list;
+    fm_build_fail(b, result);
+    return result == FM_OK;
+}
+
+struct fm_dispatch *fm_emit_begin(struct fm_build *b, uint32_t node, const struct fm_kernel *kernel,
+                                  const struct fm_want *want, const char *suffix, uint32_t n_bind, uint32_t n_words)
+{
+    if (b->error != FM_OK || !reserve_dispatch(b))
+        return NULL;
+    struct fm_dispatch *d = &b->dispatches[b->n_dispatches];
+    *d = (struct fm_dispatch){.kernel = kernel, .node = node, .n_bind = n_bind, .n_words = n_words, .n_spec = kernel->n_specs};
+    d->name = fm_arena_printf(&b->plan->arena, "%s%s", b->graph->nodes[node].name, suffix);
+    if (d->name == NULL) {
+        fm_build_fail(b, fm_nomem());
+        return NULL;
+    }
+    for (uint32_t i = 0; i < kernel->n_specs; i++) {
+        const struct fm_spec *spec = &kernel->spec[i];
+        d->spec[i].id = spec->id;
+        d->spec[i].value = spec->param < FM_PARAM_COUNT ? want->param[spec->param] : spec->value;
+    }
+    for (uint32_t i = 0; i < FM_MAX_BIND; i++)
+        d->bind[i].pool = FM_POOL_NONE;
+    d->bind[0] = (struct fm_binding){.pool = FM_POOL_STEP, .bytes = FM_STEP_HEADER_WORDS * 4};
+    b->n_dispatches++;
+    return d;
+}
+
+void fm_emit_bind_buffer(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t buffer, bool written)
+{
+    if (b->error != FM_OK)
+        return;
+    struct fm_plan_buffer *buf = &b->buffers[buffer];
+    uint32_t index = (uint32_t)(d - b->dispatches);
+    if (buf->first == FM_NONE)
+        buf->first = index;
+    buf->last = FM_MAX(buf->last, index);
+    d->bind[at] = (struct fm_binding){.pool = FM_POOL_ARENA, .written = written, .offset = buffer, .bytes = buf->bytes};
+    d->moved_bytes += buf->bytes;
+}
+
+void fm_emit_bind(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t value, bool written)
+{
+    if (b->error != FM_OK)
+        return;
+    if (b->value_buffer[value] != FM_NONE) {
+        fm_emit_bind_buffer(b, d, at, b->value_buffer[value], written);
+        return;
+    }
+    const struct fm_place *place = &b->plan->place[value];
+    if (place->pool == FM_POOL_NONE) {
+        fm_build_fail(b, fm_fail(FM_ARG, "node '%s': value '%s' has no place in the layout", d->name,
+                                 b->graph->values[value].name));
+        return;
+    }
+    d->bind[at] = (struct fm_binding){.pool = (uint8_t)place->pool, .written = written, .offset = place->offset,
+                                      .bytes = place->bytes};
+    // Of a state, and of a table that is looked up, a step moves a part only: the emitter counts it.
+    enum fm_value_kind kind = b->graph->values[value].kind;
+    if (kind != FM_VALUE_STATE && kind != FM_VALUE_WEIGHT && kind != FM_VALUE_CONST)
+        d->moved_bytes += place->bytes;
+}
+
+void fm_emit_grid(struct fm_build *b, struct fm_dispatch *d, uint64_t x, uint64_t y, uint64_t z)
+{
+    if (b->error != FM_OK)
+        return;
+    const uint64_t grid[3] = {x, y, z};
+    for (unsigned i = 0; i < 3; i++) {
+        uint32_t largest = b->caps->max_groups[i] == 0 ? LARGEST_GRID : FM_MIN(LARGEST_GRID, b->caps->max_groups[i]);
+        if (grid[i] == 0 || grid[i] > largest) {
+            fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "%s: %s needs a grid of %llu x %llu x %llu workgroups, the %c is not in 1..%u",
+                                     d->name, d->kernel->name, (unsigned long long)x, (unsigned long long)y,
+                                     (unsigned long long)z, "xyz"[i], largest));
+            return;
+        }
+        d->grid[i] = (uint32_t)grid[i];
+    }
+}
+
+static uint64_t ceil_div(uint64_t a, uint64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+void fm_emit_grid_elements(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint64_t width, uint64_t rows)
+{
+    uint32_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, d->kernel->group);
+    uint32_t tile_rows = fm_emit_tile(d->kernel->tile_rows, want, 1);
+    fm_emit_grid(b, d, ceil_div(width, tile_cols), ceil_div(rows, tile_rows), 1);
+}
+
+uint32_t fm_emit_buffer(struct fm_build *b, uint64_t bytes)
+{
+    if (b->error != FM_OK)
+        return FM_NONE;
+    void *list = b->buffers;
+    enum fm_result result = fm_array_reserve(&list, &b->cap_buffers, b->n_buffers + 1, sizeof(*b->buffers));
+    b->buffers = list;
+    fm_build_fail(b, result);
+    if (result != FM_OK)
+        return FM_NONE;
+    b->buffers[b->n_buffers] = (struct fm_plan_buffer){.bytes = bytes, .first = FM_NONE};
+    return (uint32_t)b->n_buffers++;
+}
+
+static const struct fm_kernel *cast_kernel(struct fm_build *b, uint32_t node, struct fm_want *want)
+{
+    const struct fm_kernel *force = b->options.force;
+    const struct fm_kernel *kernel = force != NULL && force->op == FM_OP_CAST && fm_kernel_fits(b->caps, force, want, NULL, NULL)
+                                         ? force
+                                         : fm_kernel_select(b->caps, want, NULL, NULL);
+    if (kernel == NULL)
+        fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "node '%s': %s wants f16 activations, and no kernel casts rows of %u here",
+                                 b->graph->nodes[node].name, b->kernel[node]->name, want->param[FM_PARAM_K]));
+    return kernel;
+}
+
+uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_t *out_stride)
+{
+    struct fm_plan_cast *cast = &b->casts[value];
+    const struct fm_value *v = &b->graph->values[value];
+    *out_stride = cast->stride;
+    if (b->error != FM_OK || cast->buffer != FM_NONE)
+        return cast->buffer;
+    uint32_t width = fm_dim_resolve(v->dims[1], &b->dims);
+    struct fm_want want = {.op = FM_OP_CAST, .x = FM_TYPE_F32, .w = FM_TYPE_NONE};
+    want.param[FM_PARAM_ROWS] = cast->pad_rows;
+    want.param[FM_PARAM_N] = want.param[FM_PARAM_K] = width;
+    want.param[FM_PARAM_SUBGROUP] = b->caps->subgroup_size;
+    want.param[FM_PARAM_CORES] = b->caps->cores;
+    const struct fm_kernel *kernel = cast_kernel(b, node, &want);
+    if (kernel == NULL)
+        return FM_NONE;
+    uint64_t bytes;
+    if (!fm_mul_u64((uint64_t)cast->pad_rows * 2, cast->stride, &bytes)) {
+        fm_build_fail(b, fm_fail(FM_NOSPACE, "node '%s': its f16 input overflows", b->graph->nodes[node].name));
+        return FM_NONE;
+    }
+    FM_EMIT_LAYOUT(FM_PUSH_CAST);
+    cast->buffer = fm_emit_buffer(b, bytes);
+    struct fm_dispatch *d = fm_emit_begin(b, node, kernel, &want, "/cast", n_bind, n_words);
+    if (d == NULL)
+        return FM_NONE;
+    fm_emit_bind(b, d, bind_x, value, false);
+    fm_emit_bind_buffer(b, d, bind_y, cast->buffer, true);
+    d->word[word_width] = width;
+    d->word[word_stride_y] = cast->stride;
+    d->word[word_rows_word] = fm_emit_rows_word(b, value);
+    d->word[word_pad_rows] = cast->pad_rows;
+    fm_emit_grid_elements(b, d, &want, cast->stride, cast->pad_rows);
+    return cast->buffer;
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+// Rotation, cache writing, attention.
+//   rope            elementwise over rows x (heads * head / 2) pairs
+//   kv_write        grid: ceil(heads_kv * head_stride / tile_cols), rows, 1
+//   rope_kv_write   grid: heads + 2 heads_kv, ceil(rows / tile_rows), 1: query heads, key heads, value heads
+//   attend          grid: ceil(heads / tile_cols), ceil(rows / tile_rows), split
+//   attend_merge    grid: heads, rows, 1
+#include "plan/build.h"
+
+#include "shaders/lib/abi.h"
+
+#define SPLIT_POSITIONS 256u   // a part of the keys is at least this long
+#define GROUPS_PER_CORE 4u     // workgroups that keep a core busy
+#define GROUPS_UNKNOWN 16u     // workgroups wanted where the number of cores is not known
+
+void fm_emit_rope(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_ROPE);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_x, node->src[0], false);
+    fm_emit_bind(b, d, bind_freq, node->src[1], false);
+    fm_emit_bind(b, d, bind_pos, node->src[2], false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_head] = node->attr.head;
+    d->word[word_rotated] = node->attr.rotated;
+    d->word[word_kind] = node->attr.rope;
+    d->moved_bytes += d->bind[bind_freq].bytes;
+    fm_emit_grid_elements(b, d, want, ((uint64_t)node->attr.heads * node->attr.head + 1) / 2, want->param[FM_PARAM_ROWS]);
+}
+
+// Elements from position to position of a cache: its last dimension.
+static uint32_t head_stride(const struct fm_build *b, uint32_t cache)
+{
+    return fm_dim_resolve(b->graph->values[cache].dims[3], &b->dims);
+}
+
+// Bytes of `rows` positions in keys and values of all heads.
+static uint64_t cache_rows_bytes(const struct fm_build *b, uint32_t cache, uint64_t rows)
+{
+    const struct fm_value *v = &b->graph->values[cache];
+    return 2 * rows * v->dims[1] * head_stride(b, cache) * fm_type_info(v->type)->block_bytes;
+}
+
+void fm_emit_kv_write(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_KV_WRITE);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_k, node->src[0], false);
+    fm_emit_bind(b, d, bind_v, node->src[1], false);
+    fm_emit_bind(b, d, bind_pos, node->src[2], false);
+    fm_emit_bind(b, d, bind_slot, node->src[3], false);
+    fm_emit_bind(b, d, bind_kc, node->dst[0], true);
+    fm_emit_bind(b, d, bind_vc, node->dst[1], true);
+    uint32_t stride = head_stride(b, node->dst[0]), rows = want->param[FM_PARAM_ROWS];
+    d->word[word_heads_kv] = node->attr.heads_kv;
+    d->word[word_head] = node->attr.head;
+    d->word[word_head_stride] = stride;
+    d->word[word_ctx] = want->param[FM_PARAM_CTX];
+    d->moved_bytes += cache_rows_bytes(b, node->dst[0], rows);
+    uint64_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, d->kernel->group);
+    fm_emit_grid(b, d, ((uint64_t)node->attr.heads_kv * stride + tile_cols - 1) / tile_cols, rows, 1);
+}
+
+void fm_emit_rope_kv_write(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_ROPE_KV_WRITE);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_q, node->src[0], false);
+    fm_emit_bind(b, d, bind_k, node->src[1], false);
+    fm_emit_bind(b, d, bind_v, node->src[2], false);
+    fm_emit_bind(b, d, bind_freq, node->src[3], false);
+    fm_emit_bind(b, d, bind_pos, node->src[4], false);
+    fm_emit_bind(b, d, bind_slot, node->src[5], false);
+    fm_emit_bind(b, d, bind_kc, node->dst[1], true);
+    fm_emit_bind(b, d, bind_vc, node->dst[2], true);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    uint32_t rows = want->param[FM_PARAM_ROWS], tile_rows = fm_emit_tile(d->kernel->tile_rows, want, 1);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_heads_kv] = node->attr.heads_kv;
+    d->word[word_head] = node->attr.head;
+    d->word[word_head_stride] = head_stride(b, node->dst[1]);
+    d->word[word_rotated] = node->attr.rotated;
+    d->word[word_kind] = node->attr.rope;
+    d->word[word_ctx] = want->param[FM_PARAM_CTX];
+    d->moved_bytes += d->bind[bind_freq].bytes + cache_rows_bytes(b, node->dst[1], rows);
+    fm_emit_grid(b, d, (uint64_t)node->attr.heads + 2ull * node->attr.heads_kv, fm_ceil_div_u32(rows, tile_rows), 1);
+}
+
+// Into how many parts the keys are cut: as many as fill the device, none shorter than SPLIT_POSITIONS of a full cache.
+static uint32_t choose_split(const struct fm_build *b, const struct fm_kernel *kernel, const struct fm_want *want, uint64_t groups)
+{
+    uint64_t wanted = b->caps->cores != 0 ? (uint64_t)GROUPS_PER_CORE * b->caps->cores : GROUPS_UNKNOWN;
+    uint64_t fill = (wanted + groups - 1) / groups;
+    uint32_t split = FM_MIN(kernel->split, fm_ceil_div_u32(want->param[FM_PARAM_CTX], SPLIT_POSITIONS));
+    split = (uint32_t)FM_MIN((uint64_t)split, fill);
+    return FM_MAX(split, 1u);
+}
+
+// [rows, heads, split, head + 2] f32
+static uint32_t partial_buffer(struct fm_build *b, uint32_t node_id, uint32_t rows, uint32_t split)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    uint64_t bytes = (node->attr.head + 2ull) * 4;
+    if (!fm_mul_u64(bytes, rows, &bytes) || !fm_mul_u64(bytes, node->attr.heads, &bytes) || !fm_mul_u64(bytes, split, &bytes))
+        fm_build_fail(b, fm_fail(FM_NOSPACE, "node '%s': the partial sums of attention overflow", node->name));
+    return fm_emit_buffer(b, bytes);
+}
+
+static void emit_merge(struct fm_build *b, uint32_t node_id, const struct fm_kernel *kernel, const struct fm_want *want,
+                       uint32_t partial, uint32_t split)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_ATTEND_MERGE);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, kernel, want, "/merge", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind_buffer(b, d, bind_partial, partial, false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_head] = node->attr.head;
+    d->word[word_split] = split;
+    fm_emit_grid(b, d, node->attr.heads, want->param[FM_PARAM_ROWS], 1);
+}
+
+void fm_emit_attend(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    const struct fm_kernel *kernel = b->kernel[node_id];
+    uint32_t rows = want->param[FM_PARAM_ROWS], heads = node->attr.heads, head = node->attr.head;
+    uint64_t grid_x = fm_ceil_div_u32(heads, fm_emit_tile(kernel->tile_cols, want, 1));
+    uint64_t grid_y = fm_ceil_div_u32(rows, fm_emit_tile(kernel->tile_rows, want, 1));
+    struct fm_want merge_want = *want;
+    merge_want.op = FM_OP_ATTEND_MERGE;
+    merge_want.w = FM_TYPE_NONE;
+    const struct fm_kernel *merge = fm_kernel_select(b->caps, &merge_want, NULL, NULL);
+    uint32_t split = merge != NULL ? choose_split(b, kernel, want, grid_x * grid_y) : 1;
+    uint32_t partial = FM_NONE, cast_buffer = FM_NONE, stride_q = heads * head;
+    if (kernel->x == FM_TYPE_F16)
+        cast_buffer = fm_emit_cast(b, node_id, node->src[0], &stride_q);
+    if (split > 1)
+        partial = partial_buffer(b, node_id, rows, split);
+    FM_EMIT_LAYOUT(FM_PUSH_ATTEND);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, kernel, want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    if (cast_buffer != FM_NONE)
+        fm_emit_bind_buffer(b, d, bind_q, cast_buffer, false);
+    else
+        fm_emit_bind(b, d, bind_q, node->src[0], false);
+    fm_emit_bind(b, d, bind_kc, node->src[1], false);
+    fm_emit_bind(b, d, bind_vc, node->src[2], false);
+    fm_emit_bind(b, d, bind_pos, node->src[3], false);
+    fm_emit_bind(b, d, bind_slot, node->src[4], false);
+    if (split > 1)
+        fm_emit_bind_buffer(b, d, bind_partial, partial, true);
+    else
+        fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_heads] = heads;
+    d->word[word_heads_kv] = node->attr.heads_kv;
+    d->word[word_head] = head;
+    d->word[word_head_stride] = head_stride(b, node->src[1]);
+    d->word[word_ctx] = want->param[FM_PARAM_CTX];
+    d->word[word_window] = node->attr.window;
+    d->word[word_scale_bits] = fm_float_bits(node->attr.scale);
+    d->word[word_split] = split;
+    d->word[word_stride_q] = stride_q;
+    d->moved_bytes += cache_rows_bytes(b, node->src[1], rows); // at least what this step wrote
+    d->flops = 4.0 * rows * heads * head * want->param[FM_PARAM_CTX]; // over a full cache
+    fm_emit_grid(b, d, grid_x, grid_y, split);
+    if (split > 1)
+        emit_merge(b, node_id, merge, &merge_want, partial, split);
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// Matrix products. Grid: ceil(n / tile_cols), ceil(rows / tile_rows), 1.
+#include "plan/build.h"
+
+#include "shaders/lib/abi.h"
+
+// x as the kernel wants it: the value itself, or its shared f16 copy.
+static uint32_t stride_of_x(struct fm_build *b, uint32_t node, uint32_t *out_buffer)
+{
+    uint32_t x = b->graph->nodes[node].src[0];
+    uint32_t stride = fm_dim_resolve(b->graph->values[x].dims[1], &b->dims);
+    *out_buffer = FM_NONE;
+    if (b->kernel[node]->x == FM_TYPE_F16)
+        *out_buffer = fm_emit_cast(b, node, x, &stride);
+    return stride;
+}
+
+static void bind_input(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t value, uint32_t cast_buffer)
+{
+    if (cast_buffer != FM_NONE)
+        fm_emit_bind_buffer(b, d, at, cast_buffer, false);
+    else
+        fm_emit_bind(b, d, at, value, false);
+}
+
+static void finish(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint32_t n_weights)
+{
+    uint64_t n = want->param[FM_PARAM_N], k = want->param[FM_PARAM_K], rows = want->param[FM_PARAM_ROWS];
+    uint64_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, 1), tile_rows = fm_emit_tile(d->kernel->tile_rows, want, 1);
+    d->flops = 2.0 * (double)n * (double)k * (double)rows * n_weights;
+    fm_emit_grid(b, d, (n + tile_cols - 1) / tile_cols, (rows + tile_rows - 1) / tile_rows, 1);
+}
+
+void fm_emit_matmul(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    bool add = node->op == FM_OP_MATMUL_ADD;
+    unsigned bias = add ? 3 : 2;
+    uint32_t cast_buffer, stride = stride_of_x(b, node_id, &cast_buffer);
+    FM_EMIT_LAYOUT(FM_PUSH_MATMUL);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    bind_input(b, d, bind_x, node->src[0], cast_buffer);
+    fm_emit_bind(b, d, bind_w, node->src[1], false);
+    if (node->n_src > bias)
+        fm_emit_bind(b, d, bind_bias, node->src[bias], false);
+    if (add)
+        fm_emit_bind(b, d, bind_residual, node->src[2], false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_n] = want->param[FM_PARAM_N];
+    d->word[word_k] = want->param[FM_PARAM_K];
+    d->word[word_stride_x] = stride;
+    d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
+    d->moved_bytes += d->bind[bind_w].bytes + d->bind[bind_bias].bytes;
+    finish(b, d, want, 1);
+}
+
+void fm_emit_matmul_glu(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    uint32_t cast_buffer, stride = stride_of_x(b, node_id, &cast_buffer);
+    FM_EMIT_LAYOUT(FM_PUSH_MATMUL_GLU);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    bind_input(b, d, bind_x, node->src[0], cast_buffer);
+    fm_emit_bind(b, d, bind_gate, node->src[1], false);
+    fm_emit_bind(b, d, bind_up, node->src[2], false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_n] = want->param[FM_PARAM_N];
+    d->word[word_k] = want->param[FM_PARAM_K];
+    d->word[word_stride_x] = stride;
+    d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
+    d->word[word_act] = node->attr.act;
+    d->moved_bytes += d->bind[bind_gate].bytes + d->bind[bind_up].bytes;
+    finish(b, d, want, 2);
+}

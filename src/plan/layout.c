@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT
+// Where weights, constants and states lie: first fit over the chunks of their pools, in the order of their ids.
+#include "plan/build.h"
+
+#include "shaders/lib/abi.h"
+
+#define PLACE_ALIGN_BYTES 256u
+#define OVERRUN_BYTES 16u // 16-byte loads may run over the end of a value
+
+static const char *const pool_names[FM_POOL_COUNT] = {"weights", "state", "arena", "step", "result"};
+
+const char *fm_pool_name(enum fm_pool pool)
+{
+    return (unsigned)pool < FM_POOL_COUNT ? pool_names[pool] : "none";
+}
+
+bool fm_value_device_bytes(const struct fm_value *value, const struct fm_dims *dims, uint64_t *out_bytes)
+{
+    uint64_t elems;
+    if (!fm_value_elems(value, dims, &elems))
+        return false;
+    if (value->kind != FM_VALUE_WEIGHT && value->kind != FM_VALUE_CONST)
+        return fm_type_bytes(value->type, elems, out_bytes);
+    uint64_t k = fm_dim_resolve(value->dims[value->n_dims - 1], dims);
+    struct fm_pack pack;
+    if (k == 0 || !fm_pack_layout(value->type, elems / k, k, &pack))
+        return false;
+    *out_bytes = pack.bytes;
+    return true;
+}
+
+// A pool while values are put into it.
+struct filling {
+    struct fm_pool_size *size;
+    size_t cap_chunks;
+};
+
+// The first chunk with room for `bytes` and what must follow them; a new one when there is none.
+static enum fm_result take(struct filling *f, const char *name, uint64_t bytes, uint64_t gap_bytes, struct fm_place *place)
+{
+    uint64_t need, start = 0;
+    if (!fm_add_u64(bytes, gap_bytes, &need) || need > f->size->chunk_bytes)
+        return fm_fail(FM_NOSPACE, "'%s' is %llu bytes, but the device's largest allocation is %llu bytes", name,
+                       (unsigned long long)bytes, (unsigned long long)f->size->chunk_bytes);
+    uint32_t chunk = 0;
+    for (; chunk < f->size->n_chunks; chunk++) {
+        if (!fm_align_u64(f->size->chunk_used[chunk], PLACE_ALIGN_BYTES, &start))
+            continue;
+        if (start <= f->size->chunk_bytes && need <= f->size->chunk_bytes - start)
+            break;
+    }
+    if (chunk == f->size->n_chunks) {
+        void *list = f->size->chunk_used;
+        enum fm_result result = fm_array_reserve(&list, &f->cap_chunks, chunk + 1, sizeof(*f->size->chunk_used));
+        f->size->chunk_used = list;
+        if (result != FM_OK)
+            return result;
+        f->size->n_chunks++;
+        start = 0;
+    }
+    f->size->chunk_used[chunk] = start + need;
+    place->bytes = bytes;
+    if (!fm_mul_u64(chunk, f->size->chunk_bytes, &place->offset) || !fm_add_u64(place->offset, start, &place->offset))
+        return fm_fail(FM_NOSPACE, "'%s': the model needs more than 2^64 bytes", name);
+    return FM_OK;
+}
+
+static enum fm_result place_value(const struct fm_graph *graph, uint32_t id, const struct fm_dims *dims, uint64_t gap_bytes,
+                                  struct filling filling[FM_POOL_COUNT], struct fm_place *place)
+{
+    const struct fm_value *value = &graph->values[id];
+    enum fm_pool pool = value->kind == FM_VALUE_STATE ? FM_POOL_STATE : FM_POOL_WEIGHTS;
+    bool has_place = value->kind == FM_VALUE_WEIGHT || value->kind == FM_VALUE_CONST || value->kind == FM_VALUE_STATE;
+    *place = (struct fm_place){.pool = FM_POOL_NONE};
+    if (!has_place || value->alias != FM_NONE) // later versions of a state have the place of the first
+        return FM_OK;
+    uint64_t bytes;
+    if (!fm_value_device_bytes(value, dims, &bytes))
+        return fm_fail(FM_ARG, "'%s': its size overflows or its rows are no whole blocks", value->name);
+    place->pool = pool;
+    return take(&filling[pool], value->name, bytes, gap_bytes, place);
+}
+
+// Chunk lists move from the heap into the layout's arena.
+static enum fm_result finish_pool(struct fm_layout *layout, struct fm_pool_size *size)
+{
+    uint64_t *heap = size->chunk_used;
+    size->chunk_used = fm_arena_copy(&layout->arena, heap, size->n_chunks * sizeof(*heap));
+    fm_free(heap);
+    if (size->chunk_used == NULL)
+        return fm_nomem();
+    for (uint32_t i = 0; i < size->n_chunks; i++)
+        if (!fm_add_u64(size->total_bytes, size->chunk_used[i], &size->total_bytes))
+            return fm_fail(FM_NOSPACE, "the model needs more than 2^64 bytes");
+    return FM_OK;
+}
+
+enum fm_result fm_layout_create(const struct fm_graph *graph, const struct fm_caps *caps, const struct fm_dims *dims,
+                                uint64_t guard_bytes, struct fm_layout *out_layout)
+{
+    struct fm_layout layout = {.n_values = graph->n_values};
+    struct filling filling[FM_POOL_COUNT] = {{0}};
+    uint64_t largest = caps->max_alloc_bytes;
+    if (caps->max_buffer_bytes != 0 && caps->max_buffer_bytes < largest)
+        largest = caps->max_buffer_bytes;
+    for (unsigned i = 0; i < FM_POOL_COUNT; i++) {
+        layout.pool[i].chunk_bytes = largest & ~(uint64_t)(PLACE_ALIGN_BYTES - 1);
+        filling[i].size = &layout.pool[i];
+    }
+    enum fm_result result = FM_OK;
+    layout.place = fm_arena_alloc(&layout.arena, graph->n_values, sizeof(*layout.place));
+    if (layout.place == NULL)
+        result = fm_nomem();
+    uint64_t gap_bytes = FM_MAX(guard_bytes, OVERRUN_BYTES);
+    for (uint32_t v = 0; v < graph->n_values && result == FM_OK; v++)
+        result = place_value(graph, v, dims, gap_bytes, filling, &layout.place[v]);
+    for (unsigned i = 0; i < FM_POOL_COUNT; i++) {
+        enum fm_result moved = finish_pool(&layout, &layout.pool[i]);
+        result = result == FM_OK ? moved : result;
+    }
+    if (result != FM_OK) {
+        fm_arena_finish(&layout.arena);
+        return result;
+    }
+    for (uint32_t v = 0; v < graph->n_values; v++)
+        if (graph->values[v].alias != FM_NONE)
+            layout.place[v] = layout.place[graph->values[v].alias];
+    *out_layout = layout;
+    return FM_OK;
+}
+
+void fm_layout_finish(struct fm_layout *layout)
+{
+    fm_arena_finish(&layout->arena);
+    *layout = (struct fm_layout){0};
+}
+
+enum fm_result fm_step_layout_make(const struct fm_dims *dims, struct fm_step_layout *out_layout)
+{
+    const uint64_t words[FM_INPUT_COUNT] = {
+        [FM_INPUT_TOKEN] = dims->t,   [FM_INPUT_POS] = dims->t,
+        [FM_INPUT_SLOT] = dims->t,    [FM_INPUT_OUT_ROW] = dims->o,
+        [FM_INPUT_SAMPLER] = (uint64_t)dims->o * FM_SAMPLER_WORDS,
+    };
+    uint64_t at = FM_STEP_HEADER_WORDS * 4;
+    for (unsigned i = 0; i < FM_INPUT_COUNT; i++) {
+        out_layout->input_offset[i] = (uint32_t)at;
+        at = (at + words[i] * 4 + OVERRUN_BYTES - 1) / OVERRUN_BYTES * OVERRUN_BYTES;
+    }
+    if (at > UINT32_MAX)
+        return fm_fail(FM_ARG, "a step of %u tokens and %u outputs is too large", dims->t, dims->o);
+    out_layout->bytes = (uint32_t)at;
+    return FM_OK;
+}

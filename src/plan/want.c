@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// What a node asks of a kernel. Only sources are read: fusion asks before the results exist.
+#include "plan/plan.h"
+
+struct look {
+    const struct fm_graph *graph;
+    const struct fm_node *node;
+    const struct fm_dims *dims;
+};
+
+static const struct fm_value *source(const struct look *l, unsigned i)
+{
+    return &l->graph->values[l->node->src[i]];
+}
+
+static uint32_t dim(const struct look *l, unsigned src, unsigned i)
+{
+    return fm_dim_resolve(source(l, src)->dims[i], l->dims);
+}
+
+static void set_width(struct fm_want *want, uint32_t n, uint32_t k)
+{
+    want->param[FM_PARAM_N] = n;
+    want->param[FM_PARAM_K] = k;
+}
+
+// Heads and cache of attention and cache writing; `kc` is the operand that holds the keys' cache.
+static enum fm_result want_cache(const struct look *l, unsigned kc, uint32_t heads, struct fm_want *want)
+{
+    const struct fm_attr *a = &l->node->attr;
+    if (source(l, kc)->type != source(l, kc + 1)->type)
+        return fm_fail(FM_UNSUPPORTED, "%s '%s': keys are kept as %s and values as %s, kernels read one format",
+                       fm_op_info(l->node->op)->name, l->node->name, fm_type_info(source(l, kc)->type)->name,
+                       fm_type_info(source(l, kc + 1)->type)->name);
+    if (a->heads_kv == 0)
+        return fm_fail(FM_ARG, "%s '%s': heads_kv is 0", fm_op_info(l->node->op)->name, l->node->name);
+    want->w = source(l, kc)->type;
+    want->param[FM_PARAM_HEADS] = heads;
+    want->param[FM_PARAM_HEAD] = a->head;
+    want->param[FM_PARAM_GROUP] = heads / a->heads_kv;
+    want->param[FM_PARAM_CTX] = dim(l, kc, 2);
+    return FM_OK;
+}
+
+// Parameters that depend on the op.
+static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
+{
+    const struct fm_attr *a = &l->node->attr;
+    switch (l->node->op) {
+    case FM_OP_TOKEN_FEED:
+        want->x = FM_TYPE_NONE;
+        want->param[FM_PARAM_CTX] = dim(l, 3, 1);
+        return FM_OK;
+    case FM_OP_EMBED:
+        want->x = FM_TYPE_NONE;
+        want->w = source(l, 0)->type;
+        want->param[FM_PARAM_ROWS] = dim(l, 1, 0);
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        return FM_OK;
+    case FM_OP_MATMUL:
+    case FM_OP_MATMUL_ADD:
+    case FM_OP_MATMUL_GLU:
+        want->w = source(l, 1)->type;
+        set_width(want, dim(l, 1, 0), dim(l, 1, 1));
+        return FM_OK;
+    case FM_OP_GATHER:
+        want->param[FM_PARAM_ROWS] = dim(l, 1, 0);
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        return FM_OK;
+    case FM_OP_ROPE:
+        want->param[FM_PARAM_HEADS] = a->heads;
+        want->param[FM_PARAM_HEAD] = a->head;
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        return FM_OK;
+    case FM_OP_KV_WRITE:
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        return want_cache(l, 4, a->heads_kv, want);
+    case FM_OP_ROPE_KV_WRITE:
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        return want_cache(l, 6, a->heads, want);
+    case FM_OP_ATTEND:
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        return want_cache(l, 1, a->heads, want);
+    case FM_OP_SAMPLE:
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        want->param[FM_PARAM_CTX] = dim(l, 5, 1);
+        return FM_OK;
+    case FM_OP_ATTEND_MERGE:
+        want->param[FM_PARAM_HEADS] = a->heads;
+        want->param[FM_PARAM_HEAD] = a->head;
+        set_width(want, a->heads * a->head, a->heads * a->head);
+        return FM_OK;
+    case FM_OP_NORM:
+    case FM_OP_ADD_NORM:
+    case FM_OP_GLU:
+    case FM_OP_ACT:
+    case FM_OP_ADD:
+    case FM_OP_CAST:
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        return FM_OK;
+    case FM_OP_COUNT:
+        break;
+    }
+    return fm_fail(FM_ARG, "node '%s' has no op", l->node->name);
+}
+
+enum fm_result fm_want_from_node(const struct fm_graph *graph, const struct fm_node *node, const struct fm_dims *dims,
+                                 const struct fm_caps *caps, struct fm_want *out_want)
+{
+    struct look look = {.graph = graph, .node = node, .dims = dims};
+    struct fm_want want = {.op = node->op, .x = FM_TYPE_F32, .w = FM_TYPE_NONE};
+    want.param[FM_PARAM_ROWS] = dim(&look, 0, 0);
+    want.param[FM_PARAM_SUBGROUP] = caps->subgroup_size;
+    want.param[FM_PARAM_CORES] = caps->cores;
+    enum fm_result result = want_by_op(&look, &want);
+    if (result == FM_OK)
+        *out_want = want;
+    return result;
+}
