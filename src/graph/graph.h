@@ -40,6 +40,7 @@ enum fm_value_kind {
     FM_VALUE_STATE,  // lives from step to step, per slot; also every new version of it that an op returns (alias)
     FM_VALUE_TEMP,
     FM_VALUE_OUTPUT, // read by the host: logits, sampled ids
+    FM_VALUE_DEAD,   // a pass removed its node: nobody writes or reads it. Passes keep the ids of all other values
 };
 
 // Fields of the step block (abi.h has their element structs).

@@ -27,8 +27,10 @@ static enum fm_result check_value(const struct fm_graph *g, uint32_t id)
     case FM_VALUE_OUTPUT:
         if (leaf)
             return fm_fail(FM_ARG, "value %%%u '%s': written by no node", id, v->name);
-        if ((v->kind == FM_VALUE_OUTPUT) != (id == g->logits || id == g->ids))
-            return fm_fail(FM_ARG, "value %%%u '%s': kind and the graph's outputs disagree", id, v->name);
+        break;
+    case FM_VALUE_DEAD:
+        if (!leaf)
+            return fm_fail(FM_ARG, "value %%%u '%s': dead, but written by node '%s'", id, v->name, g->nodes[v->producer].name);
         break;
     }
     return FM_OK;
@@ -73,6 +75,8 @@ static enum fm_result check_node(const struct fm_graph *g, uint32_t at, uint32_t
     for (unsigned i = 0; i < n->n_src; i++) {
         uint32_t s = n->src[i];
         const struct fm_value *v = &g->values[s];
+        if (v->kind == FM_VALUE_DEAD)
+            return fm_fail(FM_ARG, "%s '%s': operand %u '%s' is dead", op, n->name, i, v->name);
         if (v->producer != FM_NONE && v->producer >= at)
             return fm_fail(FM_ARG, "%s '%s': operand %u '%s' is used before it is written", op, n->name, i, v->name);
         if (v->kind == FM_VALUE_STATE && current[fm_value_root(g, s)] != s)

@@ -36,6 +36,8 @@ static enum fm_result make_tensor(struct fm_ref *ref, uint32_t id)
 {
     const struct fm_value *value = &ref->graph->values[id];
     struct fm_ref_tensor *t = &ref->tensors[id];
+    if (value->kind == FM_VALUE_DEAD)
+        return FM_OK;
     t->n_dims = value->n_dims;
     for (unsigned i = 0; i < value->n_dims; i++)
         t->dims[i] = fm_dim_resolve(value->dims[i], &ref->dims);
