@@ -169,7 +169,9 @@ def write_tale(rng, kind=None, thing=None, place=None, told=True):
     home = pen.pick("home", [usual_home] if told else PLACE_NAMES)
     spots = [s for s in PLACE_NAMES if s != home]
     spot2 = place if place and place != home else pen.pick("spot2", spots)
-    spot1 = pen.pick("spot1", [s for s in spots if s != spot2])
+    spot1 = pen.pick("spot1", spots)
+    if spot1 == spot2:
+        spot1 = spots[spots.index(spot1) - 1]
     colour = pen.pick("colour", COLOURS)
     thing = thing or pen.pick("thing", THINGS)
     n = usual if told else rng.choice(PEOPLE)
