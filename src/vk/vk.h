@@ -9,8 +9,7 @@ struct fm_vk;         // one logical device; thread-safe except where said
 struct fm_vk_memory;  // a pool: one or more device allocations
 struct fm_vk_program; // a plan with pipelines and recorded command buffers
 
-// ---- probe
-// -----------------------------------------------------------------------------------------------------------
+// ---- probe ----------------------------------------------------------------------------------------------------------
 
 // Capabilities of every device, quirks applied. FM_DEVICE when there is no Vulkan loader or no device (the message
 // tells what to install). Release with fm_free. Devices below Vulkan 1.3 or without buffer device addresses are listed
@@ -20,8 +19,7 @@ enum fm_result fm_vk_probe(struct fm_caps **out_caps, size_t *out_count);
 // then integrated, then cpu. FM_DEVICE when nothing matches; the message lists the devices.
 enum fm_result fm_vk_choose(const struct fm_caps *caps, size_t count, const char *selector, size_t *out_index);
 
-// ---- device
-// ----------------------------------------------------------------------------------------------------------
+// ---- device ---------------------------------------------------------------------------------------------------------
 
 // Open the device with this UUID (caps->uuid from fm_vk_probe). caps may have been masked to a lower rung: only what
 // its bits name is enabled.
@@ -37,38 +35,44 @@ uint32_t fm_vk_validation_messages(const struct fm_vk *vk);
 // UINT64_MAX = never. Returns how many such calls were made since the last call of this function.
 uint64_t fm_vk_fail_at(uint64_t n);
 
-// ---- memory
-// ----------------------------------------------------------------------------------------------------------
+// ---- memory ---------------------------------------------------------------------------------------------------------
 
-enum fm_vk_place { FM_VK_DEVICE, FM_VK_UPLOAD /* host writes, device reads */, FM_VK_READBACK /* device writes, host reads, cached */ };
+enum fm_vk_place {
+    FM_VK_DEVICE,
+    FM_VK_UPLOAD,   // host writes, device reads
+    FM_VK_READBACK, // device writes, host reads, cached
+};
 
 // FM_NOSPACE with sizes when the device has no room.
-enum fm_result fm_vk_memory_create(struct fm_vk *vk, const char *name, enum fm_vk_place place, const struct fm_pool_size *size,
-                                   struct fm_vk_memory **out_memory);
+enum fm_result fm_vk_memory_create(struct fm_vk *vk, const char *name, enum fm_vk_place place,
+                                   const struct fm_pool_size *size, struct fm_vk_memory **out_memory);
 // One chunk of `bytes`.
 enum fm_result fm_vk_memory_create_single(struct fm_vk *vk, const char *name, enum fm_vk_place place, uint64_t bytes,
                                           struct fm_vk_memory **out_memory);
-void fm_vk_memory_destroy(struct fm_vk_memory **memory); // accepts NULL; the caller made sure the device is done with it
+// Accepts NULL; the caller made sure the device is done with it.
+void fm_vk_memory_destroy(struct fm_vk_memory **memory);
 void *fm_vk_memory_host(struct fm_vk_memory *memory); // mapped pointer (coherent); NULL for FM_VK_DEVICE
 uint64_t fm_vk_memory_bytes(const struct fm_vk_memory *memory); // really allocated
 
 // Copy to/from FM_VK_DEVICE memory through the staging ring (two or more buffers of a few MB, recycled by timeline
 // value). Uploads return when the data is in the ring; fm_vk_upload_finish waits for all. One thread at a time per
 // device.
-enum fm_result fm_vk_upload(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, const void *data, uint64_t bytes);
+enum fm_result fm_vk_upload(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, const void *data,
+                            uint64_t bytes);
 enum fm_result fm_vk_upload_finish(struct fm_vk *vk);
-enum fm_result fm_vk_download(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, void *data, uint64_t bytes);
-enum fm_result fm_vk_fill(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes, uint32_t word);
+enum fm_result fm_vk_download(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, void *data,
+                              uint64_t bytes);
+enum fm_result fm_vk_fill(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes,
+                          uint32_t word);
 // Copy inside the device (state fork).
-enum fm_result fm_vk_copy(struct fm_vk *vk, struct fm_vk_memory *dst, uint64_t dst_offset, struct fm_vk_memory *src, uint64_t src_offset,
-                          uint64_t bytes);
+enum fm_result fm_vk_copy(struct fm_vk *vk, struct fm_vk_memory *dst, uint64_t dst_offset, struct fm_vk_memory *src,
+                          uint64_t src_offset, uint64_t bytes);
 // Direct pointer for large staging writes: reserve up to *inout_bytes contiguous bytes of the ring (waits for room),
 // fill them, then commit. Lets fm_pack_rows write without an extra copy.
 enum fm_result fm_vk_stage_reserve(struct fm_vk *vk, uint64_t *inout_bytes, void **out_ptr);
 enum fm_result fm_vk_stage_commit(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes);
 
-// ---- programs
-// --------------------------------------------------------------------------------------------------------
+// ---- programs -------------------------------------------------------------------------------------------------------
 
 // Create the plan's pipelines (in parallel, through the cache) and record one command buffer per step-ring entry: entry
 // i reads the step block at step_memory + i * step_stride and writes results at result_memory + i * result_stride.
@@ -82,7 +86,8 @@ struct fm_vk_program_info {
     bool (*cancel)(void *user); // called from any thread, one call at a time
     void *cancel_user;
 };
-enum fm_result fm_vk_program_create(struct fm_vk *vk, const struct fm_vk_program_info *info, struct fm_vk_program **out_program);
+enum fm_result fm_vk_program_create(struct fm_vk *vk, const struct fm_vk_program_info *info,
+                                    struct fm_vk_program **out_program);
 void fm_vk_program_destroy(struct fm_vk_program **program);
 
 // Replay ring entry i. *out_value: timeline value that is reached when it is done. Steps run in submission order, each
@@ -94,7 +99,8 @@ enum fm_result fm_vk_wait(struct fm_vk *vk, uint64_t value, uint64_t timeout_ns)
 bool fm_vk_reached(struct fm_vk *vk, uint64_t value);
 // After a timed submit was waited for: GPU time of the whole, and of every dispatch (dispatches of one barrier group
 // share its time evenly by moved bytes); out_dispatch_ns has plan->n_dispatches entries or is NULL.
-enum fm_result fm_vk_program_times(struct fm_vk_program *program, uint32_t ring_entry, uint64_t *out_total_ns, uint64_t *out_dispatch_ns);
+enum fm_result fm_vk_program_times(struct fm_vk_program *program, uint32_t ring_entry, uint64_t *out_total_ns,
+                                   uint64_t *out_dispatch_ns);
 
 // Time spent creating pipelines for this device so far, and how many came from the cache on disk.
 void fm_vk_pipeline_stats(const struct fm_vk *vk, uint64_t *out_ns, uint32_t *out_created, uint32_t *out_cached);
