@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// Plans of whole models with the kernels that ship: every built-in shape, every rung, buckets from 1 to 512.
+#include "check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "models/arch.h"
+
+static void build_shape(const struct fm_shape *shape, enum fm_type type, struct fm_graph *out)
+{
+    const struct fm_arch *arch = fm_arch_find(shape->arch, strlen(shape->arch));
+    assert_non_null(arch);
+    struct fm_graph_options options = {.kv_type = {FM_TYPE_F16, FM_TYPE_F16}, .random_type = type};
+    if (fm_arch_build(arch, &shape->config, NULL, &options, out) != FM_OK)
+        fail_msg("%s: %s", shape->name, fm_error_message());
+}
+
+static void plan_one(const struct fm_shape *shape, enum fm_type type, enum fm_rung rung, uint32_t tokens)
+{
+    struct fm_caps caps = check_caps(rung);
+    struct fm_dims dims = {.t = tokens, .o = 1, .s = 1, .l = 4096};
+    struct fm_graph graph = {0};
+    struct fm_layout layout = {0};
+    struct fm_plan plan = {0};
+    build_shape(shape, type, &graph);
+    if (fm_layout_create(&graph, &caps, &dims, 0, &layout) != FM_OK)
+        fail_msg("%s: layout: %s", shape->name, fm_error_message());
+    if (fm_plan_create(&graph, &layout, &caps, &dims, NULL, &plan) != FM_OK)
+        fail_msg("%s %s at %s, %u tokens: %s", shape->name, fm_type_info(type)->name, fm_rung_name(rung), tokens,
+                 fm_error_message());
+    const char *fault = check_plan(&graph, &plan, &layout);
+    if (fault)
+        fail_msg("%s %s at %s, %u tokens: %s", shape->name, fm_type_info(type)->name, fm_rung_name(rung), tokens, fault);
+    assert_int_equal(plan.logits.pool, FM_POOL_ARENA);
+    assert_int_equal(plan.ids.pool, FM_POOL_RESULT);
+    const char *show = getenv("FM_SHOW_PLAN");
+    if (show && strcmp(show, shape->name) == 0) {
+        char *text;
+        assert_int_equal(fm_plan_print(&graph, &plan, &text), FM_OK);
+        printf("%s %s\n%s", shape->name, fm_rung_name(rung), text);
+        fm_free(text);
+    }
+    fm_plan_finish(&plan);
+    fm_layout_finish(&layout);
+    fm_graph_finish(&graph);
+}
+
+static void test_every_shape(void **state)
+{
+    (void)state;
+    for (const struct fm_shape *shape = fm_shapes; shape->name; shape++)
+        for (unsigned rung = 0; rung < FM_RUNG_COUNT; rung++)
+            plan_one(shape, FM_TYPE_F16, (enum fm_rung)rung, 1);
+}
+
+static void test_every_bucket(void **state)
+{
+    (void)state;
+    static const uint32_t buckets[] = {1, 2, 4, 8, 32, 128, 512};
+    for (unsigned i = 0; i < FM_COUNT(buckets); i++)
+        for (unsigned rung = 0; rung < FM_RUNG_COUNT; rung++)
+            plan_one(fm_shape_find("llama-1b"), FM_TYPE_Q8_0, (enum fm_rung)rung, buckets[i]);
+}
+
+static void test_every_format(void **state)
+{
+    (void)state;
+    for (unsigned type = 0; type < FM_TYPE_COUNT; type++)
+        if (fm_type_info((enum fm_type)type)->is_weight)
+            for (unsigned rung = 0; rung < FM_RUNG_COUNT; rung++)
+                for (uint32_t tokens = 1; tokens <= 32; tokens += 31)
+                    plan_one(fm_shape_find("llama-1b"), (enum fm_type)type, (enum fm_rung)rung, tokens);
+}
+
+static void test_weights_of_8b(void **state)
+{
+    (void)state;
+    struct fm_caps caps = check_caps(FM_RUNG_SG);
+    struct fm_dims dims = {.t = 1, .o = 1, .s = 2, .l = 1024};
+    struct fm_graph graph = {0};
+    struct fm_layout layout;
+    build_shape(fm_shape_find("llama-8b"), FM_TYPE_F16, &graph);
+    assert_int_equal(fm_layout_create(&graph, &caps, &dims, 0, &layout), FM_OK);
+    // 8.03e9 parameters of 2 bytes; a state of 2 slots, 1024 positions, 32 layers, 8 heads of 128, keys and values of 2 bytes
+    assert_true(layout.pool[FM_POOL_WEIGHTS].total_bytes > 16.05e9 && layout.pool[FM_POOL_WEIGHTS].total_bytes < 16.08e9);
+    uint64_t cache = 2ull * 1024 * 32 * 8 * 128 * 2 * 2;
+    assert_true(layout.pool[FM_POOL_STATE].total_bytes >= cache && layout.pool[FM_POOL_STATE].total_bytes < cache + 65536);
+    assert_true(layout.pool[FM_POOL_WEIGHTS].n_chunks >= 4 && layout.pool[FM_POOL_WEIGHTS].n_chunks <= 5);
+    fm_layout_finish(&layout);
+    caps.max_alloc_bytes = 128 << 20; // smaller than the embedding table
+    assert_int_equal(fm_layout_create(&graph, &caps, &dims, 0, &layout), FM_NOSPACE);
+    assert_non_null(strstr(fm_error_message(), "token_embd"));
+    fm_graph_finish(&graph);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_shape),
+        cmocka_unit_test(test_every_bucket),
+        cmocka_unit_test(test_every_format),
+        cmocka_unit_test(test_weights_of_8b),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
