@@ -110,6 +110,18 @@ def evaluate_all(model, bpe, args, log):
     return metrics, kept, dropped
 
 
+def results_table(m):
+    """The measured numbers as the rows of models/demo/README.md."""
+    rows = [("parameters", f"{m['parameters']:,}"), ("file", f"Q8_0, {m['gguf_bytes']:,} bytes"),
+            ("corpus", f"{m['corpus_tokens'] / 1e6:.0f} M tokens of generated text"),
+            ("training", f"{m['steps']} steps, {m['training_seconds']:.0f} s on one {m['device']}, last loss {m['loss']:.4f}"),
+            ("held-out questions answered exactly", f"{100 * m['held_out_accuracy']:.2f} % of {m['held_out_questions']}"),
+            ("perplexity on held-out stories", f"{m['held_out_perplexity']:.2f}")]
+    rows += [(kind, f"{right} of {asked}, {100 * right / asked:.1f} %")
+             for kind, (right, asked) in {**m["by_kind"], **m["learned"]}.items()]
+    return "".join(f"| {name} | {value} |\n" for name, value in rows)
+
+
 def main():
     args = arguments()
     os.makedirs(args.out, exist_ok=True)
@@ -150,13 +162,10 @@ def main():
         json.dump(metrics, f, indent=1)
     with open(path("heldout.txt"), "w", encoding="utf-8") as f:
         f.write("\n".join(corpus.held_out_stories(args.seed, 300)) + "\n")
-
-    log(f"{steps} steps, {seconds:.0f} s, loss {loss:.4f}, {metrics['gguf_bytes'] / 1e6:.2f} MB as Q8_0, "
-        f"held-out perplexity {metrics['held_out_perplexity']:.2f}, expected texts kept {len(kept)}, "
-        f"near-ties {len(dropped)}")
-    for kind, (right, asked) in {**metrics["by_kind"], **metrics["learned"]}.items():
-        log(f"  {kind:18} {right:5}/{asked:<5} {100 * right / asked:6.2f} %")
-    log(f"  {'held out, all':18} {100 * metrics['held_out_accuracy']:.2f} % of {metrics['held_out_questions']}")
+    table = results_table(metrics)
+    with open(path("results.md"), "w", encoding="utf-8") as f:
+        f.write(table)
+    log(f"expected texts: {len(kept)} kept, {len(dropped)} with near-ties\n{table}")
     if not check_model(seen, bpe, log):
         return 1
     if metrics["held_out_accuracy"] < TARGET_ACCURACY:
