@@ -142,7 +142,7 @@ static enum fm_result bind_one(struct binder *b, const struct fm_weight_spec *sp
     uint64_t dims[FM_MAX_DIMS];
     uint32_t narrow[FM_MAX_DIMS], tensor_id = FM_NONE;
     bool wanted = !(spec->flags & FM_W_OPTIONAL) && !((spec->flags & FM_W_HEAD) && b->config->tied);
-    enum fm_type type;
+    enum fm_type type = FM_TYPE_F32;
     weight_name(spec, layer, name);
     if (b->file) {
         tensor_id = find_tensor(b, name);

@@ -116,10 +116,11 @@ enum fm_result fm_keys_decoder(const struct fm_file *file, const char *arch, str
 // Llama 3.1's scaling ("llama3" in Hugging Face configurations): long waves slowed by `factor`, short ones kept, a ramp between.
 static enum fm_result llama3_divisors(const struct fm_file *file, const char *arch, const struct fm_config *config, double *divisors)
 {
-    double factor, low, high, old;
+    double factor, low, high;
+    uint32_t old;
     enum fm_result r;
     if ((r = fm_keys_positive(file, arch, "rope.scaling.factor", NAN, &factor)) != FM_OK ||
-        (r = fm_keys_positive(file, arch, "rope.scaling.original_context_length", 8192, &old)) != FM_OK ||
+        (r = size_key(file, arch, "rope.scaling.original_context_length", MAX_CONTEXT, 8192, &old)) != FM_OK ||
         (r = fm_keys_positive(file, arch, "rope.scaling.low_freq_factor", 1, &low)) != FM_OK ||
         (r = fm_keys_positive(file, arch, "rope.scaling.high_freq_factor", 4, &high)) != FM_OK)
         return r;
