@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Held-out accuracy, sample texts and the expected greedy continuations, all with the weights a reader of the file sees."""
+"""Held-out accuracy and the expected greedy continuations, with the weights that a reader of the file sees."""
 import math
 from collections import defaultdict
 

@@ -114,8 +114,10 @@ def results_table(m):
     """The measured numbers as the rows of models/demo/README.md."""
     rows = [("parameters", f"{m['parameters']:,}"), ("file", f"Q8_0, {m['gguf_bytes']:,} bytes"),
             ("corpus", f"{m['corpus_tokens'] / 1e6:.0f} M tokens of generated text"),
-            ("training", f"{m['steps']} steps, {m['training_seconds']:.0f} s on one {m['device']}, last loss {m['loss']:.4f}"),
-            ("held-out questions answered exactly", f"{100 * m['held_out_accuracy']:.2f} % of {m['held_out_questions']}"),
+            ("training", f"{m['steps']} steps, {m['training_seconds']:.0f} s on one {m['device']}, "
+                         f"last loss {m['loss']:.4f}"),
+            ("held-out questions answered exactly",
+             f"{100 * m['held_out_accuracy']:.2f} % of {m['held_out_questions']}"),
             ("perplexity on held-out stories", f"{m['held_out_perplexity']:.2f}")]
     rows += [(kind, f"{right} of {asked}, {100 * right / asked:.1f} %")
              for kind, (right, asked) in {**m["by_kind"], **m["learned"]}.items()]

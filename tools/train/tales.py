@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Tales: whole stories of a hero, as told by the assistant or given to it.
 
-A told tale has favourite choices that depend on the hero only, taken with a probability of about three in four. The model
-can learn them by heart, so its greedy text does not hang on near-ties that a device's rounding could tip; sampling still
-finds the other choices. A tale given as material for questions chooses evenly.
+A told tale has favourite choices that depend on the hero only, taken with a probability of about three in four. The
+model can learn them by heart, so its greedy text does not hang on near-ties that a device's rounding could tip;
+sampling still finds the other choices. A tale given as material for questions chooses evenly.
 """
 import zlib
 
@@ -75,7 +75,8 @@ def _storm(p):
 
 def _seed(p):
     return [
-        p.pick("e1", ["One spring {n} found a tiny {c} seed {at1}.", "{n} got a small {c} seed from an old traveller."]),
+        p.pick("e1", ["One spring {n} found a tiny {c} seed {at1}.",
+                     "{n} got a small {c} seed from an old traveller."]),
         p.pick("e2", ["{He} planted it {at2} and watered it every day.", "{He} put it in the earth {at2}."]),
         p.pick("e3", ["For many days nothing happened.", "Days went by and nothing could be seen."]),
         p.pick("e4", ["\"You must be patient,\" said {m}, the {friend}.", "{m}, the {friend}, told {him} to wait."]),
@@ -84,7 +85,8 @@ def _seed(p):
         p.pick("e7", ["Everyone came to see it, and {n} learned that good things take time.",
                       "{n} smiled. Some things only need a little time."]),
     ], [(["What colour was the flower?", "What colour was the seed?"], "{Colour}."),
-        (["Where did {n} plant the seed?"], "{At2}."), (["Who told {n} to be patient?", "Who told {n} to wait?"], "{m}.")]
+        (["Where did {n} plant the seed?"], "{At2}."),
+        (["Who told {n} to be patient?", "Who told {n} to wait?"], "{m}.")]
 
 
 def _noise(p):
@@ -99,8 +101,8 @@ def _noise(p):
         p.pick("n7", ["Now they meet {at2} every evening.", "The next day they played {at2} together."]),
     ], [(["Where did the noise come from?", "Where was the noise?"], "{At1}."),
         (["Who made the noise?", "What was the friend called?"], "{m}."),
-        (["What did {n} take along?", "What did {n} take?"], "{Ac_o}."), (["Where do they meet?", "Where did they play?"],
-                                                                        "{At2}.")]
+        (["What did {n} take along?", "What did {n} take?"], "{Ac_o}."),
+        (["Where do they meet?", "Where did they play?"], "{At2}.")]
 
 
 def _learn(p):
@@ -123,7 +125,8 @@ def _share(p):
     return [
         p.pick("h1", ["One day {n} found {ac_o} {at1}.", "{n} had found {ac_o} {at1}."]),
         p.pick("h2", ["{He} wanted to keep it all alone.", "\"It is mine,\" {he} said, and hid it."]),
-        p.pick("h3", ["Then {m}, the {friend}, asked, \"May I see it?\"", "But {m}, the {friend}, had nothing at all."]),
+        p.pick("h3", ["Then {m}, the {friend}, asked, \"May I see it?\"",
+                     "But {m}, the {friend}, had nothing at all."]),
         p.pick("h4", ["{n} thought about it for a while.", "{n} looked at {m} and felt sorry."]),
         p.pick("h5", ["\"Let us share it,\" {he} said.", "\"It is yours too,\" {he} said."]),
         p.pick("h6", ["They sat {at2} and played until the stars came out.",
@@ -139,7 +142,8 @@ def _letter(p):
         p.pick("t2", ["It said: \"Please come to the {place2}. Your friend {m}.\"",
                       "In it stood: \"Meet me at the {place2}. {m}.\""]),
         p.pick("t3", ["{n} took {ac_o} and set off.", "{n} packed {ac_o} and left at once."]),
-        p.pick("t4", ["The way was long and went past the {place1}.", "{He} walked past the {place1} and sang a song."]),
+        p.pick("t4", ["The way was long and went past the {place1}.",
+                     "{He} walked past the {place1} and sang a song."]),
         p.pick("t5", ["{m}, the {friend}, was already waiting.", "There stood {m}, the {friend}, and waved."]),
         p.pick("t6", ["\"I missed you,\" said {m}. They ate cake until it was dark.",
                       "\"Surprise!\" said {m}. There was a big party with music and cake."]),
@@ -150,11 +154,13 @@ def _letter(p):
 
 PLOTS = {"lost": _lost, "gift": _gift, "storm": _storm, "seed": _seed, "noise": _noise, "learn": _learn,
          "share": _share, "letter": _letter}
-SKILLS = ["swim", "sing", "dance", "fly a kite", "bake bread", "play the drum", "climb trees", "whistle", "skate", "read"]
+SKILLS = ["swim", "sing", "dance", "fly a kite", "bake bread", "play the drum", "climb trees", "whistle", "skate",
+          "read"]
 OPENINGS = ["Once upon a time there was a {trait0} {kind} called {n}. {He} lived {home}.",
             "There once lived a {trait0} {kind} {home}. {His} name was {n}.",
             "A {trait0} {kind} called {n} lived {home}."]
-ENDINGS = ["In the end {n} was {feeling}.", "{n} went home and was {feeling}.", "That evening {n} fell asleep, tired and {feeling}."]
+ENDINGS = ["In the end {n} was {feeling}.", "{n} went home and was {feeling}.",
+           "That evening {n} fell asleep, tired and {feeling}."]
 
 
 def write_tale(rng, kind=None, thing=None, place=None, told=True):

@@ -124,12 +124,16 @@ def listing(rng):
                               ("months", MONTHS)])
     n = rng.randint(2, 5)
     shown = words[:n]
-    return (casual(rng, rng.choice(["Name {n} {w}.", "Tell me {n} {w}.", "List {n} {w}."]).format(n=NUMBERS[n], w=what)),
+    return (casual(rng, rng.choice(["Name {n} {w}.", "Tell me {n} {w}.", "List {n} {w}."]).format(n=NUMBERS[n],
+                                                                                                w=what)),
             cap(", ".join(shown[:-1]) + f" and {shown[-1]}."))
 
 
 def tell_request(rng, pick_new):
-    """A wish for a tale -> (user text, kind, thing or None, place or None). pick_new(kind, thing, place) says yes or no."""
+    """A wish for a tale -> (user text, kind, thing or None, place or None).
+
+    pick_new(kind, thing, place) says yes or no.
+    """
     while True:
         kind = rng.choice(list(HEROES))
         thing = rng.choice(THINGS) if rng.random() < 0.35 else None

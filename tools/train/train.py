@@ -173,6 +173,7 @@ def train(model, rows, device, steps, budget_s, peak_rate, seed, use_compile, lo
             if not math.isfinite(mean):
                 raise FloatingPointError(f"step {step}: the loss is not finite")
             took = time.time() - began
-            log(f"step {step:5d}/{steps}  loss {mean:.4f}  {took:5.0f} s  {step * tokens_per_step / took / 1e6:.2f} Mtok/s")
+            speed = step * tokens_per_step / took / 1e6
+            log(f"step {step:5d}/{steps}  loss {mean:.4f}  {took:5.0f} s  {speed:.2f} Mtok/s")
             shown, since = torch.zeros((), device=device), 0
     return step, time.time() - began, mean
