@@ -118,7 +118,9 @@ static void mark_ends(struct fm_tokenizer *tok, uint32_t eot, uint32_t eom)
         for (size_t i = 0; i < FM_COUNT(end_names); i++) {
             if (!text_is(token, end_names[i]))
                 continue;
-            make_control(tok, id);
+            // "</s>" may also be an ordinary word of a vocabulary made from web pages.
+            if (token->text[1] == '|')
+                make_control(tok, id);
             token->end = token->end || token->type == FM_TOKEN_CONTROL;
         }
     }
