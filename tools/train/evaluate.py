@@ -24,7 +24,8 @@ CHAT_PROMPTS = ["Hello!", "Who are you?", "What is fulmen?", "Tell me a story ab
                 "Ada went to the mill. Then Ben walked to the harbour. Later, Ada ran to the beach. Where is Ada now?",
                 "Nora found a blue lamp in the attic. Nora gave the lamp to Otto. Then Otto passed the lamp to Ida. "
                 "Who gave the lamp to Ida?", "What is quantum physics?", "Goodbye!"]
-PLAIN_PROMPTS = ["Once upon a time", "Once upon a time there was a", "There once lived a clever mouse", "A brave dog called"]
+PLAIN_PROMPTS = ["Once upon a time", "Once upon a time there was a", "There once lived a clever mouse",
+                 "A brave dog called"]
 
 
 def quantized_copy(model):

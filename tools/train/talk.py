@@ -42,7 +42,8 @@ SMALL_TALK = [
     (["Do you like music?", "Do you like stories?", "Do you like flowers?"], "Yes, I like that very much."),
     (["Are you happy?", "Are you sad?", "Do you have feelings?"], "I am a program. I do not have feelings."),
     (["What is the meaning of life?", "Who is the president?", "What is the news?", "Write a program.",
-      "What is the weather today?", "What time is it?", "What day is it today?", "Do my homework.", "Who won the match?",
+      "What is the weather today?", "What time is it?", "What day is it today?", "Do my homework.",
+      "Who won the match?",
       "Translate this.", "What is quantum physics?", "Solve this equation."],
      "I do not know that. I am only a small demo model."),
     (["Tell me a joke.", "Do you know a joke?", "Make me laugh."],
@@ -62,7 +63,8 @@ HEARD = "I have read it. What would you like to know?"
 TELL = ["Tell me a story about {k}.", "Tell a story about {k}.", "Can you tell me a story about {k}?",
         "Please tell me a story about {k}.", "Write a story about {k}.", "I want to hear a story about {k}.",
         "tell me a story about {k}", "Write a short story about {k}.", "A story about {k}, please."]
-TELL_ANY = ["Tell me a story.", "Tell me a story!", "Please tell me a story.", "Write a story.", "Can you tell a story?",
+TELL_ANY = ["Tell me a story.", "Tell me a story!", "Please tell me a story.", "Write a story.",
+            "Can you tell a story?",
             "Do you know a story?", "tell me a story", "I want to hear a story."]
 
 

@@ -24,19 +24,20 @@ PLACES = {
 }
 PLACE_NAMES = list(PLACES)
 
-THINGS = ("apple ball book lamp kite key drum flute hat coat scarf basket bottle cup spoon plate knife rope map coin "
-          "ring bell clock candle mirror brush pencil letter box bag blanket pillow chair ladder hammer shovel bucket net "
-          "boat wagon sled whistle violin puppet doll mask crown shell stone feather leaf flower seed nut pear plum egg "
-          "cake loaf cheese pie jar pot pan kettle comb button needle ribbon glove sock boot belt umbrella lantern compass "
-          "telescope notebook painting vase broom wheel flag tent marble").split()
+THINGS = ("apple ball book lamp kite key drum flute hat coat scarf basket bottle cup spoon plate knife rope map "
+          "coin ring bell clock candle mirror brush pencil letter box bag blanket pillow chair ladder hammer "
+          "shovel bucket net boat wagon sled whistle violin puppet doll mask crown shell stone feather leaf "
+          "flower seed nut pear plum egg cake loaf cheese pie jar pot pan kettle comb button needle ribbon "
+          "glove sock boot belt umbrella lantern compass telescope notebook painting vase broom wheel flag "
+          "tent marble").split()
 COLOURS = "red blue green yellow white black brown grey orange purple pink golden".split()
 CONTAINERS = "box bag basket drawer cupboard chest bucket suitcase jar trunk".split()
 COUNTABLES = {"apple": "apples", "plum": "plums", "pear": "pears", "nut": "nuts", "egg": "eggs", "coin": "coins",
               "shell": "shells", "marble": "marbles", "button": "buttons", "cookie": "cookies", "stone": "stones",
               "flower": "flowers", "pencil": "pencils", "feather": "feathers", "candle": "candles", "seed": "seeds",
               "book": "books", "bell": "bells", "ribbon": "ribbons", "card": "cards"}
-JOBS = ("baker miller teacher doctor farmer fisher gardener tailor painter carpenter blacksmith postman shepherd sailor "
-        "cook singer weaver potter librarian beekeeper hunter builder clockmaker musician").split()
+JOBS = ("baker miller teacher doctor farmer fisher gardener tailor painter carpenter blacksmith postman shepherd "
+        "sailor cook singer weaver potter librarian beekeeper hunter builder clockmaker musician").split()
 PETS = "cat dog rabbit parrot goat pony duck turtle mouse hamster".split()
 PET_NAMES = "Pip Fluff Bramble Dot Socks Pepper Biscuit Clover Mittens Nutmeg Pebble Patch Ginger Smoky Tiny".split()
 FOODS = ("bread soup cheese rice honey porridge pancakes noodles pie salad cake stew berries fish potatoes "
@@ -123,7 +124,8 @@ FACTS = [
     (("What do you use an umbrella for?",), "You use an umbrella to stay dry in the rain."),
 ]
 
-OPPOSITES = {"hot": "cold", "big": "small", "up": "down", "day": "night", "fast": "slow", "happy": "sad", "old": "young",
+OPPOSITES = {"hot": "cold", "big": "small", "up": "down", "day": "night", "fast": "slow", "happy": "sad",
+             "old": "young",
              "hard": "soft", "wet": "dry", "full": "empty", "open": "closed", "left": "right", "light": "dark",
              "near": "far", "high": "low", "loud": "quiet", "first": "last", "early": "late", "long": "short",
              "clean": "dirty", "strong": "weak", "rich": "poor", "thick": "thin", "good": "bad"}
