@@ -18,24 +18,24 @@ struct affine {
     float scale, min;
 };
 
-static int clamp_round(float value, int low, int high)
+// Nearest integer in low..high; NaN gives low. Without a call, so that loops over a group vectorise.
+static inline int clamp_round(float value, int low, int high)
 {
-    if (!(value > (float)low))
-        return low;
-    if (value >= (float)high)
-        return high;
-    return (int)lrintf(value);
+    float step = value - (float)low + 0.5f;
+    step = step > 0.0f ? step : 0.0f;
+    step = step < (float)(high - low) ? step : (float)(high - low);
+    return (int)step + low;
 }
 
 static double affine_error(const float *x, const float *w, struct affine fit, int levels)
 {
     float inverse = fit.scale > 0.0f ? 1.0f / fit.scale : 0.0f;
+    float e[FM_BLOCK_ELEMS];
     double error = 0.0;
-    for (int i = 0; i < FM_BLOCK_ELEMS; i++) {
-        float q = (float)clamp_round((x[i] + fit.min) * inverse, 0, levels);
-        float e = fit.scale * q - fit.min - x[i];
-        error += (double)w[i] * e * e;
-    }
+    for (int i = 0; i < FM_BLOCK_ELEMS; i++)
+        e[i] = fit.scale * (float)clamp_round((x[i] + fit.min) * inverse, 0, levels) - fit.min - x[i];
+    for (int i = 0; i < FM_BLOCK_ELEMS; i++)
+        error += (double)(w[i] * e[i]) * e[i];
     return error;
 }
 
@@ -43,13 +43,16 @@ static double affine_error(const float *x, const float *w, struct affine fit, in
 static struct affine affine_solve(const float *x, const float *w, struct affine guess, int levels)
 {
     double sw = 0, sq = 0, sqq = 0, sx = 0, sqx = 0;
+    float q[FM_BLOCK_ELEMS], inverse = 1.0f / guess.scale;
+    for (int i = 0; i < FM_BLOCK_ELEMS; i++)
+        q[i] = (float)clamp_round((x[i] + guess.min) * inverse, 0, levels);
     for (int i = 0; i < FM_BLOCK_ELEMS; i++) {
-        double q = clamp_round((x[i] + guess.min) / guess.scale, 0, levels);
-        sw += w[i];
-        sq += w[i] * q;
-        sqq += w[i] * q * q;
-        sx += (double)w[i] * x[i];
-        sqx += w[i] * q * x[i];
+        double wi = w[i];
+        sw += wi;
+        sq += wi * q[i];
+        sqq += wi * q[i] * q[i];
+        sx += wi * x[i];
+        sqx += wi * q[i] * x[i];
     }
     double det = sw * sqq - sq * sq;
     if (det <= 0.0)
