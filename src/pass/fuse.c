@@ -137,9 +137,16 @@ static bool replaced(const struct match *m, uint32_t value)
     return false;
 }
 
-// Values that would vanish have no reader outside.
+// Values that would vanish have no reader outside, and the replacement does not read them (add m m).
 static bool nothing_lost(const struct match *m)
 {
+    for (uint32_t j = 0; j < m->rule->replacement.n; j++)
+        for (unsigned s = 0; s < m->rule->replacement.statement[j].n_src; s++) {
+            uint32_t value = m->value[m->rule->replacement.statement[j].src[s]];
+            uint32_t producer = value == FM_NONE ? FM_NONE : m->graph->values[value].producer;
+            if (producer != FM_NONE && in_pattern(m, producer) && !replaced(m, value))
+                return false;
+        }
     for (uint32_t i = 0; i < m->rule->pattern.n; i++) {
         const struct fm_node *node = &m->graph->nodes[m->node[i]];
         for (unsigned d = 0; d < node->n_dst; d++)

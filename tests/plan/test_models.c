@@ -20,9 +20,9 @@ static void build_shape(const struct fm_shape *shape, enum fm_type type, struct 
         fail_msg("%s: %s", shape->name, fm_error_message());
 }
 
-static void plan_one(const struct fm_shape *shape, enum fm_type type, enum fm_rung rung, uint32_t tokens)
+static void plan_on(const struct fm_shape *shape, enum fm_type type, struct fm_caps caps, uint32_t tokens)
 {
-    struct fm_caps caps = check_caps(rung);
+    enum fm_rung rung = fm_caps_rung(&caps);
     struct fm_dims dims = {.t = tokens, .o = 1, .s = 1, .l = 4096};
     struct fm_graph graph = {0};
     struct fm_layout layout = {0};
@@ -48,6 +48,11 @@ static void plan_one(const struct fm_shape *shape, enum fm_type type, enum fm_ru
     fm_plan_finish(&plan);
     fm_layout_finish(&layout);
     fm_graph_finish(&graph);
+}
+
+static void plan_one(const struct fm_shape *shape, enum fm_type type, enum fm_rung rung, uint32_t tokens)
+{
+    plan_on(shape, type, check_caps(rung), tokens);
 }
 
 static void test_every_shape(void **state)
@@ -77,6 +82,22 @@ static void test_every_format(void **state)
                     plan_one(fm_shape_find("llama-1b"), (enum fm_type)type, (enum fm_rung)rung, tokens);
 }
 
+// The least that Vulkan 1.3 asks of a device: workgroups of 128, 16 KiB of shared memory.
+static void test_smallest_device(void **state)
+{
+    (void)state;
+    struct fm_caps caps = check_caps(FM_RUNG_BASE);
+    caps.shared_bytes = 16384;
+    caps.max_invocations = caps.max_group_size[0] = caps.max_group_size[1] = 128;
+    caps.cores = 0;
+    for (unsigned type = 0; type < FM_TYPE_COUNT; type++)
+        if (fm_type_info((enum fm_type)type)->is_weight)
+            for (uint32_t tokens = 1; tokens <= 512; tokens *= 2)
+                plan_on(fm_shape_find("llama-1b"), (enum fm_type)type, caps, tokens);
+    plan_on(fm_shape_find("gpt2-124m"), FM_TYPE_F16, caps, 1);
+    plan_on(fm_shape_find("qwen2-0.5b"), FM_TYPE_Q8_0, caps, 7);
+}
+
 static void test_weights_of_8b(void **state)
 {
     (void)state;
@@ -104,6 +125,7 @@ int main(void)
         cmocka_unit_test(test_every_shape),
         cmocka_unit_test(test_every_bucket),
         cmocka_unit_test(test_every_format),
+        cmocka_unit_test(test_smallest_device),
         cmocka_unit_test(test_weights_of_8b),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
