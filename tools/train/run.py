@@ -77,7 +77,10 @@ def check_model(model, bpe, log):
     except ImportError:
         log("the transformers package is not installed: the model was not compared with it")
         return True
-    config = transformers.LlamaConfig(**model.cfg.as_dict(), tie_word_embeddings=True, attn_implementation="eager")
+    settings = model.cfg.as_dict()
+    if int(transformers.__version__.split(".")[0]) >= 5:
+        settings["rope_parameters"] = {"rope_type": "default", "rope_theta": settings.pop("rope_theta")}
+    config = transformers.LlamaConfig(**settings, tie_word_embeddings=True, attn_implementation="eager")
     other = transformers.LlamaForCausalLM(config).float().eval()
     missing, unexpected = other.load_state_dict({k: v.cpu() for k, v in model.state_dict().items()}, strict=False)
     if unexpected or set(missing) - {"lm_head.weight"}:
