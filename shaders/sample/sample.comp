@@ -19,12 +19,11 @@
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_SAMPLE(FM_A, FM_P) } pc;
 
-#define MAX_GROUP 1024
 #define MINUS_INF uintBitsToFloat(0xff800000u)
 
-shared float best_value[MAX_GROUP];
-shared uint best_id[MAX_GROUP];
-shared uvec2 part[MAX_GROUP];
+shared float best_value[FM_GROUP];
+shared uint best_id[FM_GROUP];
+shared uvec2 part[FM_GROUP];
 shared uint bin_low[256];
 shared uint bin_high[256];
 shared uint chosen_digit;

@@ -70,7 +70,7 @@ void fm_emit_sample(struct fm_build *b, uint32_t node_id)
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
-    fm_emit_bind(b, d, bind_logits, node->src[0], false);
+    fm_emit_bind(b, d, bind_logits, node->src[0], true); // the repetition penalty is applied in place
     fm_emit_bind(b, d, bind_out_row, node->src[1], false);
     fm_emit_bind(b, d, bind_pos, node->src[2], false);
     fm_emit_bind(b, d, bind_slot, node->src[3], false);

@@ -125,7 +125,10 @@ static const char *check_flow(const struct fm_graph *graph, const struct fm_plan
         if (graph->values[v].kind != FM_VALUE_OUTPUT || p->pool != FM_POOL_ARENA)
             continue;
         const struct owner *owner = owner_of(o, p->offset, p->offset + p->bytes);
-        if (!owner || plan->dispatches[owner->dispatch].node != graph->values[v].producer) {
+        // Sampling applies its penalty to the logits where they lie.
+        const struct fm_node *last = owner ? &graph->nodes[plan->dispatches[owner->dispatch].node] : NULL;
+        bool penalised = last && last->op == FM_OP_SAMPLE && last->src[0] == v;
+        if (!owner || (!penalised && plan->dispatches[owner->dispatch].node != graph->values[v].producer)) {
             snprintf(message, sizeof(message), "output %s is not whole at the end", graph->values[v].name);
             fault = message;
         }
