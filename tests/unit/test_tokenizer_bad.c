@@ -262,6 +262,22 @@ static void test_out_of_memory(void **state)
     }
 }
 
+static void test_text_too_long(void **state)
+{
+    (void)state;
+    struct gguf_writer w = {0};
+    struct fm_tokenizer *tok = NULL;
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    vocab_make_bpe(&w, "gpt-2", NULL, 0, NULL, 0);
+    assert_int_equal(vocab_open(&w, &tok), FM_OK);
+    assert_int_equal(fm_tokenizer_encode(tok, "", ((size_t)1 << 30) + 1, 0, &ids, &count), FM_ARG);
+    assert_string_equal(fm_error_message(), "text of 1073741825 bytes to encode, expected at most 1073741824");
+    assert_null(ids);
+    fm_tokenizer_destroy(&tok);
+    gguf_write_finish(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_useless_merges),
         cmocka_unit_test(test_untyped_spm),
+        cmocka_unit_test(test_text_too_long),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("tokenizer_bad", tests, NULL, NULL);
