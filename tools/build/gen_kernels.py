@@ -34,6 +34,8 @@ TILE_PARAM = 0x80000000                 # FM_TILE_PARAM: the tile is the value o
 
 ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "group", "spec", "tile", "split", "shared",
             "matrix", "full_subgroups", "priority", "bound", "define", "opt"}
+OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend"}   # the planner casts their first operand
+OPS_WITH_TILE = {"matmul", "matmul_add", "matmul_glu"}              # what a workgroup makes has no default
 OPS_WITH_W = {"matmul", "matmul_add", "matmul_glu", "embed", "kv_write", "rope_kv_write", "attend"}
 UNITS = {"f32": 2.0 ** -24, "f16": 2.0 ** -11, "bf16": 2.0 ** -8}
 
@@ -211,8 +213,8 @@ def parse_row(raw, source, tables):
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ManifestError(f"{name}: a name is made of a-z, 0-9 and _")
     row.rung = tables.rungs.index(known(name, "rung", raw["rung"], tables.rungs))
-    if not name.endswith("_" + raw["rung"]):
-        raise ManifestError(f"{name}: the name must end in the rung, '_{raw['rung']}'")
+    if raw["rung"] not in name.split("_"):
+        raise ManifestError(f"{name}: the rung '{raw['rung']}' must be a word of the name")
     if "op" not in raw:
         raise ManifestError(f"{name}: 'op' is missing")
     row.op = known(name, "op", raw["op"], tables.ops)
@@ -220,6 +222,8 @@ def parse_row(raw, source, tables):
     row.w = tables.types[known(name, "format w", str(raw["w"]).lower(), tables.types)] if "w" in raw else None
     if (row.w is None) == (row.op in OPS_WITH_W):
         raise ManifestError(f"{name}: op {row.op} {'needs a' if row.w is None else 'has no'} format w")
+    if row.x == "F16" and row.op not in OPS_WITH_F16_X:
+        raise ManifestError(f"{name}: op {row.op} cannot ask for x = \"f16\" (only {' '.join(sorted(OPS_WITH_F16_X))} can)")
     row.file = pathlib.Path(source) / "shaders" / raw["file"]
     if not row.file.is_file():
         raise ManifestError(f"{name}: no file shaders/{raw['file']}")
@@ -228,6 +232,8 @@ def parse_row(raw, source, tables):
     row.group = number(name, "group", raw["group"], 1, 1024)
     row.spec = parse_spec(name, raw.get("spec", {}), row.group, tables)
     row.tile = parse_tile(name, raw.get("tile", [0, 0]), tables)
+    if row.op in OPS_WITH_TILE and 0 in row.tile:
+        raise ManifestError(f"{name}: op {row.op} needs tile = [rows, columns], both at least 1")
     row.split = number(name, "split", raw.get("split", 1), 1, 65535)
     row.shared = number(name, "shared", raw.get("shared", 0))
     matrix = raw.get("matrix", [0, 0, 0])
