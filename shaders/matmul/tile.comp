@@ -3,7 +3,8 @@
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says; quantised ones have k a multiple of 32, plain ones any k.
 // One workgroup: 64 rows by 64 columns of y (32 columns of gate and of up). Slices of 32 along k are decoded to f32 into shared
-//     memory, stored k-major; an invocation then multiplies 8 rows by 4 columns (gate and up: 2 columns of each).
+//     memory, stored k-major; an invocation then multiplies 8 rows by 4 columns (gate and up: 2 columns of each). Quad c of
+//     line k lies at c ^ (k/4 mod 8), so that neighbouring invocations can load along k and still store to different banks.
 // Spec constants: 0 workgroup size, must be 128.
 // Needs: Vulkan 1.3 only.
 // Accumulation: f32, k ascending, one fused multiply-add per term: error <= k u Σ|x w|, in practice sqrt(k) u.
@@ -33,16 +34,17 @@ uint column_of(uint v)
     return FM_STREAMS == 2 ? (v >> 2) * 2u + (v & 1u) : v;
 }
 
+// k is a multiple of 4
 void keep_x(uint k, uint row, vec4 v)
 {
     for (uint i = 0u; i < 4u; i++)
-        xs[(k + i) * (BM / 4u) + (row >> 2)][row & 3u] = v[i];
+        xs[(k + i) * (BM / 4u) + ((row >> 2) ^ (k >> 2))][row & 3u] = v[i];
 }
 
 void keep_w(uint k, uint v, vec4 w)
 {
     for (uint i = 0u; i < 4u; i++)
-        ws[(k + i) * (BN / 4u) + (v >> 2)][v & 3u] = w[i];
+        ws[(k + i) * (BN / 4u) + ((v >> 2) ^ (k >> 2))][v & 3u] = w[i];
 }
 
 // elements k..k+3 of a row of x that begins at element `at`; zero beyond pc.k
@@ -73,7 +75,7 @@ vec4 load_w(fm_u32s w, uint col, uint k)
 void fill_x(uint row0, uint rows, uint k0)
 {
     for (uint task = gl_LocalInvocationID.x; task < BM * BK / 4u; task += THREADS) {
-        uint row = task % BM, k = task / BM * 4u;
+        uint row = task / (BK / 4u), k = task % (BK / 4u) * 4u;
         vec4 v = vec4(0.0);
         if (row0 + row < rows)
             v = load_x((row0 + row) * pc.stride_x, k0 + k);
@@ -85,7 +87,7 @@ void fill_x(uint row0, uint rows, uint k0)
 void fill_w(uint col0, uint k0)
 {
     for (uint task = gl_LocalInvocationID.x; task < BN * BK / 4u; task += THREADS) {
-        uint v = task % BN, k = task / BN * 4u, col = col0 + column_of(v);
+        uint v = task / (BK / 4u), k = task % (BK / 4u) * 4u, col = col0 + column_of(v);
         vec4 w = vec4(0.0);
         if (col < pc.n)
             w = load_w(FM_WEIGHT(stream_of(v)), col, k0 + k);
@@ -97,7 +99,7 @@ void fill_w(uint col0, uint k0)
 {
     fm_planes planes = fm_w_planes(pc.n, pc.k);
     for (uint task = gl_LocalInvocationID.x; task < BN * 4u; task += THREADS) {
-        uint v = task % BN, t = task / BN, col = col0 + column_of(v);
+        uint v = task / 4u, t = task % 4u, col = col0 + column_of(v);
         vec4 lo = vec4(0.0), hi = vec4(0.0);
         if (col < pc.n)
             fm_w_unit(FM_WEIGHT(stream_of(v)), planes, col * (pc.k >> 5) + (k0 >> 5), t, lo, hi);
@@ -122,12 +124,15 @@ void main()
         fill_x(row0, rows, k0);
         fill_w(col0, k0);
         barrier();
-        [[unroll]] for (uint k = 0u; k < BK; k++) {
-            vec4 w = ws[k * (BN / 4u) + tx];
-            vec4 a = xs[k * (BM / 4u) + 2u * ty], b = xs[k * (BM / 4u) + 2u * ty + 1u];
-            [[unroll]] for (uint i = 0u; i < 4u; i++) {
-                acc[i] = fma(vec4(a[i]), w, acc[i]);
-                acc[4u + i] = fma(vec4(b[i]), w, acc[4u + i]);
+        for (uint q = 0u; q < BK / 4u; q++) {
+            uint wq = q * BN + (tx ^ q), aq = q * BM + ((2u * ty) ^ q), bq = q * BM + ((2u * ty + 1u) ^ q);
+            [[unroll]] for (uint j = 0u; j < 4u; j++) {
+                vec4 w = ws[wq + j * (BN / 4u)];
+                vec4 a = xs[aq + j * (BM / 4u)], b = xs[bq + j * (BM / 4u)];
+                [[unroll]] for (uint i = 0u; i < 4u; i++) {
+                    acc[i] = fma(vec4(a[i]), w, acc[i]);
+                    acc[4u + i] = fma(vec4(b[i]), w, acc[4u + i]);
+                }
             }
         }
         barrier();
