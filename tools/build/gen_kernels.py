@@ -56,6 +56,10 @@ SPIRV_CAPABILITIES = {
 }
 
 
+# Capabilities that come with others: cooperative matrices exist only under the Vulkan memory model.
+IMPLIED = {"coopmat": ["memory_model"], "coopmat2": ["coopmat", "memory_model"]}
+
+
 class ManifestError(Exception):
     """One line for the user: where, what, expected, found."""
 
@@ -192,7 +196,7 @@ def parse_needs(name, needs, rung, tables):
                                 f"rung is {tables.rungs[rung]}")
     if len(set(needs)) != len(needs):
         raise ManifestError(f"{name}: a capability stands twice in needs")
-    return list(needs)
+    return list(dict.fromkeys([*needs, *(i for n in needs for i in IMPLIED.get(n, []))]))
 
 
 def row_defines(row, tables, extra):
