@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer target: open the input as a model file and use everything that the interface hands out. The seeds are made by
-// seeds_gguf.c.
+// libFuzzer target: open the input as a model file and use everything that the interface hands out. The seeds are made
+// by seeds_gguf.c.
 #include <stdlib.h>
 
 #include "format/file.h"

@@ -152,8 +152,8 @@ static size_t alignment_of(const struct gguf_writer *w)
     return w->alignment != 0 ? w->alignment : 32;
 }
 
-void gguf_write_tensor(struct gguf_writer *w, const char *name, enum fm_type type, uint32_t n_dims, const uint64_t *dims,
-                       const void *data)
+void gguf_write_tensor(struct gguf_writer *w, const char *name, enum fm_type type, uint32_t n_dims,
+                       const uint64_t *dims, const void *data)
 {
     const struct fm_type_info *info = fm_type_info(type);
     uint64_t elems = element_count(n_dims, dims);

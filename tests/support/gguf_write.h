@@ -55,9 +55,10 @@ void gguf_write_scalar(struct gguf_writer *w, const char *key, enum gguf_value t
 void gguf_write_array(struct gguf_writer *w, const char *key, enum gguf_value type, const void *values, uint64_t count);
 void gguf_write_strings(struct gguf_writer *w, const char *key, const char *const *values, uint64_t count);
 
-// A tensor of n_dims dims in PyTorch order (the last one contiguous); `data` in file order, as fm_quant_encode makes it.
-void gguf_write_tensor(struct gguf_writer *w, const char *name, enum fm_type type, uint32_t n_dims, const uint64_t *dims,
-                       const void *data);
+// A tensor of n_dims dims in PyTorch order (the last one contiguous); `data` in file order, as fm_quant_encode makes
+// it.
+void gguf_write_tensor(struct gguf_writer *w, const char *name, enum fm_type type, uint32_t n_dims,
+                       const uint64_t *dims, const void *data);
 // The same from f32 values, encoded to `type`.
 void gguf_write_tensor_f32(struct gguf_writer *w, const char *name, enum fm_type type, uint32_t n_dims,
                            const uint64_t *dims, const float *values);

@@ -233,7 +233,8 @@ static void test_other_getters(void **state)
     assert_int_equal(fm_meta_f32(opened, "t.f64", true, 0, &real), FM_FORMAT); // beyond f32
     assert_int_equal(fm_meta_f32(opened, "t.nan", true, 0, &real), FM_FORMAT);
     assert_int_equal(fm_meta_f32(opened, "t.u32", true, 0, &real), FM_FORMAT);
-    assert_string_equal(fm_error_message(), "model.gguf: metadata 't.u32': expected a float, found an unsigned integer");
+    assert_string_equal(fm_error_message(),
+                        "model.gguf: metadata 't.u32': expected a float, found an unsigned integer");
     assert_true(real == 9.0f);
 
     assert_int_equal(fm_meta_bool(opened, "t.true", true, false, &flag), FM_OK);

@@ -123,7 +123,8 @@ static void test_versions(void **state)
 static void test_counts(void **state)
 {
     (void)state;
-    const uint64_t counts[] = {1, 1000, UINT32_MAX, UINT64_C(1) << 32, UINT64_C(1) << 58, UINT64_C(1) << 63, UINT64_MAX};
+    const uint64_t counts[] = {1, 1000, UINT32_MAX, UINT64_C(1) << 32, UINT64_C(1) << 58, UINT64_C(1) << 63,
+                               UINT64_MAX};
     for (size_t i = 0; i < FM_COUNT(counts); i++) {
         fm_alloc_fail_at(UINT64_MAX);
         refuse(header(3, 0, counts[i]), FM_FORMAT, "metadata entries cannot fit into the file's 24 bytes");

@@ -365,8 +365,8 @@ static uint32_t word_at(const uint8_t *data, uint64_t index)
 }
 
 // Element k of row n as quant.h describes the planes.
-static float packed_element(enum fm_type type, const uint8_t *w, const struct fm_pack *pack, uint64_t k_elems, uint64_t n,
-                            uint64_t k)
+static float packed_element(enum fm_type type, const uint8_t *w, const struct fm_pack *pack, uint64_t k_elems,
+                            uint64_t n, uint64_t k)
 {
     uint64_t b = n * (k_elems / 32) + k / 32, s = n * (k_elems / 256) + k / 256;
     int e = (int)(k % 32), h = e / 16, t = e % 16 / 4, c = e % 4, sub = (int)(k % 256 / 32);
