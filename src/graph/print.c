@@ -14,6 +14,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 struct text {
     char *data;
@@ -38,6 +39,17 @@ static void put(struct text *t, const char *fmt, ...)
     vsnprintf(t->data + t->bytes, (size_t)n + 1, fmt, args);
     va_end(args);
     t->bytes += (size_t)n;
+}
+
+// The shortest decimal that reads back as the same float.
+static void put_float(struct text *t, const char *name, float value)
+{
+    char digits[32];
+    int precision = 5;
+    do
+        snprintf(digits, sizeof(digits), "%.*g", ++precision, (double)value);
+    while (precision < 9 && strtof(digits, NULL) != value);
+    put(t, "%s%s", name, digits);
 }
 
 static void put_source(struct text *t, const struct fm_value *v, uint32_t id)
@@ -83,18 +95,25 @@ static void put_attr(struct text *t, enum fm_op op, const struct fm_attr *a)
         put(t, "%s" fmt, space, value);                                                                                \
         space = " ";                                                                                                   \
     }
+#define FLOAT(bit, name, value)                                                                                        \
+    if (mask & (bit)) {                                                                                                \
+        put(t, "%s", space);                                                                                           \
+        put_float(t, name, value);                                                                                     \
+        space = " ";                                                                                                   \
+    }
     ATTR(FM_ATTR_NORM, "norm=%s", a->norm == FM_NORM_LAYER ? "layer" : "rms")
-    ATTR(FM_ATTR_EPS, "eps=%.9g", (double)a->eps)
+    FLOAT(FM_ATTR_EPS, "eps=", a->eps)
     ATTR(FM_ATTR_ACT, "act=%s", a->act == FM_ACT_GELU_TANH ? "gelu_tanh" : "silu")
     ATTR(FM_ATTR_ROPE, "rope=%s", a->rope == FM_ROPE_NEOX ? "neox" : "norm")
     ATTR(FM_ATTR_HEADS, "heads=%u", a->heads)
     ATTR(FM_ATTR_HEADS_KV, "heads_kv=%u", a->heads_kv)
     ATTR(FM_ATTR_HEAD, "head=%u", a->head)
     ATTR(FM_ATTR_ROTATED, "rotated=%u", a->rotated)
-    ATTR(FM_ATTR_SCALE, "scale=%.9g", (double)a->scale)
+    FLOAT(FM_ATTR_SCALE, "scale=", a->scale)
     ATTR(FM_ATTR_WINDOW, "window=%u", a->window)
     ATTR(FM_ATTR_VOCAB, "vocab=%u", a->vocab)
 #undef ATTR
+#undef FLOAT
     put(t, "}");
 }
 
