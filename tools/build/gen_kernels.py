@@ -46,7 +46,7 @@ SPIRV_CAPABILITIES = {
     5347: None,                                                             # PhysicalStorageBufferAddresses
     61: "subgroup", 62: "subgroup", 63: "subgroup", 64: "subgroup", 65: "subgroup", 66: "subgroup", 67: "subgroup",
     9: "float16",
-    4433: "storage16", 4434: "storage16",
+    22: "storage16", 4433: "storage16", 4434: "storage16",                  # the bit means shaderInt16 too
     39: "storage8", 4448: "storage8", 4449: "storage8",
     6016: "int_dot", 6017: "int_dot", 6018: "int_dot", 6019: "int_dot",
     6022: "coopmat",
