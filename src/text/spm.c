@@ -136,7 +136,11 @@ static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t te
     if (r != FM_OK)
         return r;
     char *out = enc->buffer;
-    if (enc->tok->add_space_prefix) {
+    // SentencePiece itself puts the mark before a user-defined token too. But those of model files are mostly tokens
+    // that a fine-tune added outside SentencePiece ("<|im_start|>"), and the model never saw a mark before them.
+    uint32_t id;
+    size_t length;
+    if (enc->tok->add_space_prefix && !fm_matcher_at(&enc->tok->user, text, text_bytes, &id, &length)) {
         memcpy(out, SPACE_MARK, SPACE_MARK_BYTES);
         out += SPACE_MARK_BYTES;
     }

@@ -117,8 +117,8 @@ static void test_special_and_user_tokens(void **state)
                                          {"aa", -1, 0}, {"x y", 0, USER}, {"<c>", 0, CONTROL}};
     struct fm_tokenizer *tok = open_spm(true, pieces, FM_COUNT(pieces), false);
     EXPECT(tok, "a[X]a", 0, 259, 260, 261, 260);
-    EXPECT(tok, "[X]", 0, 259, 261);
-    EXPECT(tok, "x y", 0, 259, 263);                                  // a space inside is escaped like the text's
+    EXPECT(tok, "[X]a", 0, 261, 260);                                 // no mark in front of a token that stands first
+    EXPECT(tok, "ax y", 0, 259, 260, 263);                            // a space inside is escaped like the text's
     EXPECT(tok, "a<c>a", FM_ENCODE_SPECIAL, 259, 260, 264, 259, 260); // the text after a control token is a new one
     EXPECT(tok, "<s>a</s>", FM_ENCODE_SPECIAL, 1, 259, 260, 2);
     EXPECT(tok, "<c>", 0, 259, BYTE('<'), BYTE('c'), BYTE('>'));
