@@ -26,8 +26,8 @@ void fm_pretok_scratch_destroy(struct fm_pretok_scratch **scratch);
 // Receives the pieces in order; together they are the text.
 typedef enum fm_result fm_pretok_piece_fn(void *user, const char *piece, size_t piece_bytes);
 
-// Cut well-formed UTF-8. FM_NOMEM, or what `fn` returned. Where an expression hits a limit of the matcher, the text goes
-// on in pieces of bounded length.
+// Cut well-formed UTF-8. FM_NOMEM, or what `fn` returned. Where an expression hits a limit of the matcher, the text
+// goes on in pieces of bounded length.
 enum fm_result fm_pretok_split(const struct fm_pretok *pretok, struct fm_pretok_scratch *scratch, const char *text,
                                size_t text_bytes, fm_pretok_piece_fn *fn, void *user);
 
