@@ -198,20 +198,22 @@ enum fm_result fm_vk_upload(struct fm_vk *vk, struct fm_vk_memory *memory, uint6
                             uint64_t bytes)
 {
     const uint8_t *from = data;
-    while (bytes > 0) {
+    enum fm_result err = FM_OK;
+    pthread_mutex_lock(&vk->stage.lock);
+    while (!err && bytes > 0) {
         uint64_t part = bytes;
         void *room = NULL;
-        enum fm_result err = fm_vk_stage_reserve(vk, &part, &room);
+        err = reserve(vk, &part, &room);
         if (err)
-            return err;
+            break;
         memcpy(room, from, part);
-        if ((err = fm_vk_stage_commit(vk, memory, offset, part)))
-            return err;
+        err = commit(vk, memory, offset, part);
         from += part;
         offset += part;
         bytes -= part;
     }
-    return FM_OK;
+    pthread_mutex_unlock(&vk->stage.lock);
+    return err;
 }
 
 enum fm_result fm_vk_upload_finish(struct fm_vk *vk)

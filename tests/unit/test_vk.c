@@ -373,6 +373,52 @@ static void bad_programs_are_refused(void **state)
     vk_plan_memory_finish(&p);
 }
 
+struct worker {
+    struct vk_plan plan;
+    enum fm_result err;
+    uint32_t wrong;
+};
+
+// A program of its own on the shared device: made, run, torn down.
+static void work(void *user, uint32_t i)
+{
+    struct worker *w = (struct worker *)user + i;
+    struct fm_vk_program *program = NULL;
+    uint64_t value = 0;
+    vk_plan_init(&w->plan);
+    w->err = vk_plan_memory(&w->plan, vk);
+    struct fm_vk_program_info info = vk_plan_info(&w->plan, false);
+    if (!w->err)
+        w->err = fm_vk_program_create(vk, &info, &program);
+    for (uint32_t step = 0; !w->err && step < 20; step++) {
+        uint32_t entry = step % VK_PLAN_RING, s = 100 * i + step, d[VK_PLAN_ELEMS];
+        vk_plan_step(&w->plan, entry, s);
+        w->err = fm_vk_program_submit(program, entry, &value);
+        if (!w->err)
+            w->err = fm_vk_wait(vk, value, MINUTE_NS);
+        if (!w->err)
+            w->err = fm_vk_download(vk, w->plan.memory[FM_POOL_ARENA], w->plan.d_offset, d, sizeof(d));
+        w->wrong += !w->err && (vk_plan_wrong_result(&w->plan, entry, s) != VK_PLAN_ELEMS ||
+                                vk_plan_wrong_d(&w->plan, d, s) != VK_PLAN_ELEMS);
+    }
+    fm_vk_program_destroy(&program);
+    vk_plan_memory_finish(&w->plan);
+}
+
+static void threads_share_a_device(void **state)
+{
+    (void)state;
+    enum { WORKERS = 4 };
+    struct worker *workers = calloc(WORKERS, sizeof(*workers));
+    assert_non_null(workers);
+    fm_thread_for(WORKERS, WORKERS, work, workers);
+    for (int i = 0; i < WORKERS; i++) {
+        assert_int_equal(workers[i].err, FM_OK);
+        assert_int_equal(workers[i].wrong, 0);
+    }
+    free(workers);
+}
+
 // ---- the pipeline cache on disk --------------------------------------------------------------------------------------
 
 // Path of the one cache file; false when there is none.
@@ -480,6 +526,7 @@ int main(void)
         cmocka_unit_test(program_is_cut_for_slow_devices),
         cmocka_unit_test(program_times),
         cmocka_unit_test(bad_programs_are_refused),
+        cmocka_unit_test(threads_share_a_device),
     };
     return cmocka_run_group_tests_name("vk", tests, set_up, tear_down);
 }
