@@ -45,8 +45,8 @@ struct fm_weight_spec {
     const char *name; // "blk.%u.attn_q.weight"
     uint8_t shape[FM_MAX_DIMS]; // enum fm_letter, PyTorch order
     uint32_t flags;
-    // Roles that are a row range of one tensor: rows [row0, row0 + shape[0]) of `tensor_rows` (both enum fm_letter; row0 FM_L_END = 0).
-    // tensor_rows FM_L_END: the role is the whole tensor.
+    // Roles that are a row range of one tensor: rows [row0, row0 + shape[0]) of `tensor_rows` (both enum fm_letter;
+    // row0 FM_L_END = 0). tensor_rows FM_L_END: the role is the whole tensor.
     uint8_t tensor_rows, row0;
 };
 
@@ -72,10 +72,12 @@ extern const struct fm_arch *const fm_archs[]; // NULL-terminated
 const struct fm_arch *fm_arch_find(const char *name, size_t name_bytes); // NULL when unknown
 
 // Configuration of a file; FM_UNSUPPORTED lists the known architectures when its own is unknown.
-enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, const struct fm_arch **out_arch, struct fm_config *out_config);
+enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, const struct fm_arch **out_arch,
+                            struct fm_config *out_config);
 
-// Bind the file's tensors to roles (strict: a missing, mis-shaped or mis-typed tensor is FM_FORMAT naming tensor, expected and found; an
-// unused one is logged as a warning) and build the graph. file = NULL: random weights of `type` (norm vectors stay f32).
+// Bind the file's tensors to roles (strict: a missing, mis-shaped or mis-typed tensor is FM_FORMAT naming tensor,
+// expected and found; an unused one is logged as a warning) and build the graph. file = NULL: random weights of `type`
+// (norm vectors stay f32).
 struct fm_graph_options {
     enum fm_type kv_type[2];
     enum fm_type random_type;
@@ -93,11 +95,15 @@ const struct fm_shape *fm_shape_find(const char *name);
 
 // ---- for architectures: keys.c --------------------------------------------------------------------------------------
 
-// The keys that all decoder-only transformers share: n_layers, width, ffn, heads, heads_kv, head, context, vocab, vocab_real, tied.
+// The keys that all decoder-only transformers share: n_layers, width, ffn, heads, heads_kv, head, context, vocab,
+// vocab_real, tied.
 enum fm_result fm_keys_decoder(const struct fm_file *file, const char *arch, struct fm_config *config);
 // "<arch>.<key>"; `fallback` NAN = required. Finite and in (0, 1e12], else FM_FORMAT.
-enum fm_result fm_keys_positive(const struct fm_file *file, const char *arch, const char *key, double fallback, double *out_value);
-// RoPE: rotated, rope_base and rope_divisors from rope.dimension_count, rope.freq_base, rope.scaling.* and the tensor rope_freqs.weight.
-enum fm_result fm_keys_rope(const struct fm_file *file, const char *arch, struct fm_arena *arena, struct fm_config *config);
+enum fm_result fm_keys_positive(const struct fm_file *file, const char *arch, const char *key, double fallback,
+                                double *out_value);
+// RoPE: rotated, rope_base and rope_divisors from rope.dimension_count, rope.freq_base, rope.scaling.* and the tensor
+// rope_freqs.weight.
+enum fm_result fm_keys_rope(const struct fm_file *file, const char *arch, struct fm_arena *arena,
+                            struct fm_config *config);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// From an architecture's table of weights to values of the graph. Strict: what the table says is what the file must hold.
+// From an architecture's table of weights to values of the graph. Strict: what the table says is what the file must
+// hold.
 #include "models/arch.h"
 
 #include <stdio.h>
@@ -19,7 +20,8 @@ const struct fm_arch *fm_arch_find(const char *name, size_t name_bytes)
     return NULL;
 }
 
-enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, const struct fm_arch **out_arch, struct fm_config *out_config)
+enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, const struct fm_arch **out_arch,
+                            struct fm_config *out_config)
 {
     struct fm_text name;
     struct fm_config config = {0};
@@ -55,14 +57,16 @@ static uint64_t letter(const struct fm_config *c, uint8_t l)
 {
     uint64_t hc = (uint64_t)c->heads * c->head, gc = (uint64_t)c->heads_kv * c->head;
     const uint64_t values[FM_L_COUNT] = {
-        [FM_L_V] = c->vocab, [FM_L_D] = c->width,     [FM_L_F] = c->ffn,          [FM_L_HC] = hc,         [FM_L_GC] = gc,
-        [FM_L_HCGC] = hc + gc, [FM_L_QKV] = hc + 2 * gc, [FM_L_P] = c->context, [FM_L_R] = c->rotated / 2,
+        [FM_L_V] = c->vocab,      [FM_L_D] = c->width,   [FM_L_F] = c->ffn,
+        [FM_L_HC] = hc,           [FM_L_GC] = gc,        [FM_L_HCGC] = hc + gc,
+        [FM_L_QKV] = hc + 2 * gc, [FM_L_P] = c->context, [FM_L_R] = c->rotated / 2,
     };
     return values[l];
 }
 
 // Dimensions of a role's value, or of the tensor that it is a part of.
-static uint32_t spec_dims(const struct fm_config *config, const struct fm_weight_spec *spec, bool of_tensor, uint64_t *dims)
+static uint32_t spec_dims(const struct fm_config *config, const struct fm_weight_spec *spec, bool of_tensor,
+                          uint64_t *dims)
 {
     uint32_t n = 0;
     for (; n < FM_MAX_DIMS && spec->shape[n] != FM_L_END; n++)
@@ -112,7 +116,8 @@ static uint32_t find_tensor(const struct binder *b, const char *name)
     return tensor ? (uint32_t)(tensor - fm_file_tensor(b->file, 0)) : FM_NONE;
 }
 
-static enum fm_result check_tensor(const struct binder *b, const struct fm_weight_spec *spec, const struct fm_tensor *tensor)
+static enum fm_result check_tensor(const struct binder *b, const struct fm_weight_spec *spec,
+                                   const struct fm_tensor *tensor)
 {
     uint64_t dims[FM_MAX_DIMS];
     char expected[DIMS_TEXT_BYTES], found[DIMS_TEXT_BYTES];
@@ -121,8 +126,8 @@ static enum fm_result check_tensor(const struct binder *b, const struct fm_weigh
         return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s, expected %s", fm_file_path(b->file), tensor->name,
                        dims_text(tensor->n_dims, tensor->dims, found), dims_text(n, dims, expected));
     if (!fm_type_info(tensor->type)->is_weight)
-        return fm_fail(FM_FORMAT, "%s: tensor '%s' is of type %s, expected a weight type", fm_file_path(b->file), tensor->name,
-                       fm_type_info(tensor->type)->name);
+        return fm_fail(FM_FORMAT, "%s: tensor '%s' is of type %s, expected a weight type", fm_file_path(b->file),
+                       tensor->name, fm_type_info(tensor->type)->name);
     return FM_OK;
 }
 
@@ -219,7 +224,8 @@ static enum fm_result check_config(const struct fm_arch *arch, const struct fm_c
     if (c->n_layers == 0 || c->n_layers > FM_MAX_LAYERS)
         return fm_fail(FM_ARG, "%s: %u layers, expected 1 to %d", arch->name, c->n_layers, FM_MAX_LAYERS);
     if (c->heads == 0 || c->heads_kv == 0 || c->head == 0 || c->heads % c->heads_kv != 0)
-        return fm_fail(FM_ARG, "%s: %u query heads over %u key heads of %u elements", arch->name, c->heads, c->heads_kv, c->head);
+        return fm_fail(FM_ARG, "%s: %u query heads over %u key heads of %u elements", arch->name, c->heads, c->heads_kv,
+                       c->head);
     const uint64_t sizes[] = {c->width, c->ffn, c->vocab, (uint64_t)c->heads * c->head};
     for (unsigned i = 0; i < FM_COUNT(sizes); i++)
         if (sizes[i] == 0 || sizes[i] > limit)
@@ -237,7 +243,8 @@ enum fm_result fm_arch_build(const struct fm_arch *arch, const struct fm_config 
 {
     struct fm_graph graph = {.logits = FM_NONE, .ids = FM_NONE};
     struct fm_builder builder = {.graph = &graph, .kv_type = {options->kv_type[0], options->kv_type[1]}};
-    struct binder b = {.arch = arch, .config = config, .file = file, .random_type = options->random_type, .builder = &builder};
+    struct binder b = {
+        .arch = arch, .config = config, .file = file, .random_type = options->random_type, .builder = &builder};
     enum fm_result r = check_config(arch, config);
     if (r != FM_OK)
         return r;

@@ -17,14 +17,15 @@ static const char *key_of(const char *arch, const char *name, char *out)
 }
 
 // An integer key in 1..max; fallback 0 = required.
-static enum fm_result size_key(const struct fm_file *file, const char *arch, const char *name, uint32_t max, uint32_t fallback,
-                               uint32_t *out_value)
+static enum fm_result size_key(const struct fm_file *file, const char *arch, const char *name, uint32_t max,
+                               uint32_t fallback, uint32_t *out_value)
 {
     char key[KEY_BYTES];
     return fm_meta_u32(file, key_of(arch, name, key), fallback == 0, 1, max, fallback, out_value);
 }
 
-enum fm_result fm_keys_positive(const struct fm_file *file, const char *arch, const char *name, double fallback, double *out_value)
+enum fm_result fm_keys_positive(const struct fm_file *file, const char *arch, const char *name, double fallback,
+                                double *out_value)
 {
     char key[KEY_BYTES];
     float value = 0;
@@ -43,7 +44,8 @@ enum fm_result fm_keys_positive(const struct fm_file *file, const char *arch, co
     return FM_OK;
 }
 
-// Rows of the embedding table, and how many of them the tokenizer uses: converters pad the list with tokens of type "unused".
+// Rows of the embedding table, and how many of them the tokenizer uses: converters pad the list with tokens of type
+// "unused".
 static enum fm_result vocabulary(const struct fm_file *file, const char *arch, struct fm_config *config)
 {
     char key[KEY_BYTES];
@@ -51,21 +53,23 @@ static enum fm_result vocabulary(const struct fm_file *file, const char *arch, s
     if (!table)
         return fm_fail(FM_FORMAT, "%s: tensor 'token_embd.weight' is missing", fm_file_path(file));
     if (table->n_dims != 2 || table->dims[0] > MAX_WIDTH || table->dims[0] == 0)
-        return fm_fail(FM_FORMAT, "%s: tensor 'token_embd.weight' has %u dimensions and %llu rows, expected 2 and at most %u",
+        return fm_fail(FM_FORMAT,
+                       "%s: tensor 'token_embd.weight' has %u dimensions and %llu rows, expected 2 and at most %u",
                        fm_file_path(file), table->n_dims, (unsigned long long)table->dims[0], MAX_WIDTH);
     uint32_t rows = (uint32_t)table->dims[0], said = rows;
     enum fm_result r = fm_meta_u32(file, key_of(arch, "vocab_size", key), false, 1, UINT32_MAX, rows, &said);
     if (r != FM_OK)
         return r;
     if (said != rows)
-        fm_log(FM_LOG_WARN, "%s: %s is %u, but token_embd.weight has %u rows, which counts", fm_file_path(file), key, said, rows);
+        fm_log(FM_LOG_WARN, "%s: %s is %u, but token_embd.weight has %u rows, which counts", fm_file_path(file), key,
+               said, rows);
     config->vocab = config->vocab_real = rows;
     const struct fm_meta *tokens = fm_file_meta_find(file, "tokenizer.ggml.tokens");
     if (!tokens || tokens->kind != FM_META_ARRAY || tokens->count == 0)
         return FM_OK;
     if (tokens->count > rows)
-        return fm_fail(FM_FORMAT, "%s: tokenizer.ggml.tokens has %llu entries, token_embd.weight only %u rows", fm_file_path(file),
-                       (unsigned long long)tokens->count, rows);
+        return fm_fail(FM_FORMAT, "%s: tokenizer.ggml.tokens has %llu entries, token_embd.weight only %u rows",
+                       fm_file_path(file), (unsigned long long)tokens->count, rows);
     uint32_t real = (uint32_t)tokens->count;
     const struct fm_meta *types = fm_file_meta_find(file, "tokenizer.ggml.token_type");
     bool typed = types && types->kind == FM_META_ARRAY && types->count == tokens->count &&
@@ -89,32 +93,37 @@ enum fm_result fm_keys_decoder(const struct fm_file *file, const char *arch, str
         (r = size_key(file, arch, "attention.head_count_kv", MAX_WIDTH, config->heads, &config->heads_kv)) != FM_OK)
         return r;
     if (config->heads % config->heads_kv != 0)
-        return fm_fail(FM_FORMAT, "%s: %s.attention.head_count is %u, expected a multiple of head_count_kv, %u", fm_file_path(file), arch,
-                       config->heads, config->heads_kv);
+        return fm_fail(FM_FORMAT, "%s: %s.attention.head_count is %u, expected a multiple of head_count_kv, %u",
+                       fm_file_path(file), arch, config->heads, config->heads_kv);
     uint32_t head = config->width / config->heads;
     if (!fm_file_meta_find(file, key_of(arch, "attention.key_length", key)) && head * config->heads != config->width)
-        return fm_fail(FM_FORMAT, "%s: %s.embedding_length is %u, expected a multiple of attention.head_count, %u, where there is no %s",
-                       fm_file_path(file), arch, config->width, config->heads, key);
+        return fm_fail(
+            FM_FORMAT,
+            "%s: %s.embedding_length is %u, expected a multiple of attention.head_count, %u, where there is no %s",
+            fm_file_path(file), arch, config->width, config->heads, key);
     if ((r = size_key(file, arch, "attention.key_length", 1u << 16, head, &config->head)) != FM_OK ||
         (r = size_key(file, arch, "attention.value_length", 1u << 16, config->head, &value_length)) != FM_OK ||
         (r = fm_meta_u32(file, key_of(arch, "expert_count", key), false, 0, UINT32_MAX, 0, &experts)) != FM_OK)
         return r;
     if (experts != 0)
-        return fm_fail(FM_UNSUPPORTED, "%s: %s is %u: mixtures of experts are not supported", fm_file_path(file), key, experts);
+        return fm_fail(FM_UNSUPPORTED, "%s: %s is %u: mixtures of experts are not supported", fm_file_path(file), key,
+                       experts);
     if (value_length != config->head)
-        return fm_fail(FM_UNSUPPORTED, "%s: %s.attention.value_length is %u, expected key_length, %u", fm_file_path(file), arch,
-                       value_length, config->head);
+        return fm_fail(FM_UNSUPPORTED, "%s: %s.attention.value_length is %u, expected key_length, %u",
+                       fm_file_path(file), arch, value_length, config->head);
     if ((uint64_t)config->heads * config->head > MAX_WIDTH)
-        return fm_fail(FM_FORMAT, "%s: %u heads of %u elements, expected at most %u in all", fm_file_path(file), config->heads,
-                       config->head, MAX_WIDTH);
+        return fm_fail(FM_FORMAT, "%s: %u heads of %u elements, expected at most %u in all", fm_file_path(file),
+                       config->heads, config->head, MAX_WIDTH);
     config->tied = !fm_file_find(file, "output.weight");
     return vocabulary(file, arch, config);
 }
 
 // --- RoPE ----------------------------------------------------------------------------------------------------------
 
-// Llama 3.1's scaling ("llama3" in Hugging Face configurations): long waves slowed by `factor`, short ones kept, a ramp between.
-static enum fm_result llama3_divisors(const struct fm_file *file, const char *arch, const struct fm_config *config, double *divisors)
+// Llama 3.1's scaling ("llama3" in Hugging Face configurations): long waves slowed by `factor`, short ones kept, a ramp
+// between.
+static enum fm_result llama3_divisors(const struct fm_file *file, const char *arch, const struct fm_config *config,
+                                      double *divisors)
 {
     double factor, low, high;
     uint32_t old;
@@ -125,8 +134,8 @@ static enum fm_result llama3_divisors(const struct fm_file *file, const char *ar
         (r = fm_keys_positive(file, arch, "rope.scaling.high_freq_factor", 4, &high)) != FM_OK)
         return r;
     if (!(high > low))
-        return fm_fail(FM_FORMAT, "%s: %s.rope.scaling.high_freq_factor is %g, expected more than low_freq_factor, %g", fm_file_path(file),
-                       arch, high, low);
+        return fm_fail(FM_FORMAT, "%s: %s.rope.scaling.high_freq_factor is %g, expected more than low_freq_factor, %g",
+                       fm_file_path(file), arch, high, low);
     for (uint32_t m = 0; m < config->rotated / 2; m++) {
         double f = pow(config->rope_base, -2.0 * m / config->rotated), wave = 2 * 3.14159265358979323846 / f;
         double smooth = (old / wave - low) / (high - low);
@@ -141,17 +150,19 @@ static enum fm_result llama3_divisors(const struct fm_file *file, const char *ar
 }
 
 // The tensor rope_freqs.weight [R]: one divisor per pair.
-static enum fm_result tensor_divisors(const struct fm_file *file, const struct fm_tensor *tensor, uint32_t pairs, double *divisors)
+static enum fm_result tensor_divisors(const struct fm_file *file, const struct fm_tensor *tensor, uint32_t pairs,
+                                      double *divisors)
 {
     if (tensor->type != FM_TYPE_F32 || tensor->n_dims != 1 || tensor->dims[0] != pairs)
-        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s with %llu elements in %u dimensions, expected f32 [%u]", fm_file_path(file),
-                       tensor->name, fm_type_info(tensor->type)->name, (unsigned long long)tensor->dims[0], tensor->n_dims, pairs);
+        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s with %llu elements in %u dimensions, expected f32 [%u]",
+                       fm_file_path(file), tensor->name, fm_type_info(tensor->type)->name,
+                       (unsigned long long)tensor->dims[0], tensor->n_dims, pairs);
     for (uint32_t m = 0; m < pairs; m++) {
         float value;
         memcpy(&value, tensor->data + (size_t)m * sizeof(value), sizeof(value));
         if (!(value > 0 && value <= 1e12f))
-            return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is %g, expected a positive divisor", fm_file_path(file), tensor->name, m,
-                           (double)value);
+            return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is %g, expected a positive divisor",
+                           fm_file_path(file), tensor->name, m, (double)value);
         divisors[m] = (double)value;
     }
     return FM_OK;
@@ -163,8 +174,8 @@ static bool text_is(struct fm_text text, const char *word)
 }
 
 // rope.scaling.*: `divisors` were set from the tensor where there is one (`have_tensor`), else they are 1.
-static enum fm_result scale_divisors(const struct fm_file *file, const char *arch, const struct fm_config *config, bool have_tensor,
-                                     double *divisors)
+static enum fm_result scale_divisors(const struct fm_file *file, const char *arch, const struct fm_config *config,
+                                     bool have_tensor, double *divisors)
 {
     char key[KEY_BYTES];
     struct fm_text type;
@@ -186,14 +197,16 @@ static enum fm_result scale_divisors(const struct fm_file *file, const char *arc
     return r;
 }
 
-enum fm_result fm_keys_rope(const struct fm_file *file, const char *arch, struct fm_arena *arena, struct fm_config *config)
+enum fm_result fm_keys_rope(const struct fm_file *file, const char *arch, struct fm_arena *arena,
+                            struct fm_config *config)
 {
     enum fm_result r;
     if ((r = size_key(file, arch, "rope.dimension_count", 1u << 16, config->head, &config->rotated)) != FM_OK ||
         (r = fm_keys_positive(file, arch, "rope.freq_base", 10000, &config->rope_base)) != FM_OK)
         return r;
     if (config->rotated > config->head || config->rotated % 2 != 0)
-        return fm_fail(FM_FORMAT, "%s: %s.rope.dimension_count is %u, expected an even number of at most %u, the head width",
+        return fm_fail(FM_FORMAT,
+                       "%s: %s.rope.dimension_count is %u, expected an even number of at most %u, the head width",
                        fm_file_path(file), arch, config->rotated, config->head);
     uint32_t pairs = config->rotated / 2;
     const struct fm_tensor *tensor = fm_file_find(file, "rope_freqs.weight");

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Llama 1, 2, 3, 3.1, 3.2 and what shares their architecture: Mistral (sliding window), TinyLlama, Vicuna, ...
 //
-// x = E[ids]; per layer x += O attend(rope(q), rope(k), v) of RMSNorm(x), x += down(silu(gate n) * up n) of n = RMSNorm(x);
-// logits = head RMSNorm(x). q and k rows are permuted in GGUF files so that RoPE turns adjacent pairs (NORM).
+// x = E[ids]; per layer x += O attend(rope(q), rope(k), v) of RMSNorm(x), x += down(silu(gate n) * up n) of n =
+// RMSNorm(x); logits = head RMSNorm(x). q and k rows are permuted in GGUF files so that RoPE turns adjacent pairs
+// (NORM).
 #include "models/arch.h"
 
 #include <math.h>
@@ -36,7 +37,10 @@ static const struct fm_weight_spec weights[] = {
     {.role = FFN_DOWN, .name = "blk.%u.ffn_down.weight", .shape = {FM_L_D, FM_L_F}, .flags = LAYER},
     {.role = OUTPUT_NORM, .name = "output_norm.weight", .shape = {FM_L_D}, .flags = FM_W_F32},
     {.role = OUTPUT, .name = "output.weight", .shape = {FM_L_V, FM_L_D}, .flags = FM_W_HEAD},
-    {.role = ROPE_FREQS, .name = "rope_freqs.weight", .shape = {FM_L_R}, .flags = FM_W_F32 | FM_W_OPTIONAL | FM_W_CONFIG},
+    {.role = ROPE_FREQS,
+     .name = "rope_freqs.weight",
+     .shape = {FM_L_R},
+     .flags = FM_W_F32 | FM_W_OPTIONAL | FM_W_CONFIG},
 };
 
 static enum fm_result config(const struct fm_file *file, struct fm_arena *arena, struct fm_config *out_config)
@@ -53,20 +57,27 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
     return FM_OK;
 }
 
-static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w, uint32_t layer, uint32_t freq,
-                          uint32_t x)
+static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w, uint32_t layer,
+                          uint32_t freq, uint32_t x)
 {
-    const struct fm_attr attr = {.heads = c->heads, .heads_kv = c->heads_kv, .head = c->head, .rotated = c->rotated, .rope = c->rope,
-                                 .window = c->window, .scale = (float)(1 / sqrt((double)c->head))};
+    const struct fm_attr attr = {.heads = c->heads,
+                                 .heads_kv = c->heads_kv,
+                                 .head = c->head,
+                                 .rotated = c->rotated,
+                                 .rope = c->rope,
+                                 .window = c->window,
+                                 .scale = (float)(1 / sqrt((double)c->head))};
     x = fm_build_norm(b, "attn_norm", FM_NORM_RMS, x, fm_weight(w, layer, ATTN_NORM), FM_NONE, c->norm_eps);
     uint32_t q = fm_build_matmul(b, "attn_q", x, fm_weight(w, layer, ATTN_Q), fm_weight(w, layer, ATTN_Q_BIAS));
     uint32_t k = fm_build_matmul(b, "attn_k", x, fm_weight(w, layer, ATTN_K), fm_weight(w, layer, ATTN_K_BIAS));
     uint32_t v = fm_build_matmul(b, "attn_v", x, fm_weight(w, layer, ATTN_V), fm_weight(w, layer, ATTN_V_BIAS));
     uint32_t y = fm_build_attention(b, q, k, v, freq, &attr);
-    return fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT), fm_weight(w, layer, ATTN_OUTPUT_BIAS));
+    return fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT),
+                           fm_weight(w, layer, ATTN_OUTPUT_BIAS));
 }
 
-static uint32_t feed_forward(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w, uint32_t layer, uint32_t x)
+static uint32_t feed_forward(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w,
+                             uint32_t layer, uint32_t x)
 {
     const struct fm_attr attr = {.act = FM_ACT_SILU};
     x = fm_build_norm(b, "ffn_norm", FM_NORM_RMS, x, fm_weight(w, layer, FFN_NORM), FM_NONE, c->norm_eps);
@@ -80,7 +91,8 @@ static void build(struct fm_builder *b, const struct fm_config *c, const struct 
 {
     uint32_t table = fm_weight(w, FM_NONE, TOKEN_EMBD);
     uint32_t x = fm_build_embed(b, "token_embd", table, fm_build_tokens(b), 1);
-    uint32_t freq = c->rotated ? fm_build_rope_table(b, "rope_freq", c->rotated / 2, c->rope_base, c->rope_divisors) : FM_NONE;
+    uint32_t freq =
+        c->rotated ? fm_build_rope_table(b, "rope_freq", c->rotated / 2, c->rope_base, c->rope_divisors) : FM_NONE;
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
         fm_build_prefix(b, "blk.%u.", layer);
         x = fm_build_add(b, "attn_add", attention(b, c, w, layer, freq, x), x);

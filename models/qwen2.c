@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Qwen2 and Qwen2.5: the Llama block with biases on q, k and v. Rows of q and k are as the checkpoint has them: RoPE turns the halves of a head
-// against each other (NEOX).
+// Qwen2 and Qwen2.5: the Llama block with biases on q, k and v. Rows of q and k are as the checkpoint has them: RoPE
+// turns the halves of a head against each other (NEOX).
 //
-// x = E[ids]; per layer x += O attend(rope(q), rope(k), v) of RMSNorm(x), x += down(silu(gate n) * up n) of n = RMSNorm(x);
-// logits = head RMSNorm(x).
+// x = E[ids]; per layer x += O attend(rope(q), rope(k), v) of RMSNorm(x), x += down(silu(gate n) * up n) of n =
+// RMSNorm(x); logits = head RMSNorm(x).
 #include "models/arch.h"
 
 #include <math.h>
@@ -35,7 +35,10 @@ static const struct fm_weight_spec weights[] = {
     {.role = FFN_DOWN, .name = "blk.%u.ffn_down.weight", .shape = {FM_L_D, FM_L_F}, .flags = LAYER},
     {.role = OUTPUT_NORM, .name = "output_norm.weight", .shape = {FM_L_D}, .flags = FM_W_F32},
     {.role = OUTPUT, .name = "output.weight", .shape = {FM_L_V, FM_L_D}, .flags = FM_W_HEAD},
-    {.role = ROPE_FREQS, .name = "rope_freqs.weight", .shape = {FM_L_R}, .flags = FM_W_F32 | FM_W_OPTIONAL | FM_W_CONFIG},
+    {.role = ROPE_FREQS,
+     .name = "rope_freqs.weight",
+     .shape = {FM_L_R},
+     .flags = FM_W_F32 | FM_W_OPTIONAL | FM_W_CONFIG},
 };
 
 static enum fm_result config(const struct fm_file *file, struct fm_arena *arena, struct fm_config *out_config)
@@ -51,10 +54,14 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
     return FM_OK;
 }
 
-static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w, uint32_t layer, uint32_t freq,
-                          uint32_t x)
+static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w, uint32_t layer,
+                          uint32_t freq, uint32_t x)
 {
-    const struct fm_attr attr = {.heads = c->heads, .heads_kv = c->heads_kv, .head = c->head, .rotated = c->rotated, .rope = c->rope,
+    const struct fm_attr attr = {.heads = c->heads,
+                                 .heads_kv = c->heads_kv,
+                                 .head = c->head,
+                                 .rotated = c->rotated,
+                                 .rope = c->rope,
                                  .scale = (float)(1 / sqrt((double)c->head))};
     x = fm_build_norm(b, "attn_norm", FM_NORM_RMS, x, fm_weight(w, layer, ATTN_NORM), FM_NONE, c->norm_eps);
     uint32_t q = fm_build_matmul(b, "attn_q", x, fm_weight(w, layer, ATTN_Q), fm_weight(w, layer, ATTN_Q_BIAS));
@@ -64,7 +71,8 @@ static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const
     return fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT), FM_NONE);
 }
 
-static uint32_t feed_forward(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w, uint32_t layer, uint32_t x)
+static uint32_t feed_forward(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w,
+                             uint32_t layer, uint32_t x)
 {
     const struct fm_attr attr = {.act = FM_ACT_SILU};
     x = fm_build_norm(b, "ffn_norm", FM_NORM_RMS, x, fm_weight(w, layer, FFN_NORM), FM_NONE, c->norm_eps);
@@ -78,7 +86,8 @@ static void build(struct fm_builder *b, const struct fm_config *c, const struct 
 {
     uint32_t table = fm_weight(w, FM_NONE, TOKEN_EMBD);
     uint32_t x = fm_build_embed(b, "token_embd", table, fm_build_tokens(b), 1);
-    uint32_t freq = c->rotated ? fm_build_rope_table(b, "rope_freq", c->rotated / 2, c->rope_base, c->rope_divisors) : FM_NONE;
+    uint32_t freq =
+        c->rotated ? fm_build_rope_table(b, "rope_freq", c->rotated / 2, c->rope_base, c->rope_divisors) : FM_NONE;
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
         fm_build_prefix(b, "blk.%u.", layer);
         x = fm_build_add(b, "attn_add", attention(b, c, w, layer, freq, x), x);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Shapes of well-known models, for benchmarks with random weights and no file. Numbers from the models' published configurations.
+// Shapes of well-known models, for benchmarks with random weights and no file. Numbers from the models' published
+// configurations.
 #include "models/arch.h"
 
 // Llama and Qwen2: layers, D, H, G, C, F, V, ids in use, context, eps, RoPE base.
@@ -24,9 +25,9 @@ const struct fm_shape fm_shapes[] = {
     {"llama2-7b", "llama", LLAMA(32, 4096, 32, 32, 128, 11008, 32000, 4096, 1e4, false)},
     {"llama2-13b", "llama", LLAMA(40, 5120, 40, 40, 128, 13824, 32000, 4096, 1e4, false)},
     {"llama2-70b", "llama", LLAMA(80, 8192, 64, 8, 128, 28672, 32000, 4096, 1e4, false)},
-    {"mistral-7b", "llama", {.n_layers = 32, .width = 4096, .heads = 32, .heads_kv = 8, .head = 128, .ffn = 14336, .vocab = 32000,
-                             .vocab_real = 32000, .context = 32768, .norm_eps = 1e-5f, .rope_base = 1e4, .rotated = 128,
-                             .rope = FM_ROPE_NORM, .window = 4096}},
+    {"mistral-7b", "llama", {.n_layers = 32, .width = 4096, .heads = 32, .heads_kv = 8, .head = 128, .ffn = 14336,
+                             .vocab = 32000, .vocab_real = 32000, .context = 32768, .norm_eps = 1e-5f, .rope_base = 1e4,
+                             .rotated = 128, .rope = FM_ROPE_NORM, .window = 4096}},
     {"qwen2-0.5b", "qwen2", QWEN2(24, 896, 14, 2, 64, 4864, 151936, 32768, true)},
     {"qwen2-1.5b", "qwen2", QWEN2(28, 1536, 12, 2, 128, 8960, 151936, 32768, true)},
     {"qwen2-7b", "qwen2", QWEN2(28, 3584, 28, 4, 128, 18944, 152064, 32768, false)},

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// The random numbers of the sampler: one 32-bit number from (seed, position). Counter-based: nothing is carried from step to step, so
-// that a token can be drawn again anywhere. Valid as C17 and as GLSL; u32 arithmetic only, wrapping.
+// The random numbers of the sampler: one 32-bit number from (seed, position). Counter-based: nothing is carried from
+// step to step, so that a token can be drawn again anywhere. Valid as C17 and as GLSL; u32 arithmetic only, wrapping.
 //
-// The mixer is the permutation of PCG-RXS-M-XS 32/32 (O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms
-// for Random Number Generation", 2014), chained over the three words, as Jarzynski and Olano recommend for hashing on GPUs (JCGT 9(3), 2020).
+// The mixer is the permutation of PCG-RXS-M-XS 32/32 (O'Neill, "PCG: A Family of Simple Fast Space-Efficient
+// Statistically Good Algorithms for Random Number Generation", 2014), chained over the three words, as Jarzynski and
+// Olano recommend for hashing on GPUs (JCGT 9(3), 2020).
 #ifndef FM_RNG_H
 #define FM_RNG_H
 

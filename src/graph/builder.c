@@ -23,7 +23,8 @@ static const char *full_name(const struct fm_builder *b, const char *name, char 
     return out;
 }
 
-static uint32_t add_value(struct fm_builder *b, const char *name, struct fm_value *v, uint32_t n_dims, const uint32_t *dims)
+static uint32_t add_value(struct fm_builder *b, const char *name, struct fm_value *v, uint32_t n_dims,
+                          const uint32_t *dims)
 {
     char full[FULL_NAME_BYTES];
     uint32_t id = FM_NONE;
@@ -64,19 +65,22 @@ uint32_t fm_build_input(struct fm_builder *b, enum fm_input input)
     return b->error == FM_OK ? id : FM_NONE;
 }
 
-uint32_t fm_build_weight(struct fm_builder *b, const char *name, enum fm_type type, uint32_t tensor, uint32_t n_dims, const uint32_t *dims)
+uint32_t fm_build_weight(struct fm_builder *b, const char *name, enum fm_type type, uint32_t tensor, uint32_t n_dims,
+                         const uint32_t *dims)
 {
     struct fm_value v = {.kind = FM_VALUE_WEIGHT, .type = type, .of.tensor = tensor};
     return add_value(b, name, &v, n_dims, dims);
 }
 
-uint32_t fm_build_const(struct fm_builder *b, const char *name, enum fm_type type, uint32_t n_dims, const uint32_t *dims, const void *data)
+uint32_t fm_build_const(struct fm_builder *b, const char *name, enum fm_type type, uint32_t n_dims,
+                        const uint32_t *dims, const void *data)
 {
     struct fm_value v = {.kind = FM_VALUE_CONST, .type = type, .of.data = data};
     return add_value(b, name, &v, n_dims, dims);
 }
 
-uint32_t fm_build_state(struct fm_builder *b, const char *name, enum fm_type type, uint32_t n_dims, const uint32_t *dims)
+uint32_t fm_build_state(struct fm_builder *b, const char *name, enum fm_type type, uint32_t n_dims,
+                        const uint32_t *dims)
 {
     struct fm_value v = {.kind = FM_VALUE_STATE, .type = type};
     return add_value(b, name, &v, n_dims, dims);
@@ -93,7 +97,8 @@ static void add_node(struct fm_builder *b, enum fm_op op, const char *name, cons
         b->error = fm_graph_add(b->graph, op, full_name(b, name, full), src, n_src, attr, out_dst);
 }
 
-uint32_t fm_build_node(struct fm_builder *b, enum fm_op op, const char *name, const struct fm_attr *attr, uint32_t n_src, const uint32_t *src)
+uint32_t fm_build_node(struct fm_builder *b, enum fm_op op, const char *name, const struct fm_attr *attr,
+                       uint32_t n_src, const uint32_t *src)
 {
     uint32_t dst[FM_MAX_DST];
     add_node(b, op, name, attr, n_src, src, dst);
@@ -106,7 +111,8 @@ uint32_t fm_build_embed(struct fm_builder *b, const char *name, uint32_t w, uint
     return fm_build_node(b, FM_OP_EMBED, name, &attr, 2, (uint32_t[]){w, ids});
 }
 
-uint32_t fm_build_norm(struct fm_builder *b, const char *name, enum fm_norm_kind kind, uint32_t x, uint32_t w, uint32_t bias, float eps)
+uint32_t fm_build_norm(struct fm_builder *b, const char *name, enum fm_norm_kind kind, uint32_t x, uint32_t w,
+                       uint32_t bias, float eps)
 {
     struct fm_attr attr = {.norm = (uint8_t)kind, .eps = eps};
     return fm_build_node(b, FM_OP_NORM, name, &attr, bias == FM_NONE ? 2 : 3, (uint32_t[]){x, w, bias});
@@ -122,7 +128,8 @@ uint32_t fm_build_add(struct fm_builder *b, const char *name, uint32_t x, uint32
     return fm_build_node(b, FM_OP_ADD, name, NULL, 2, (uint32_t[]){x, y});
 }
 
-uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pairs, double base, const double *divisors)
+uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pairs, double base,
+                             const double *divisors)
 {
     if (b->error != FM_OK)
         return FM_NONE;
@@ -151,7 +158,8 @@ uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pa
     return id;
 }
 
-uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32_t v, uint32_t freq, const struct fm_attr *attr)
+uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32_t v, uint32_t freq,
+                            const struct fm_attr *attr)
 {
     uint32_t pos = fm_build_input(b, FM_INPUT_POS);
     uint32_t slot = fm_build_input(b, FM_INPUT_SLOT);
@@ -183,7 +191,8 @@ uint32_t fm_build_tokens(struct fm_builder *b)
 {
     uint32_t history = fm_build_state(b, "history", FM_TYPE_I32, 2, (uint32_t[]){FM_DIM_S, FM_DIM_L});
     uint32_t last = fm_build_state(b, "last", FM_TYPE_I32, 1, (uint32_t[]){FM_DIM_S});
-    uint32_t src[] = {fm_build_input(b, FM_INPUT_TOKEN), fm_build_input(b, FM_INPUT_POS), fm_build_input(b, FM_INPUT_SLOT), history, last};
+    uint32_t src[] = {fm_build_input(b, FM_INPUT_TOKEN), fm_build_input(b, FM_INPUT_POS),
+                      fm_build_input(b, FM_INPUT_SLOT), history, last};
     return fm_build_node(b, FM_OP_TOKEN_FEED, "tokens", NULL, 5, src);
 }
 
@@ -195,8 +204,8 @@ static void mark_output(struct fm_builder *b, uint32_t value, uint32_t *out_slot
     *out_slot = value;
 }
 
-void fm_build_head(struct fm_builder *b, uint32_t x, uint32_t norm_w, uint32_t norm_b, enum fm_norm_kind kind, float eps, uint32_t w_out,
-                   uint32_t bias, uint32_t vocab)
+void fm_build_head(struct fm_builder *b, uint32_t x, uint32_t norm_w, uint32_t norm_b, enum fm_norm_kind kind,
+                   float eps, uint32_t w_out, uint32_t bias, uint32_t vocab)
 {
     uint32_t out_row = fm_build_input(b, FM_INPUT_OUT_ROW);
     x = fm_build_node(b, FM_OP_GATHER, "out_rows", NULL, 2, (uint32_t[]){x, out_row});

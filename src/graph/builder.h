@@ -14,29 +14,37 @@ struct fm_builder {
 
 void fm_build_prefix(struct fm_builder *b, const char *fmt, ...) FM_PRINTF(2, 3);
 uint32_t fm_build_input(struct fm_builder *b, enum fm_input input);
-uint32_t fm_build_weight(struct fm_builder *b, const char *name, enum fm_type type, uint32_t tensor, uint32_t n_dims, const uint32_t *dims);
-uint32_t fm_build_const(struct fm_builder *b, const char *name, enum fm_type type, uint32_t n_dims, const uint32_t *dims, const void *data);
-uint32_t fm_build_state(struct fm_builder *b, const char *name, enum fm_type type, uint32_t n_dims, const uint32_t *dims);
+uint32_t fm_build_weight(struct fm_builder *b, const char *name, enum fm_type type, uint32_t tensor, uint32_t n_dims,
+                         const uint32_t *dims);
+uint32_t fm_build_const(struct fm_builder *b, const char *name, enum fm_type type, uint32_t n_dims,
+                        const uint32_t *dims, const void *data);
+uint32_t fm_build_state(struct fm_builder *b, const char *name, enum fm_type type, uint32_t n_dims,
+                        const uint32_t *dims);
 // A node with one result.
-uint32_t fm_build_node(struct fm_builder *b, enum fm_op op, const char *name, const struct fm_attr *attr, uint32_t n_src, const uint32_t *src);
+uint32_t fm_build_node(struct fm_builder *b, enum fm_op op, const char *name, const struct fm_attr *attr,
+                       uint32_t n_src, const uint32_t *src);
 
 // Convenience, each one node (bias = FM_NONE where there is none):
 uint32_t fm_build_embed(struct fm_builder *b, const char *name, uint32_t w, uint32_t ids, float scale);
-uint32_t fm_build_norm(struct fm_builder *b, const char *name, enum fm_norm_kind kind, uint32_t x, uint32_t w, uint32_t bias, float eps);
+uint32_t fm_build_norm(struct fm_builder *b, const char *name, enum fm_norm_kind kind, uint32_t x, uint32_t w,
+                       uint32_t bias, float eps);
 uint32_t fm_build_matmul(struct fm_builder *b, const char *name, uint32_t x, uint32_t w, uint32_t bias);
 uint32_t fm_build_add(struct fm_builder *b, const char *name, uint32_t x, uint32_t y);
 
-// Rope table for R pairs: turns per position = base^(-2m/(2R)) / divisor[m] / (2 pi), as 64-bit fixed-point fractions, computed in
-// long double. `divisors` may be NULL (all 1).
-uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pairs, double base, const double *divisors);
+// Rope table for R pairs: turns per position = base^(-2m/(2R)) / divisor[m] / (2 pi), as 64-bit fixed-point fractions,
+// computed in long double. `divisors` may be NULL (all 1).
+uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pairs, double base,
+                             const double *divisors);
 
-// rope(q), rope(k) (freq = FM_NONE: none), write k, v to the layer's cache and attend. q [T,H*C], k, v [T,G*C] -> [T,H*C].
-// Creates the states "<prefix>k_cache", "<prefix>v_cache" [S,G,L,Cp]. attr: heads, heads_kv, head, rotated, rope, scale, window.
-uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32_t v, uint32_t freq, const struct fm_attr *attr);
+// rope(q), rope(k) (freq = FM_NONE: none), write k, v to the layer's cache and attend. q [T,H*C], k, v [T,G*C] ->
+// [T,H*C]. Creates the states "<prefix>k_cache", "<prefix>v_cache" [S,G,L,Cp]. attr: heads, heads_kv, head, rotated,
+// rope, scale, window.
+uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32_t v, uint32_t freq,
+                            const struct fm_attr *attr);
 
 // Token feed at the start (-> ids [T]) and gather + head + sampling at the end. `vocab` = ids that may be sampled.
 uint32_t fm_build_tokens(struct fm_builder *b);
-void fm_build_head(struct fm_builder *b, uint32_t x, uint32_t norm_w, uint32_t norm_b, enum fm_norm_kind kind, float eps, uint32_t w_out,
-                   uint32_t bias, uint32_t vocab);
+void fm_build_head(struct fm_builder *b, uint32_t x, uint32_t norm_w, uint32_t norm_b, enum fm_norm_kind kind,
+                   float eps, uint32_t w_out, uint32_t bias, uint32_t vocab);
 
 #endif

@@ -93,8 +93,8 @@ static enum fm_result reserve(struct fm_graph *graph, size_t more_nodes, size_t 
     return r;
 }
 
-enum fm_result fm_graph_add(struct fm_graph *graph, enum fm_op op, const char *name, const uint32_t *src, uint32_t n_src,
-                            const struct fm_attr *attr, uint32_t *out_dst)
+enum fm_result fm_graph_add(struct fm_graph *graph, enum fm_op op, const char *name, const uint32_t *src,
+                            uint32_t n_src, const struct fm_attr *attr, uint32_t *out_dst)
 {
     if ((unsigned)op >= FM_OP_COUNT)
         return fm_fail(FM_ARG, "node '%s': unknown op %u", name, (unsigned)op);

@@ -54,7 +54,7 @@ struct fm_value {
     uint32_t dims[FM_MAX_DIMS]; // last contiguous; FM_DIM_* or a number
     uint32_t producer;          // node id, FM_NONE for weights, constants, inputs and first states
     uint32_t alias;             // STATE returned by a node: id of the first version, whose memory it is; else FM_NONE
-    uint32_t row0;              // WEIGHT: first row of the file's tensor (first element of a vector) that this value holds
+    uint32_t row0; // WEIGHT: first row of the file's tensor (first element of a vector) that this value holds
     union {
         uint32_t tensor;     // WEIGHT: index in the model file (fm_file_tensor), FM_NONE for random weights
         const void *data;    // CONST: in the graph's arena
@@ -118,17 +118,20 @@ const char *fm_value_shape_text(const struct fm_value *value, char *out, size_t 
 // The value whose memory this one is (itself unless it is a later version of a STATE).
 uint32_t fm_value_root(const struct fm_graph *graph, uint32_t value);
 
-// Append a node; results are made by its shape rule. FM_ARG (naming the node, the operand and both shapes) when operands do not fit.
-// Names and constant data are copied. Attributes that the op does not use are cleared. On failure the graph is unchanged (memory of the
-// arena apart). The first value of an empty graph sets `logits` and `ids` to FM_NONE.
-enum fm_result fm_graph_add(struct fm_graph *graph, enum fm_op op, const char *name, const uint32_t *src, uint32_t n_src,
-                            const struct fm_attr *attr, uint32_t *out_dst);
+// Append a node; results are made by its shape rule. FM_ARG (naming the node, the operand and both shapes) when
+// operands do not fit. Names and constant data are copied. Attributes that the op does not use are cleared. On failure
+// the graph is unchanged (memory of the arena apart). The first value of an empty graph sets `logits` and `ids` to
+// FM_NONE.
+enum fm_result fm_graph_add(struct fm_graph *graph, enum fm_op op, const char *name, const uint32_t *src,
+                            uint32_t n_src, const struct fm_attr *attr, uint32_t *out_dst);
 enum fm_result fm_graph_add_value(struct fm_graph *graph, const struct fm_value *value, uint32_t *out_id);
 
-// Every invariant: sources defined before use, shapes as the rules say, states written in order, no LOWERED op. FM_ARG with the first offence.
+// Every invariant: sources defined before use, shapes as the rules say, states written in order, no LOWERED op. FM_ARG
+// with the first offence.
 enum fm_result fm_graph_validate(const struct fm_graph *graph);
 
-// One line a node, stable: "%12 = matmul %9 %3 {…} : f32[T,64]  # blk.0.attn_q". Parse reads the same text back (tests, golden files).
+// One line a node, stable: "%12 = matmul %9 %3 : f32[T,64]  # blk.0.attn_q" (the grammar is in print.c). Parse reads the
+// same text back (tests, golden files).
 enum fm_result fm_graph_print(const struct fm_graph *graph, char **out_text); // release with fm_free
 enum fm_result fm_graph_parse(const char *text, struct fm_graph *out_graph);
 

@@ -302,7 +302,8 @@ static enum fm_result parse_head(struct parser *p)
         return r;
     p->graph->n_values = count;
     for (uint32_t i = 0; i < count; i++)
-        p->graph->values[i] = (struct fm_value){.name = "", .kind = FM_VALUE_DEAD, .producer = FM_NONE, .alias = FM_NONE};
+        p->graph->values[i] =
+            (struct fm_value){.name = "", .kind = FM_VALUE_DEAD, .producer = FM_NONE, .alias = FM_NONE};
     p->given = fm_alloc_zero(FM_MAX(count, 1), sizeof(*p->given));
     return p->given ? FM_OK : fm_nomem();
 }

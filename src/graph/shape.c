@@ -16,27 +16,29 @@ struct call {
 static enum fm_result mismatch(const struct call *c, unsigned i, const struct fm_value *expected)
 {
     char found[FM_SHAPE_TEXT_BYTES], wanted[FM_SHAPE_TEXT_BYTES];
-    return fm_fail(FM_ARG, "%s '%s': operand %u '%s' is %s, expected %s", fm_op_info(c->node->op)->name, c->node->name, i,
-                   c->src[i]->name, fm_value_shape_text(c->src[i], found, sizeof(found)),
+    return fm_fail(FM_ARG, "%s '%s': operand %u '%s' is %s, expected %s", fm_op_info(c->node->op)->name, c->node->name,
+                   i, c->src[i]->name, fm_value_shape_text(c->src[i], found, sizeof(found)),
                    fm_value_shape_text(expected, wanted, sizeof(wanted)));
 }
 
 static enum fm_result wrong(const struct call *c, unsigned i, const char *what)
 {
     char found[FM_SHAPE_TEXT_BYTES];
-    return fm_fail(FM_ARG, "%s '%s': operand %u '%s' is %s, expected %s", fm_op_info(c->node->op)->name, c->node->name, i,
-                   c->src[i]->name, fm_value_shape_text(c->src[i], found, sizeof(found)), what);
+    return fm_fail(FM_ARG, "%s '%s': operand %u '%s' is %s, expected %s", fm_op_info(c->node->op)->name, c->node->name,
+                   i, c->src[i]->name, fm_value_shape_text(c->src[i], found, sizeof(found)), what);
 }
 
 static enum fm_result bad_attr(const struct call *c, const char *what)
 {
     const struct fm_attr *a = &c->node->attr;
-    return fm_fail(FM_ARG, "%s '%s': %s (heads %u, heads_kv %u, head %u, rotated %u, vocab %u)", fm_op_info(c->node->op)->name,
-                   c->node->name, what, a->heads, a->heads_kv, a->head, a->rotated, a->vocab);
+    return fm_fail(FM_ARG, "%s '%s': %s (heads %u, heads_kv %u, head %u, rotated %u, vocab %u)",
+                   fm_op_info(c->node->op)->name, c->node->name, what, a->heads, a->heads_kv, a->head, a->rotated,
+                   a->vocab);
 }
 
 // Operand i must be `type` [d0] or [d0,d1].
-static enum fm_result want(const struct call *c, unsigned i, enum fm_type type, uint8_t n_dims, uint32_t d0, uint32_t d1)
+static enum fm_result want(const struct call *c, unsigned i, enum fm_type type, uint8_t n_dims, uint32_t d0,
+                           uint32_t d1)
 {
     struct fm_value e = {.type = type, .n_dims = n_dims, .dims = {d0, d1}};
     const struct fm_value *v = c->src[i];
@@ -82,7 +84,10 @@ static enum fm_result want_state(const struct call *c, unsigned i, enum fm_type 
     if (v->kind != FM_VALUE_STATE)
         return wrong(c, i, "a state");
     if (v->n_dims != n_dims)
-        return wrong(c, i, n_dims == 4 ? "a state of 4 dimensions" : n_dims == 2 ? "a state of 2 dimensions" : "a state of 1 dimension");
+        return wrong(c, i,
+                     n_dims == 4   ? "a state of 4 dimensions"
+                     : n_dims == 2 ? "a state of 2 dimensions"
+                                   : "a state of 1 dimension");
     if (type == ANY_FLOAT ? v->type != FM_TYPE_F16 && v->type != FM_TYPE_F32 : v->type != type)
         return wrong(c, i, type == ANY_FLOAT ? "an f16 or f32 state" : "a u32 state");
     return FM_OK;
@@ -410,13 +415,13 @@ enum fm_result fm_graph_infer(const struct fm_graph *graph, const struct fm_node
         return fm_fail(FM_ARG, "node '%s': unknown op %u", node->name, (unsigned)node->op);
     const struct fm_op_info *info = fm_op_info(node->op);
     if (node->n_src < info->min_src || node->n_src > info->max_src)
-        return fm_fail(FM_ARG, "%s '%s': %u operands, expected %u to %u", info->name, node->name, node->n_src, info->min_src,
-                       info->max_src);
+        return fm_fail(FM_ARG, "%s '%s': %u operands, expected %u to %u", info->name, node->name, node->n_src,
+                       info->min_src, info->max_src);
     struct call c = {.graph = graph, .node = node, .dst = out_dst};
     for (unsigned i = 0; i < node->n_src; i++) {
         if (node->src[i] >= graph->n_values)
-            return fm_fail(FM_ARG, "%s '%s': operand %u is no value (%u of %zu)", info->name, node->name, i, node->src[i],
-                           graph->n_values);
+            return fm_fail(FM_ARG, "%s '%s': operand %u is no value (%u of %zu)", info->name, node->name, i,
+                           node->src[i], graph->n_values);
         c.src[i] = &graph->values[node->src[i]];
     }
     for (unsigned i = 0; i < info->n_dst; i++)
@@ -424,7 +429,8 @@ enum fm_result fm_graph_infer(const struct fm_graph *graph, const struct fm_node
     return rows[node->op].rule(&c);
 }
 
-enum fm_result fm_graph_name_result(struct fm_graph *graph, const struct fm_node *node, unsigned i, struct fm_value *value)
+enum fm_result fm_graph_name_result(struct fm_graph *graph, const struct fm_node *node, unsigned i,
+                                    struct fm_value *value)
 {
     if (value->alias != FM_NONE)
         value->name = graph->values[value->alias].name;

@@ -10,18 +10,21 @@ static enum fm_result check_value(const struct fm_graph *g, uint32_t id)
         return fm_fail(FM_ARG, "value %%%u has no name", id);
     if (!leaf && v->producer >= g->n_nodes)
         return fm_fail(FM_ARG, "value %%%u '%s': no node %u", id, v->name, v->producer);
-    if (v->alias != FM_NONE && (v->kind != FM_VALUE_STATE || v->alias >= g->n_values || g->values[v->alias].alias != FM_NONE))
+    if (v->alias != FM_NONE &&
+        (v->kind != FM_VALUE_STATE || v->alias >= g->n_values || g->values[v->alias].alias != FM_NONE))
         return fm_fail(FM_ARG, "value %%%u '%s': bad alias %u", id, v->name, v->alias);
     switch (v->kind) {
     case FM_VALUE_WEIGHT:
     case FM_VALUE_CONST:
     case FM_VALUE_INPUT:
         if (!leaf)
-            return fm_fail(FM_ARG, "value %%%u '%s': a source is written by node '%s'", id, v->name, g->nodes[v->producer].name);
+            return fm_fail(FM_ARG, "value %%%u '%s': a source is written by node '%s'", id, v->name,
+                           g->nodes[v->producer].name);
         break;
     case FM_VALUE_STATE:
         if (leaf != (v->alias == FM_NONE))
-            return fm_fail(FM_ARG, "value %%%u '%s': a state's new version needs both a node and an alias", id, v->name);
+            return fm_fail(FM_ARG, "value %%%u '%s': a state's new version needs both a node and an alias", id,
+                           v->name);
         break;
     case FM_VALUE_TEMP:
     case FM_VALUE_OUTPUT:
@@ -30,7 +33,8 @@ static enum fm_result check_value(const struct fm_graph *g, uint32_t id)
         break;
     case FM_VALUE_DEAD:
         if (!leaf)
-            return fm_fail(FM_ARG, "value %%%u '%s': dead, but written by node '%s'", id, v->name, g->nodes[v->producer].name);
+            return fm_fail(FM_ARG, "value %%%u '%s': dead, but written by node '%s'", id, v->name,
+                           g->nodes[v->producer].name);
         break;
     }
     return FM_OK;
@@ -44,16 +48,17 @@ static enum fm_result check_result(const struct fm_graph *g, uint32_t at, unsign
     const struct fm_value *v = &g->values[n->dst[i]];
     char found[FM_SHAPE_TEXT_BYTES], expected[FM_SHAPE_TEXT_BYTES];
     if (v->producer != at)
-        return fm_fail(FM_ARG, "%s '%s': result %u '%s' says it is written by node %u", fm_op_info(n->op)->name, n->name, i, v->name,
-                       v->producer);
+        return fm_fail(FM_ARG, "%s '%s': result %u '%s' says it is written by node %u", fm_op_info(n->op)->name,
+                       n->name, i, v->name, v->producer);
     for (unsigned j = 0; j < i; j++)
         if (n->dst[j] == n->dst[i])
             return fm_fail(FM_ARG, "%s '%s': results %u and %u are one value", fm_op_info(n->op)->name, n->name, j, i);
     bool kind_ok = v->kind == rule->kind || (v->kind == FM_VALUE_OUTPUT && rule->kind == FM_VALUE_TEMP);
-    if (v->type != rule->type || v->n_dims != rule->n_dims || memcmp(v->dims, rule->dims, sizeof(v->dims)) != 0 || !kind_ok ||
-        v->alias != rule->alias)
-        return fm_fail(FM_ARG, "%s '%s': result %u '%s' is %s, the rule gives %s", fm_op_info(n->op)->name, n->name, i, v->name,
-                       fm_value_shape_text(v, found, sizeof(found)), fm_value_shape_text(rule, expected, sizeof(expected)));
+    if (v->type != rule->type || v->n_dims != rule->n_dims || memcmp(v->dims, rule->dims, sizeof(v->dims)) != 0 ||
+        !kind_ok || v->alias != rule->alias)
+        return fm_fail(FM_ARG, "%s '%s': result %u '%s' is %s, the rule gives %s", fm_op_info(n->op)->name, n->name, i,
+                       v->name, fm_value_shape_text(v, found, sizeof(found)),
+                       fm_value_shape_text(rule, expected, sizeof(expected)));
     return FM_OK;
 }
 
@@ -80,7 +85,8 @@ static enum fm_result check_node(const struct fm_graph *g, uint32_t at, uint32_t
         if (v->producer != FM_NONE && v->producer >= at)
             return fm_fail(FM_ARG, "%s '%s': operand %u '%s' is used before it is written", op, n->name, i, v->name);
         if (v->kind == FM_VALUE_STATE && current[fm_value_root(g, s)] != s)
-            return fm_fail(FM_ARG, "%s '%s': operand %u is an overwritten version of state '%s'", op, n->name, i, v->name);
+            return fm_fail(FM_ARG, "%s '%s': operand %u is an overwritten version of state '%s'", op, n->name, i,
+                           v->name);
     }
     for (unsigned i = 0; i < n->n_dst; i++) {
         if ((r = check_result(g, at, i, &rule[i])) != FM_OK)
@@ -123,7 +129,8 @@ enum fm_result fm_graph_validate(const struct fm_graph *graph)
         for (unsigned d = 0; !listed && d < graph->nodes[v->producer].n_dst; d++)
             listed = graph->nodes[v->producer].dst[d] == i;
         if (!listed)
-            r = fm_fail(FM_ARG, "value %%%u '%s' is no result of its node '%s'", i, v->name, graph->nodes[v->producer].name);
+            r = fm_fail(FM_ARG, "value %%%u '%s' is no result of its node '%s'", i, v->name,
+                        graph->nodes[v->producer].name);
     }
     fm_free(current);
     return r;

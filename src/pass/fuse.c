@@ -174,7 +174,8 @@ static void merge_attr(struct fm_attr *to, const struct fm_attr *from)
     to->vocab = to->vocab ? to->vocab : from->vocab;
 }
 
-// Fill fused[j]: op, operands, results, attributes, name. True when its op is one of the pattern's (nothing new to ask the selector).
+// Fill fused[j]: op, operands, results, attributes, name. True when its op is one of the pattern's (nothing new to ask
+// the selector).
 static bool make_fused(struct match *m, uint32_t j)
 {
     const struct fm_rule_statement *s = &m->rule->replacement.statement[j];
@@ -222,8 +223,8 @@ static bool touches_state(const struct fm_graph *g, const struct fm_node *node, 
     return false;
 }
 
-// Node j may stand at at[j]: between the pattern's first node and there, nobody else reads its results or touches its states, and its
-// operands are there by then.
+// Node j may stand at at[j]: between the pattern's first node and there, nobody else reads its results or touches its
+// states, and its operands are there by then.
 static bool may_stand(const struct match *m, uint32_t j)
 {
     const struct fm_graph *g = m->graph;
@@ -260,8 +261,10 @@ static enum fm_result check_shapes(const struct match *m, uint32_t j)
         return fm_fail_prefix(r, "fusion rule %s", m->rule->name);
     for (unsigned d = 0; d < m->fused[j].n_dst; d++) {
         const struct fm_value *old = &m->graph->values[m->fused[j].dst[d]];
-        if (old->type != dst[d].type || old->n_dims != dst[d].n_dims || memcmp(old->dims, dst[d].dims, sizeof(old->dims)) != 0)
-            return fm_fail(FM_ARG, "fusion rule %s: result %u of '%s' changes its shape", m->rule->name, d, m->fused[j].name);
+        if (old->type != dst[d].type || old->n_dims != dst[d].n_dims ||
+            memcmp(old->dims, dst[d].dims, sizeof(old->dims)) != 0)
+            return fm_fail(FM_ARG, "fusion rule %s: result %u of '%s' changes its shape", m->rule->name, d,
+                           m->fused[j].name);
     }
     return FM_OK;
 }
@@ -276,7 +279,8 @@ static enum fm_result prepare(struct match *m, const struct fm_pass_context *con
         enum fm_result r = check_shapes(m, j);
         if (r != FM_OK)
             return r;
-        if (!may_stand(m, j) || (!known && context && context->can_run && !context->can_run(context->user, m->graph, &m->fused[j])))
+        if (!may_stand(m, j) ||
+            (!known && context && context->can_run && !context->can_run(context->user, m->graph, &m->fused[j])))
             return FM_OK;
     }
     *out_ok = true;
@@ -313,16 +317,16 @@ static enum fm_result apply(struct match *m, uint32_t *uses)
     return FM_OK;
 }
 
-static enum fm_result run_rule(struct fm_graph *graph, const struct fm_rule *rule, guard_fn *guard, const struct fm_pass_context *context,
-                               uint32_t *uses)
+static enum fm_result run_rule(struct fm_graph *graph, const struct fm_rule *rule, guard_fn *guard,
+                               const struct fm_pass_context *context, uint32_t *uses)
 {
     for (uint32_t i = 0; i < graph->n_nodes; i++) {
         struct match m = {.graph = graph, .rule = rule, .uses = uses};
         bool ok;
         for (uint32_t v = 0; v < FM_RULE_VARS; v++)
             m.value[v] = FM_NONE;
-        if (graph->nodes[i].op != rule->pattern.statement[rule->pattern.n - 1].op || !match_from(&m, rule->pattern.n - 1, i) ||
-            !guard(&m) || !nothing_lost(&m))
+        if (graph->nodes[i].op != rule->pattern.statement[rule->pattern.n - 1].op ||
+            !match_from(&m, rule->pattern.n - 1, i) || !guard(&m) || !nothing_lost(&m))
             continue;
         enum fm_result r = prepare(&m, context, &ok);
         if (r == FM_OK && ok)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Order: nodes that do not depend on one another stand side by side (q, k and v, say), so that the planner can put them into one barrier
-// group. Nodes are sorted by depth, the longest chain of nodes before them, and keep their order within a depth. A writer of a state
-// comes after every reader of the version that it overwrites.
+// Order: nodes that do not depend on one another stand side by side (q, k and v, say), so that the planner can put them
+// into one barrier group. Nodes are sorted by depth, the longest chain of nodes before them, and keep their order
+// within a depth. A writer of a state comes after every reader of the version that it overwrites.
 #include "pass/pass_impl.h"
 
 #include <stdlib.h>
@@ -19,7 +19,8 @@ static int by_depth(const void *a, const void *b)
 }
 
 // read_depth[v]: one more than the greatest depth of a reader of value v so far.
-static uint32_t depth_of(const struct fm_graph *graph, const struct fm_node *node, const struct place *places, const uint32_t *read_depth)
+static uint32_t depth_of(const struct fm_graph *graph, const struct fm_node *node, const struct place *places,
+                         const uint32_t *read_depth)
 {
     uint32_t depth = 0;
     bool writes = false;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Passes rewrite the graph for one plan. Fusion is data (fuse_rules.def) and fires only where the selector can run the result.
+// Passes rewrite the graph for one plan. Fusion is data (fuse_rules.def) and fires only where the selector can run the
+// result.
 #ifndef FM_PASS_PASS_H
 #define FM_PASS_PASS_H
 
 #include "graph/graph.h"
 
 struct fm_pass_context {
-    // true when some kernel can run this node (op and operands set, results not yet) under the plan's dims on the plan's device.
+    // true when some kernel can run this node (op and operands set, results not yet) under the plan's dims on the
+    // plan's device.
     bool (*can_run)(void *user, const struct fm_graph *graph, const struct fm_node *node);
     void *user;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What passes share. A pass that removes a node sets its op to FM_OP_COUNT, marks results that nobody took over FM_VALUE_DEAD, and
-// ends with fm_pass_compact().
+// What passes share. A pass that removes a node sets its op to FM_OP_COUNT, marks results that nobody took over
+// FM_VALUE_DEAD, and ends with fm_pass_compact().
 #ifndef FM_PASS_IMPL_H
 #define FM_PASS_IMPL_H
 

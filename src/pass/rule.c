@@ -66,7 +66,8 @@ enum fm_result fm_rule_parse(const char *name, const char *pattern, const char *
     if (!parse_side(&rule, pattern, &rule.pattern))
         return fm_fail(FM_ARG, "fusion rule %s: bad pattern '%s'", name, pattern);
     uint32_t pattern_vars = rule.n_vars;
-    if (!parse_side(&rule, replacement, &rule.replacement) || rule.n_vars != pattern_vars || rule.replacement.n > rule.pattern.n)
+    if (!parse_side(&rule, replacement, &rule.replacement) || rule.n_vars != pattern_vars ||
+        rule.replacement.n > rule.pattern.n)
         return fm_fail(FM_ARG, "fusion rule %s: bad replacement '%s'", name, replacement);
     *out_rule = rule;
     return FM_OK;

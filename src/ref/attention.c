@@ -7,8 +7,10 @@
 
 #define TWO_PI 6.283185307179586476925
 
-// Su et al., "RoFormer", 2021. Pairs (2m, 2m+1) (NORM) or (m, m+R) (NEOX); the angle is pos * freq turns, exact modulo one turn.
-void fm_ref_rope_head(const struct fm_attr *attr, const double *x, const double *freq, uint32_t pos, double *y, double *mag)
+// Su et al., "RoFormer", 2021. Pairs (2m, 2m+1) (NORM) or (m, m+R) (NEOX); the angle is pos * freq turns, exact modulo
+// one turn.
+void fm_ref_rope_head(const struct fm_attr *attr, const double *x, const double *freq, uint32_t pos, double *y,
+                      double *mag)
 {
     uint32_t pairs = attr->rotated / 2;
     for (uint32_t i = attr->rotated; i < attr->head; i++) {
@@ -27,8 +29,8 @@ void fm_ref_rope_head(const struct fm_attr *attr, const double *x, const double 
     }
 }
 
-static void rope_rows(const struct fm_attr *attr, uint32_t heads, const struct fm_ref_tensor *x, const double *freq, const double *pos,
-                      double *y, double *mag)
+static void rope_rows(const struct fm_attr *attr, uint32_t heads, const struct fm_ref_tensor *x, const double *freq,
+                      const double *pos, double *y, double *mag)
 {
     for (uint64_t t = 0; t < x->dims[0]; t++)
         for (uint32_t h = 0; h < heads; h++) {
@@ -51,8 +53,8 @@ static double *cache_row(const struct fm_ref_tensor *cache, double *base, uint64
 }
 
 // Store one head's row as the cache's type holds it.
-static void cache_store(struct fm_ref_tensor *cache, enum fm_type type, uint64_t slot, uint64_t head, uint64_t pos, const double *x,
-                        const double *mag, uint32_t width)
+static void cache_store(struct fm_ref_tensor *cache, enum fm_type type, uint64_t slot, uint64_t head, uint64_t pos,
+                        const double *x, const double *mag, uint32_t width)
 {
     double *v = cache_row(cache, cache->v, slot, head, pos);
     if (!v)
@@ -98,9 +100,10 @@ void fm_ref_rope_kv_write(const struct fm_ref_call *c)
 
 // One query head over positions [first, last] of the caches: two passes (greatest score, then weights), no scratch.
 //
-// Error scale: with p the softmax weights and s_j = |scale| sum|q k_j| the scale of score j's own error, dy = sum p_j ds_j (v_j - y)
-// to first order, so that |dy| <= u * (sum p_j (1 + s_j) |v_j| + |y| sum p_j s_j).
-static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uint64_t first, uint64_t last, double *y, double *mag)
+// Error scale: with p the softmax weights and s_j = |scale| sum|q k_j| the scale of score j's own error, dy = sum p_j
+// ds_j (v_j - y) to first order, so that |dy| <= u * (sum p_j (1 + s_j) |v_j| + |y| sum p_j s_j).
+static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uint64_t first, uint64_t last, double *y,
+                        double *mag)
 {
     const struct fm_attr *a = &c->node->attr;
     uint64_t slot = (uint64_t)c->src[4]->v[t];
@@ -111,7 +114,8 @@ static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uin
         y[i] = mag[i] = 0;
     for (unsigned pass = 0; pass < 2; pass++)
         for (uint64_t p = first; p <= last; p++) {
-            const double *k = cache_row(c->src[1], c->src[1]->v, slot, g, p), *v = cache_row(c->src[2], c->src[2]->v, slot, g, p);
+            const double *k = cache_row(c->src[1], c->src[1]->v, slot, g, p),
+                         *v = cache_row(c->src[2], c->src[2]->v, slot, g, p);
             double score = 0, s = 0;
             if (!k || !v)
                 continue;
@@ -139,7 +143,8 @@ static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uin
     }
 }
 
-// Vaswani et al. 2017, queries grouped as in Ainslie et al. 2023 (head h reads key head h / (H/G)), sliding window as in Mistral.
+// Vaswani et al. 2017, queries grouped as in Ainslie et al. 2023 (head h reads key head h / (H/G)), sliding window as
+// in Mistral.
 void fm_ref_attend(const struct fm_ref_call *c)
 {
     const struct fm_attr *a = &c->node->attr;

@@ -25,9 +25,10 @@ void fm_ref_embed(const struct fm_ref_call *c)
     }
 }
 
-// RMS: y = x * rsqrt(mean x^2 + eps) * w (Zhang and Sennrich 2019). LAYER: y = (x - mean) * rsqrt(var + eps) * w + b (Ba et al. 2016).
-void fm_ref_norm_row(const struct fm_attr *attr, const double *x, const double *x_mag, const double *w, const double *bias, uint64_t width,
-                     double *y, double *mag)
+// RMS: y = x * rsqrt(mean x^2 + eps) * w (Zhang and Sennrich 2019). LAYER: y = (x - mean) * rsqrt(var + eps) * w + b
+// (Ba et al. 2016).
+void fm_ref_norm_row(const struct fm_attr *attr, const double *x, const double *x_mag, const double *w,
+                     const double *bias, uint64_t width, double *y, double *mag)
 {
     double mean = 0, mean_abs = 0, square = 0;
     for (uint64_t i = 0; i < width; i++) {
@@ -53,7 +54,8 @@ void fm_ref_norm(const struct fm_ref_call *c)
     uint64_t width = c->src[0]->dims[1];
     const double *bias = c->node->n_src > 2 ? c->src[2]->v : NULL;
     for (uint64_t at = 0; at < c->src[0]->elems; at += width)
-        fm_ref_norm_row(&c->node->attr, c->src[0]->v + at, NULL, c->src[1]->v, bias, width, c->dst[0]->v + at, c->dst[0]->mag + at);
+        fm_ref_norm_row(&c->node->attr, c->src[0]->v + at, NULL, c->src[1]->v, bias, width, c->dst[0]->v + at,
+                        c->dst[0]->mag + at);
 }
 
 void fm_ref_add(const struct fm_ref_call *c)
@@ -71,8 +73,8 @@ void fm_ref_add_norm(const struct fm_ref_call *c)
     const double *bias = c->node->n_src > 3 ? c->src[3]->v : NULL;
     fm_ref_add(c);
     for (uint64_t at = 0; at < c->src[0]->elems; at += width)
-        fm_ref_norm_row(&c->node->attr, c->dst[0]->v + at, c->dst[0]->mag + at, c->src[2]->v, bias, width, c->dst[1]->v + at,
-                        c->dst[1]->mag + at);
+        fm_ref_norm_row(&c->node->attr, c->dst[0]->v + at, c->dst[0]->mag + at, c->src[2]->v, bias, width,
+                        c->dst[1]->v + at, c->dst[1]->mag + at);
 }
 
 // --- matmul --------------------------------------------------------------------------------------------------------
@@ -113,8 +115,8 @@ static void matmul_columns(void *user, uint32_t job)
     }
 }
 
-void fm_ref_matmul_rows(const double *x, const double *w, const double *bias, const double *residual, uint64_t t, uint64_t n, uint64_t k,
-                        double *y, double *mag)
+void fm_ref_matmul_rows(const double *x, const double *w, const double *bias, const double *residual, uint64_t t,
+                        uint64_t n, uint64_t k, double *y, double *mag)
 {
     struct matmul_job m = {x, w, bias, residual, y, mag, t, n, k};
     uint32_t jobs = (uint32_t)((n + JOB_COLUMNS - 1) / JOB_COLUMNS);
@@ -124,14 +126,14 @@ void fm_ref_matmul_rows(const double *x, const double *w, const double *bias, co
 
 void fm_ref_matmul(const struct fm_ref_call *c)
 {
-    fm_ref_matmul_rows(c->src[0]->v, c->src[1]->v, c->node->n_src > 2 ? c->src[2]->v : NULL, NULL, c->src[0]->dims[0], c->src[1]->dims[0],
-                       c->src[1]->dims[1], c->dst[0]->v, c->dst[0]->mag);
+    fm_ref_matmul_rows(c->src[0]->v, c->src[1]->v, c->node->n_src > 2 ? c->src[2]->v : NULL, NULL, c->src[0]->dims[0],
+                       c->src[1]->dims[0], c->src[1]->dims[1], c->dst[0]->v, c->dst[0]->mag);
 }
 
 void fm_ref_matmul_add(const struct fm_ref_call *c)
 {
-    fm_ref_matmul_rows(c->src[0]->v, c->src[1]->v, c->node->n_src > 3 ? c->src[3]->v : NULL, c->src[2]->v, c->src[0]->dims[0],
-                       c->src[1]->dims[0], c->src[1]->dims[1], c->dst[0]->v, c->dst[0]->mag);
+    fm_ref_matmul_rows(c->src[0]->v, c->src[1]->v, c->node->n_src > 3 ? c->src[3]->v : NULL, c->src[2]->v,
+                       c->src[0]->dims[0], c->src[1]->dims[0], c->src[1]->dims[1], c->dst[0]->v, c->dst[0]->mag);
 }
 
 // --- activations ---------------------------------------------------------------------------------------------------
@@ -143,8 +145,8 @@ double fm_ref_act(unsigned kind, double x)
     return x / (1 + exp(-x));
 }
 
-// Error scale of act(x). silu: the exponential's relative error grows with its argument. gelu: 1 + tanh cancels for negative x,
-// so that the error is of the size of x, not of the result.
+// Error scale of act(x). silu: the exponential's relative error grows with its argument. gelu: 1 + tanh cancels for
+// negative x, so that the error is of the size of x, not of the result.
 static double act_mag(unsigned kind, double x)
 {
     return kind == FM_ACT_GELU_TANH ? fabs(x) : fabs(fm_ref_act(kind, x)) * (1 + fabs(x));
@@ -184,7 +186,8 @@ void fm_ref_matmul_glu(const struct fm_ref_call *c)
             double gate, gate_mag, own_mag, up = y[r * n + j], up_mag = mag[r * n + j];
             fm_ref_matmul_rows(c->src[0]->v + r * k, c->src[1]->v + j * k, NULL, NULL, 1, 1, k, &gate, &gate_mag);
             y[r * n + j] = fm_ref_glu(c->node->attr.act, gate, up, &own_mag);
-            mag[r * n + j] = own_mag + fabs(fm_ref_act(c->node->attr.act, gate)) * up_mag + ACT_SLOPE * gate_mag * fabs(up);
+            mag[r * n + j] =
+                own_mag + fabs(fm_ref_act(c->node->attr.act, gate)) * up_mag + ACT_SLOPE * gate_mag * fabs(up);
         }
 }
 

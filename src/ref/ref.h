@@ -11,9 +11,10 @@ struct fm_ref_tensor {
     uint64_t dims[FM_MAX_DIMS];
     uint64_t elems;
     double *v;   // values; rounded to the value's storage type where that is f16 (states)
-    // Error scale of each element of a result, sources taken as exact: an implementation with unit roundoff u may be off by c * u * mag with a
-    // small c. Sum of |terms| for sums, |result| where nothing cancels; each function says where it is more. 0 for integers and for elements
-    // of a state that were not written: those must be exact. NULL for values that no node writes.
+    // Error scale of each element of a result, sources taken as exact: an implementation with unit roundoff u may be
+    // off by c * u * mag with a small c. Sum of |terms| for sums, |result| where nothing cancels; each function says
+    // where it is more. 0 for integers and for elements of a state that were not written: those must be exact. NULL for
+    // values that no node writes.
     double *mag;
 };
 
@@ -33,7 +34,8 @@ struct fm_ref;
 // Interpreter for a graph under `dims`. The graph must outlive it. FM_NOMEM.
 enum fm_result fm_ref_create(const struct fm_graph *graph, const struct fm_dims *dims, struct fm_ref **out_ref);
 void fm_ref_destroy(struct fm_ref **ref);
-// Storage of a value's tensor, for filling inputs, weights and states, and for reading results after a run. Constants are filled already.
+// Storage of a value's tensor, for filling inputs, weights and states, and for reading results after a run. Constants
+// are filled already.
 struct fm_ref_tensor *fm_ref_tensor(struct fm_ref *ref, uint32_t value);
 // Decode file data (type of the value) into a weight's tensor.
 void fm_ref_set_encoded(struct fm_ref *ref, uint32_t value, const void *data);

@@ -15,16 +15,17 @@ double fm_ref_act(unsigned kind, double x);
 // act(g) * u and its error scale.
 double fm_ref_glu(unsigned kind, double g, double u, double *out_mag);
 // y = x w^T + bias + residual for rows [t,k] x [n,k]; bias [n] and residual [t,n] may be NULL.
-void fm_ref_matmul_rows(const double *x, const double *w, const double *bias, const double *residual, uint64_t t, uint64_t n, uint64_t k,
-                        double *y, double *mag);
+void fm_ref_matmul_rows(const double *x, const double *w, const double *bias, const double *residual, uint64_t t,
+                        uint64_t n, uint64_t k, double *y, double *mag);
 // One row; x_mag (error scale of x relative to |x|, NULL = exact) widens the result's.
-void fm_ref_norm_row(const struct fm_attr *attr, const double *x, const double *x_mag, const double *w, const double *bias, uint64_t width,
-                     double *y, double *mag);
+void fm_ref_norm_row(const struct fm_attr *attr, const double *x, const double *x_mag, const double *w,
+                     const double *bias, uint64_t width, double *y, double *mag);
 // One head of `head` elements at position pos; freq [R,2].
-void fm_ref_rope_head(const struct fm_attr *attr, const double *x, const double *freq, uint32_t pos, double *y, double *mag);
+void fm_ref_rope_head(const struct fm_attr *attr, const double *x, const double *freq, uint32_t pos, double *y,
+                      double *mag);
 
-fm_ref_fn fm_ref_token_feed, fm_ref_embed, fm_ref_norm, fm_ref_matmul, fm_ref_rope, fm_ref_kv_write, fm_ref_attend, fm_ref_glu_op,
-    fm_ref_act_op, fm_ref_add, fm_ref_gather, fm_ref_sample, fm_ref_matmul_add, fm_ref_matmul_glu, fm_ref_rope_kv_write, fm_ref_add_norm,
-    fm_ref_cast, fm_ref_attend_merge;
+fm_ref_fn fm_ref_token_feed, fm_ref_embed, fm_ref_norm, fm_ref_matmul, fm_ref_rope, fm_ref_kv_write, fm_ref_attend,
+    fm_ref_glu_op, fm_ref_act_op, fm_ref_add, fm_ref_gather, fm_ref_sample, fm_ref_matmul_add, fm_ref_matmul_glu,
+    fm_ref_rope_kv_write, fm_ref_add_norm, fm_ref_cast, fm_ref_attend_merge;
 
 #endif

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MIT
 // References: token feed and sampling. This file defines the sampling algorithm; the kernel follows it step by step.
 //
-// For output row o: token row t = out_row[o], slot s = slot[t], position p = pos[t], record r = sampler[o] (abi.h, FM_SAMPLER_*).
+// For output row o: token row t = out_row[o], slot s = slot[t], position p = pos[t], record r = sampler[o] (abi.h,
+// FM_SAMPLER_*).
 //   0. Ids >= attr.vocab and NaN logits are -inf.
-//   1. Repetition penalty, where repeat_penalty != 1 and repeat_last_n > 0: every id that occurs in history[s] at a position in
+//   1. Repetition penalty, where repeat_penalty != 1 and repeat_last_n > 0: every id that occurs in history[s] at a
+//      position in
 //      (p - last_n, p] has its logit divided by the penalty when positive, else multiplied, once (Keskar et al. 2019).
 //   2. temp <= 0: the greatest logit; the lowest id wins ties. Done.
 //   3. top_k > 0: keep the ids whose logit is at least the k-th greatest (ties at the threshold all stay).
 //   4. Weights w = floor(exp(l - max) * 2^23), u32; W = sum over the kept, u64.
-//      top_p < 1: keep the ids with l >= x for the greatest x at which the mass of {l >= x} reaches (W * f) >> 32, f = floor(top_p * 2^32)
+//      top_p < 1: keep the ids with l >= x for the greatest x at which the mass of {l >= x} reaches (W * f) >> 32, f =
+//      floor(top_p * 2^32)
 //      (0 when negative). min_p > 0: keep the ids with w >= min_p * 2^23.
 //   5. Weights again with temperature: w = floor(exp((l - max) / temp) * 2^23), W their sum over the kept. The draw is
-//      x = (W * u) >> 32 with u = fm_rng_draw(seed_lo, seed_hi, p); the answer is the first id in ascending order whose running sum exceeds x.
-// All is integer after exp(), so that a device and this file differ only where exp() rounds differently. If no logit is above -inf: id 0.
-// Filters in llama.cpp's order: penalties, top-k, top-p, min-p, temperature.
+//      x = (W * u) >> 32 with u = fm_rng_draw(seed_lo, seed_hi, p); the answer is the first id in ascending order whose
+//      running sum exceeds x.
+// All is integer after exp(), so that a device and this file differ only where exp() rounds differently. If no logit is
+// above -inf: id 0. Filters in llama.cpp's order: penalties, top-k, top-p, min-p, temperature.
 #include "ref/ref_ops.h"
 
 #include "shaders/lib/abi.h"
@@ -103,7 +107,8 @@ static void keep_from(const struct draw *d, double threshold)
 static void filter(const struct draw *d, const double *record, double *sorted)
 {
     uint64_t top_k = (uint64_t)record[FM_SAMPLER_TOP_K];
-    double top_p = (double)bits_to_float(record[FM_SAMPLER_TOP_P]), min_p = (double)bits_to_float(record[FM_SAMPLER_MIN_P]);
+    double top_p = (double)bits_to_float(record[FM_SAMPLER_TOP_P]),
+           min_p = (double)bits_to_float(record[FM_SAMPLER_MIN_P]);
     memcpy(sorted, d->logits, d->vocab * sizeof(*sorted));
     qsort(sorted, d->vocab, sizeof(*sorted), descending);
     if (top_k > 0 && top_k < d->vocab)
@@ -143,7 +148,8 @@ static uint64_t sample_row(const struct draw *d, const double *record, uint64_t 
     filter(&e, record, scratch);
     for (uint64_t i = 0; i < e.vocab; i++)
         total += weight(&e, i, temp);
-    uint64_t x = scale_u64(total, fm_rng_draw((uint32_t)record[FM_SAMPLER_SEED_LO], (uint32_t)record[FM_SAMPLER_SEED_HI], (uint32_t)pos));
+    uint64_t x = scale_u64(
+        total, fm_rng_draw((uint32_t)record[FM_SAMPLER_SEED_LO], (uint32_t)record[FM_SAMPLER_SEED_HI], (uint32_t)pos));
     for (uint64_t i = 0; i < e.vocab; i++) {
         sum += weight(&e, i, temp);
         if (sum > x)
@@ -159,7 +165,8 @@ void fm_ref_sample(const struct fm_ref_call *c)
     for (uint64_t o = 0; o < c->dst[0]->elems; o++) {
         const double *record = c->src[4]->v + o * FM_SAMPLER_WORDS;
         uint64_t row = (uint64_t)c->src[1]->v[o];
-        uint64_t slot = row < c->src[3]->elems ? (uint64_t)c->src[3]->v[row] : 0, pos = row < c->src[2]->elems ? (uint64_t)c->src[2]->v[row] : 0;
+        uint64_t slot = row < c->src[3]->elems ? (uint64_t)c->src[3]->v[row] : 0,
+                 pos = row < c->src[2]->elems ? (uint64_t)c->src[2]->v[row] : 0;
         // The first half of the scratch holds the logits, the second the sorted ones.
         double *logits = c->scratch, *sorted = c->scratch + vocab;
         for (uint64_t i = 0; i < vocab; i++) {

@@ -33,7 +33,8 @@ static void test_print_parse(void **state)
             fail_msg("%s: %s", s->name, fm_error_message());
         assert_int_equal(fm_graph_print(&back, &again), FM_OK);
         assert_string_equal(text, again);
-        assert_true(back.logits == g.logits && back.ids == g.ids && back.n_values == g.n_values && back.n_nodes == g.n_nodes);
+        assert_true(back.logits == g.logits && back.ids == g.ids && back.n_values == g.n_values &&
+                    back.n_nodes == g.n_nodes);
         for (size_t i = 0; i < g.n_values; i++) {
             assert_string_equal(g.values[i].name, back.values[i].name);
             assert_true(g.values[i].kind == back.values[i].kind && g.values[i].alias == back.values[i].alias &&
@@ -67,9 +68,11 @@ static void test_bad_text(void **state)
         {"values 1\n%0 = input nothing : i32[T]  # a\n", {"line 2", "input"}},
         {"values 1\n%0 = frobnicate : i32[T]  # a\n", {"line 2", "an op"}},
         {"values 2\n%1 = act %0 {act=silu} : f32[T,4]  # a\n", {"line 2", "defined before"}},
-        {"values 2\n%0 = weight 0 : f32[4,4]  # w\n%1 = act %0 {act=silu} : f32[T,4]  # a\n", {"line 3", "the op gives"}},
+        {"values 2\n%0 = weight 0 : f32[4,4]  # w\n%1 = act %0 {act=silu} : f32[T,4]  # a\n",
+         {"line 3", "the op gives"}},
         {"values 2\n%0 = weight 0 : f32[4,4]  # w\n%1 = act %0 {act=silu : f32[4,4]  # a\n", {"line 3", "attribute"}},
-        {"values 2\n%0 = weight 0 : f32[4]  # w\n%1 = act %0 {act=silu} : f32[4,4]  # a\n", {"act 'a'", "operand 0", "'w'", "f32[4]"}},
+        {"values 2\n%0 = weight 0 : f32[4]  # w\n%1 = act %0 {act=silu} : f32[4,4]  # a\n",
+         {"act 'a'", "operand 0", "'w'", "f32[4]"}},
         {"values 2\n%0 = weight 0 : f32[4,4]  # w\n%1 = cast %0 : f16[4,4]  # a\n", {"cast 'a'", "planner"}},
         {"values 1\n%0 = weight 0 : f32[4,4]  # w\nlogits %0\n", {"logits"}},
         {"values 1\n%0 = state : f32[2]", {"line 2", "name"}},
@@ -109,7 +112,8 @@ static void test_rules(void **state)
     (void)state;
     struct fm_graph g = {0};
     struct fm_builder b = {.graph = &g};
-    uint32_t x = fm_build_embed(&b, "x", fm_build_weight(&b, "table", FM_TYPE_Q8_0, FM_NONE, 2, (uint32_t[]){50, 64}), fm_build_tokens(&b), 1);
+    uint32_t x = fm_build_embed(&b, "x", fm_build_weight(&b, "table", FM_TYPE_Q8_0, FM_NONE, 2, (uint32_t[]){50, 64}),
+                                fm_build_tokens(&b), 1);
     uint32_t w = fm_build_weight(&b, "w", FM_TYPE_Q8_0, FM_NONE, 2, (uint32_t[]){8, 32});
     uint32_t odd = fm_build_weight(&b, "odd", FM_TYPE_Q4_K, FM_NONE, 2, (uint32_t[]){8, 64});
     uint32_t pos = fm_build_input(&b, FM_INPUT_POS), row = fm_build_input(&b, FM_INPUT_OUT_ROW);
@@ -172,7 +176,9 @@ static void test_validate(void **state)
             break;
         case 1: g.values[g.logits].dims[1]++; break;
         case 2: g.values[g.logits].kind = FM_VALUE_TEMP, word = "logits"; break;
-        case 3: last->src[6] = fm_value_root(&g, last->src[6]), word = "overwritten"; break; // reads the version before token_feed
+        case 3:
+            last->src[6] = fm_value_root(&g, last->src[6]), word = "overwritten";
+            break; // reads the version before token_feed
         case 4: last->op = FM_OP_COUNT; break;
         case 5: last->dst[1] = last->dst[0], word = "one value"; break;
         case 6: g.values[last->dst[1]].alias = last->dst[1], word = "alias"; break;

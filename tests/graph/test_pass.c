@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Passes: golden files (tests/graph/*.txt: "pass NAME", a graph, "====", the graph that must come out), and random graphs, whose reference
-// results must be the same before and after.
+// Passes: golden files (tests/graph/*.txt: "pass NAME", a graph, "====", the graph that must come out), and random
+// graphs, whose reference results must be the same before and after.
 #include "base/os.h"
 #include "graph/builder.h"
 #include "models/arch.h"
@@ -98,7 +98,12 @@ static uint32_t linear(struct maker *m, uint32_t x)
 
 static void attention(struct maker *m)
 {
-    struct fm_attr attr = {.heads = 2, .heads_kv = 1, .head = 8, .rotated = 4, .rope = (uint8_t)pick(m, 2), .scale = 0.3f,
+    struct fm_attr attr = {.heads = 2,
+                           .heads_kv = 1,
+                           .head = 8,
+                           .rotated = 4,
+                           .rope = (uint8_t)pick(m, 2),
+                           .scale = 0.3f,
                            .window = pick(m, 2) ? 3 : 0};
     char name[32];
     uint32_t x = some(m), w = matrix(m, 8);
@@ -204,7 +209,8 @@ static void compare(const struct fm_graph *g, struct fm_ref *before, struct fm_r
             continue;
         for (uint64_t i = 0; i < a->elems; i++)
             if (!(fabs(a->v[i] - b->v[i]) <= 1e-9 * fmax(1, fabs(a->v[i]))))
-                fail_msg("seed %u, %s, element %llu: %.12g before, %.12g after", seed, v->name, (unsigned long long)i, a->v[i], b->v[i]);
+                fail_msg("seed %u, %s, element %llu: %.12g before, %.12g after", seed, v->name, (unsigned long long)i,
+                         a->v[i], b->v[i]);
     }
 }
 
@@ -241,7 +247,8 @@ static void test_random(void **state)
         fm_graph_finish(&g);
         fm_graph_finish(&original);
     }
-    assert_true(seen[FM_OP_MATMUL_ADD] > 20 && seen[FM_OP_MATMUL_GLU] > 20 && seen[FM_OP_ROPE_KV_WRITE] > 20 && seen[FM_OP_ADD_NORM] > 20);
+    assert_true(seen[FM_OP_MATMUL_ADD] > 20 && seen[FM_OP_MATMUL_GLU] > 20 && seen[FM_OP_ROPE_KV_WRITE] > 20 &&
+                seen[FM_OP_ADD_NORM] > 20);
     assert_true(seen[FM_OP_ROPE] + seen[FM_OP_KV_WRITE] > 0 && seen[FM_OP_GLU] > 0 && folded > 100);
 }
 
@@ -270,7 +277,8 @@ static void test_refused(void **state)
             assert_false(fm_op_info(g.nodes[i].op)->flags & FM_OP_FUSED);
         fm_graph_finish(&g);
     }
-    assert_true(asked[FM_OP_MATMUL_ADD] && asked[FM_OP_MATMUL_GLU] && asked[FM_OP_ROPE_KV_WRITE] && asked[FM_OP_ADD_NORM]);
+    assert_true(asked[FM_OP_MATMUL_ADD] && asked[FM_OP_MATMUL_GLU] && asked[FM_OP_ROPE_KV_WRITE] &&
+                asked[FM_OP_ADD_NORM]);
 }
 
 // Every architecture: what a layer becomes; sources keep their ids; q, k and v stand side by side.
@@ -296,7 +304,8 @@ static void test_models(void **state)
         assert_int_equal(g.n_nodes, gpt2 ? 11 * layers + 7 : 10 * layers + 6);
         for (size_t i = 0; i < original.n_values; i++)
             if (original.values[i].producer == FM_NONE)
-                assert_true(g.values[i].kind == original.values[i].kind && strcmp(g.values[i].name, original.values[i].name) == 0);
+                assert_true(g.values[i].kind == original.values[i].kind &&
+                            strcmp(g.values[i].name, original.values[i].name) == 0);
         for (size_t i = 0; i + 2 < g.n_nodes; i++)
             if (strcmp(g.nodes[i].name, "blk.3.attn_q") == 0) {
                 assert_string_equal(g.nodes[i + 1].name, "blk.3.attn_k");
@@ -333,8 +342,13 @@ static void test_rule_texts(void **state)
     (void)state;
     struct fm_rule rule;
     static const char *const bad[][2] = {
-        {"y = frobnicate x", "y = act x"},     {"y = add a", "y = act a"},   {"y = act x", "y = act z"}, {"y = act x", ""},
-        {"y = matmul x? w", "y = matmul x w"}, {"a b = act x", "a = act x"}, {"y = act x", "z = act x; y = act z"},
+        {"y = frobnicate x", "y = act x"},
+        {"y = add a", "y = act a"},
+        {"y = act x", "y = act z"},
+        {"y = act x", ""},
+        {"y = matmul x? w", "y = matmul x w"},
+        {"a b = act x", "a = act x"},
+        {"y = act x", "z = act x; y = act z"},
     };
     for (size_t i = 0; i < FM_COUNT(bad); i++)
         assert_int_equal(fm_rule_parse("bad", bad[i][0], bad[i][1], &rule), FM_ARG);

@@ -20,9 +20,20 @@ double model_make_uniform(uint64_t *state)
 struct fm_config model_make_config(const char *arch)
 {
     bool gpt2 = strcmp(arch, "gpt2") == 0;
-    return (struct fm_config){.n_layers = 2, .width = 64, .heads = 4, .heads_kv = gpt2 ? 4 : 2, .head = 16, .ffn = 96, .vocab = 96,
-                              .vocab_real = 96, .context = 256, .norm_eps = 1e-5f, .rope_base = 10000, .rotated = gpt2 ? 0 : 16,
-                              .rope = strcmp(arch, "qwen2") == 0 ? FM_ROPE_NEOX : FM_ROPE_NORM, .tied = false};
+    return (struct fm_config){.n_layers = 2,
+                              .width = 64,
+                              .heads = 4,
+                              .heads_kv = gpt2 ? 4 : 2,
+                              .head = 16,
+                              .ffn = 96,
+                              .vocab = 96,
+                              .vocab_real = 96,
+                              .context = 256,
+                              .norm_eps = 1e-5f,
+                              .rope_base = 10000,
+                              .rotated = gpt2 ? 0 : 16,
+                              .rope = strcmp(arch, "qwen2") == 0 ? FM_ROPE_NEOX : FM_ROPE_NORM,
+                              .tied = false};
 }
 
 static uint64_t letter(const struct fm_config *c, uint8_t l)
@@ -75,8 +86,8 @@ void model_make_keys(struct gguf_writer *w, const char *arch, const struct fm_co
         gguf_write_u32(w, "llama.attention.sliding_window", c->window);
 }
 
-static void put_tensor(struct gguf_writer *w, const struct fm_config *c, const struct fm_weight_spec *spec, uint32_t layer, enum fm_type type,
-                       uint64_t *state)
+static void put_tensor(struct gguf_writer *w, const struct fm_config *c, const struct fm_weight_spec *spec,
+                       uint32_t layer, enum fm_type type, uint64_t *state)
 {
     char name[96];
     uint64_t dims[FM_MAX_DIMS], elems = 1;
@@ -101,7 +112,8 @@ static void put_tensor(struct gguf_writer *w, const struct fm_config *c, const s
     free(values);
 }
 
-void model_make_tensors(struct gguf_writer *w, const char *arch, const struct fm_config *config, enum fm_type type, uint32_t seed)
+void model_make_tensors(struct gguf_writer *w, const char *arch, const struct fm_config *config, enum fm_type type,
+                        uint32_t seed)
 {
     const struct fm_arch *a = fm_arch_find(arch, strlen(arch));
     uint64_t state = seed;
@@ -117,7 +129,8 @@ void model_make_tensors(struct gguf_writer *w, const char *arch, const struct fm
     }
 }
 
-void model_make(struct gguf_writer *w, const char *arch, const struct fm_config *config, enum fm_type type, uint32_t seed)
+void model_make(struct gguf_writer *w, const char *arch, const struct fm_config *config, enum fm_type type,
+                uint32_t seed)
 {
     model_make_keys(w, arch, config);
     model_make_tensors(w, arch, config, type, seed);

@@ -22,7 +22,8 @@ static size_t count_ops(const struct fm_graph *g, enum fm_op op)
 }
 
 // Open the writer's file, read its configuration and build; the message of a failure is kept by fm_error_message().
-static enum fm_result open_and_build(const struct gguf_writer *w, struct fm_config *out_config, struct fm_graph *out_graph)
+static enum fm_result open_and_build(const struct gguf_writer *w, struct fm_config *out_config,
+                                     struct fm_graph *out_graph)
 {
     struct gguf_bytes bytes = gguf_write_make(w);
     struct fm_file *file = NULL;
@@ -67,9 +68,10 @@ static void test_parameter_counts(void **state)
     static const struct {
         const char *name;
         double millions;
-    } known[] = {{"llama-8b", 8030.3},    {"llama-1b", 1235.8},  {"llama-3b", 3212.7},   {"llama2-7b", 6738.4},  {"llama2-13b", 13015.9},
-                 {"llama2-70b", 68976.6}, {"mistral-7b", 7241.7}, {"qwen2-0.5b", 494.0}, {"qwen2-1.5b", 1543.7}, {"qwen2-7b", 7615.6},
-                 {"gpt2-124m", 124.4},    {"gpt2-355m", 354.8},   {"gpt2-774m", 774.0},   {"gpt2-1.5b", 1557.6}};
+    } known[] = {{"llama-8b", 8030.3},    {"llama-1b", 1235.8},    {"llama-3b", 3212.7},   {"llama2-7b", 6738.4},
+                 {"llama2-13b", 13015.9}, {"llama2-70b", 68976.6}, {"mistral-7b", 7241.7}, {"qwen2-0.5b", 494.0},
+                 {"qwen2-1.5b", 1543.7},  {"qwen2-7b", 7615.6},    {"gpt2-124m", 124.4},   {"gpt2-355m", 354.8},
+                 {"gpt2-774m", 774.0},    {"gpt2-1.5b", 1557.6}};
     for (size_t i = 0; i < FM_COUNT(known); i++) {
         const struct fm_shape *s = fm_shape_find(known[i].name);
         struct fm_graph g = {0};
@@ -98,7 +100,8 @@ static void test_random_types(void **state)
         assert_int_equal(fm_arch_build(fm_arch_find("gpt2", 4), &s->config, NULL, &o, &g), FM_OK);
         for (size_t v = 0; v < g.n_values; v++)
             if (g.values[v].kind == FM_VALUE_WEIGHT && g.values[v].n_dims == 2)
-                assert_true(g.values[v].type == (fm_type_info(o.random_type)->block_elems == 256 ? FM_TYPE_Q8_0 : o.random_type) ||
+                assert_true(g.values[v].type ==
+                                (fm_type_info(o.random_type)->block_elems == 256 ? FM_TYPE_Q8_0 : o.random_type) ||
                             g.values[v].dims[1] % 256 == 0);
         fm_graph_finish(&g);
     }
@@ -154,7 +157,8 @@ static void test_slices(void **state)
     model_make(&w, "gpt2", &made, FM_TYPE_F16, 3);
     assert_int_equal(open_and_build(&w, NULL, &g), FM_OK);
     for (size_t v = 0; v < g.n_values; v++)
-        if (g.values[v].kind == FM_VALUE_WEIGHT && strncmp(g.values[v].name, "blk.1.attn_qkv.weight", 21) == 0 && n < 3) {
+        if (g.values[v].kind == FM_VALUE_WEIGHT && strncmp(g.values[v].name, "blk.1.attn_qkv.weight", 21) == 0 &&
+            n < 3) {
             assert_int_equal(g.values[v].dims[0], 64);
             rows[n++] = g.values[v].row0;
         }

@@ -21,10 +21,11 @@ struct bench {
     uint32_t src[FM_MAX_SRC], dst[FM_MAX_DST], n_src;
 };
 
-static void operand(struct bench *b, enum fm_value_kind kind, enum fm_type type, uint32_t n_dims, uint32_t d0, uint32_t d1, uint32_t d2,
-                    uint32_t d3)
+static void operand(struct bench *b, enum fm_value_kind kind, enum fm_type type, uint32_t n_dims, uint32_t d0,
+                    uint32_t d1, uint32_t d2, uint32_t d3)
 {
-    struct fm_value v = {.name = "operand", .kind = kind, .type = type, .n_dims = (uint8_t)n_dims, .dims = {d0, d1, d2, d3}};
+    struct fm_value v = {
+        .name = "operand", .kind = kind, .type = type, .n_dims = (uint8_t)n_dims, .dims = {d0, d1, d2, d3}};
     v.of.tensor = FM_NONE;
     assert_int_equal(fm_graph_add_value(&b->graph, &v, &b->src[b->n_src++]), FM_OK);
 }
@@ -42,7 +43,8 @@ static void words(struct bench *b, uint32_t d0, uint32_t d1)
 static void node(struct bench *b, enum fm_op op, const struct fm_attr *attr)
 {
     static const struct fm_dims dims = {1, 1, 1, 1};
-    if (fm_graph_add(&b->graph, op, "node", b->src, b->n_src, attr, b->dst) != FM_OK || fm_ref_create(&b->graph, &dims, &b->ref) != FM_OK)
+    if (fm_graph_add(&b->graph, op, "node", b->src, b->n_src, attr, b->dst) != FM_OK ||
+        fm_ref_create(&b->graph, &dims, &b->ref) != FM_OK)
         fail_msg("%s", fm_error_message());
 }
 
@@ -57,7 +59,8 @@ static void expect(struct bench *b, uint32_t dst, const double *values, double t
     const struct fm_ref_tensor *t = fm_ref_tensor(b->ref, b->dst[dst]);
     for (uint64_t i = 0; i < t->elems; i++)
         if (!(fabs(t->v[i] - values[i]) <= tolerance))
-            fail_msg("result %u, element %llu is %.12g, expected %.12g", dst, (unsigned long long)i, t->v[i], values[i]);
+            fail_msg("result %u, element %llu is %.12g, expected %.12g", dst, (unsigned long long)i, t->v[i],
+                     values[i]);
 }
 
 static void finish(struct bench *b)
@@ -349,7 +352,8 @@ static void test_filters(void **state)
     assert_true(c[1] == 50);
     draw(logits, 4, (struct sampler){.temp = 1, .top_p = 1, .min_p = 0.6f, .penalty = 1}, 200, c); // 0.24 and more
     assert_true(c[0] == 0 && c[2] == 0 && c[3] > 40);
-    draw(logits, 4, (struct sampler){.temp = 1, .top_k = 2, .top_p = 0.5f, .penalty = 1}, 100, c); // 0.4 of 0.7 is over half
+    draw(logits, 4, (struct sampler){.temp = 1, .top_k = 2, .top_p = 0.5f, .penalty = 1}, 100,
+         c); // 0.4 of 0.7 is over half
     assert_true(c[1] == 100);
     draw(ties, 5, (struct sampler){.temp = 1, .top_k = 2, .top_p = 1, .penalty = 1}, 200, c); // both 2s stay
     assert_true(c[0] == 0 && c[4] == 0 && c[2] > 10 && c[3] > 10);

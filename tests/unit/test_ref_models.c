@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Models end to end on the reference interpreter: against the logits of the official classes (tests/fixtures/models), and against
-// themselves, whatever the way in which the tokens are fed.
+// Models end to end on the reference interpreter: against the logits of the official classes (tests/fixtures/models),
+// and against themselves, whatever the way in which the tokens are fed.
 #include "base/os.h"
 #include "models/arch.h"
 #include "ref/ref.h"
@@ -51,7 +51,8 @@ static void runner_open(struct runner *r, struct fm_file *file, uint32_t slots, 
     const struct fm_arch *arch;
     struct fm_config config;
     *r = (struct runner){.file = file, .slots = slots, .ctx = ctx};
-    if (fm_arch_open(file, &arena, &arch, &config) != FM_OK || fm_arch_build(arch, &config, file, &options, &r->graph) != FM_OK)
+    if (fm_arch_open(file, &arena, &arch, &config) != FM_OK ||
+        fm_arch_build(arch, &config, file, &options, &r->graph) != FM_OK)
         fail_msg("%s", fm_error_message());
     assert_true(r->graph.n_values <= FM_COUNT(r->state));
     fm_arena_finish(&arena);
@@ -69,7 +70,8 @@ struct token {
 };
 
 // Feed tokens; logits of the rows in out_rows go to out_logits [n_out,V].
-static void runner_step(struct runner *r, const struct token *tokens, uint32_t n, const uint32_t *out_rows, uint32_t n_out, double *out_logits)
+static void runner_step(struct runner *r, const struct token *tokens, uint32_t n, const uint32_t *out_rows,
+                        uint32_t n_out, double *out_logits)
 {
     const struct fm_dims dims = {.t = n, .o = n_out, .s = r->slots, .l = r->ctx};
     struct fm_ref *ref = NULL;
@@ -136,15 +138,18 @@ static const char *string(const cJSON *object, const char *key)
 #define TOLERANCE 1e-5
 
 // One length of a model. Prints the distance found; fails beyond the tolerance.
-static double check_run(struct runner *r, const cJSON *ids, const cJSON *run, const char *logits, size_t logits_bytes, const char *name)
+static double check_run(struct runner *r, const cJSON *ids, const cJSON *run, const char *logits, size_t logits_bytes,
+                        const char *name)
 {
-    uint32_t n = (uint32_t)number(run, "length"), first = (uint32_t)number(run, "first_row"), count = (uint32_t)number(run, "rows");
+    uint32_t n = (uint32_t)number(run, "length"), first = (uint32_t)number(run, "first_row"),
+             count = (uint32_t)number(run, "rows");
     size_t at = (size_t)number(run, "offset_bytes");
     uint32_t vocab = r->graph.values[r->graph.logits].dims[1];
     struct token *tokens = calloc(n, sizeof(*tokens));
     uint32_t *out_rows = calloc(n, sizeof(*out_rows));
     double *got = calloc((size_t)count * vocab, sizeof(*got)), worst = 0, greatest = 0;
-    assert_true(tokens && out_rows && got && first + count <= n && at + (size_t)count * vocab * sizeof(float) <= logits_bytes);
+    assert_true(tokens && out_rows && got && first + count <= n &&
+                at + (size_t)count * vocab * sizeof(float) <= logits_bytes);
     for (uint32_t i = 0; i < n; i++)
         tokens[i] = (struct token){(uint32_t)cJSON_GetArrayItem(ids, (int)i)->valuedouble, i, 0};
     for (uint32_t i = 0; i < count; i++)
@@ -172,7 +177,8 @@ static void check_model(const cJSON *model)
     struct runner r;
     double worst = 0;
     const cJSON *ids = cJSON_GetObjectItemCaseSensitive(model, "ids"), *run;
-    if (fm_file_read(fixture_path(string(model, "logits"), path, sizeof(path)), SIZE_MAX / 2, &logits, &logits_bytes) != FM_OK ||
+    if (fm_file_read(fixture_path(string(model, "logits"), path, sizeof(path)), SIZE_MAX / 2, &logits, &logits_bytes) !=
+            FM_OK ||
         fm_file_open(fixture_path(string(model, "model"), path, sizeof(path)), &file) != FM_OK)
         fail_msg("%s", fm_error_message());
     runner_open(&r, file, 1, (uint32_t)cJSON_GetArraySize(ids));
