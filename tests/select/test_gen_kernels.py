@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tests of tools/build/gen_kernels.py: what a manifest may hold, what it must not, and what comes out.
+
+    test_gen_kernels.py SOURCE_ROOT TOOLCHAIN_BIN
+
+Ends with a line `N passed, N failed, 0 skipped`.
+"""
+
+import contextlib
+import importlib.util
+import io
+import pathlib
+import shutil
+import struct
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
+TOOLS = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / ".toolchain/bin")
+
+spec = importlib.util.spec_from_file_location("gen_kernels", ROOT / "tools/build/gen_kernels.py")
+gen = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(gen)
+
+ROW = 'name = "add_base"\nfile = "a.comp"\nrung = "base"\nop = "add"\ngroup = 64\n'
+SHADER = """#version 460
+#extension GL_GOOGLE_include_directive : require
+#include "b.glsl"
+layout(local_size_x_id = 0) in;
+layout(push_constant) uniform Push { uint n; } pc;
+layout(binding = 0) buffer Out { uint v[]; };
+void main() { v[gl_GlobalInvocationID.x] = VALUE + NUMBER + pc.n; }
+"""
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="fulmen-gen-")
+        self.root = pathlib.Path(self.folder.name)
+        for name in ("src/kernel/rungs.def", "src/kernel/kernel.h", "src/graph/ops.def", "src/quant/quant.def"):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, self.root / name)
+        (self.root / "shaders/lib").mkdir(parents=True)
+        (self.root / "shaders/lib/b.glsl").write_text("#define VALUE 1u\n")
+        (self.root / "shaders/a.comp").write_text(SHADER)
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def manifest(self, *rows):
+        (self.root / "shaders/kernels.toml").write_text("".join("[[kernel]]\n" + r for r in rows))
+
+    def load(self, *rows):
+        self.manifest(*rows)
+        return gen.load_manifest(self.root, gen.Tables(self.root))
+
+    def generate(self, *rows):
+        """Exit status, standard output, standard error."""
+        self.manifest(*rows)
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = gen.main(["--source", str(self.root), "--glslang", str(TOOLS / "glslang"),
+                               "--spirv-val", str(TOOLS / "spirv-val"), "--spirv-opt", str(TOOLS / "spirv-opt"),
+                               "--cache", str(self.root / "cache"), "--out-c", str(self.root / "k.c"),
+                               "--out-asm", str(self.root / "k.S"), "--out-blob", str(self.root / "k.bin"),
+                               "--depfile", str(self.root / "k.d"), "--jobs", "2"])
+        return status, out.getvalue(), err.getvalue()
+
+
+class Manifest(Case):
+    def test_defaults(self):
+        row, = self.load(ROW)
+        self.assertEqual((row.name, row.op, row.rung, row.group), ("add_base", "add", 0, 64))
+        self.assertEqual((row.tile, row.split, row.priority), ([0, 0], 1, 10))
+        self.assertEqual(row.spec, [(0, "COUNT", 64)])
+        self.assertEqual(row.defines, {"FM_OP_ADD": "1", "FM_RUNG_BASE": "1", "FM_RUNG": "0", "FM_X_F32": "1"})
+        self.assertEqual((row.bound_c, row.bound_unit), (0.0, 2.0 ** -24))
+
+    def test_expansion(self):
+        rows = self.load('name = "{op}_{w}_{tile_k}_sg"\nfile = "a.comp"\nrung = "sg"\nneeds = ["subgroup"]\ngroup = 64\n'
+                         'expand = { op = ["matmul", "matmul_add"], w = ["f16", "q4_k"], tile_k = [8, 16] }\n'
+                         'tile = [1, 4]\ndefine = { K = "{tile_k}" }\nspec = { 1 = "subgroup", 2 = "{tile_k}", 3 = 7 }\n')
+        self.assertEqual([r.name for r in rows[:3]], ["matmul_f16_8_sg", "matmul_f16_16_sg", "matmul_q4_k_8_sg"])
+        self.assertEqual(len(rows), 8)
+        self.assertEqual({(r.op, r.w) for r in rows}, {(o, w) for o in ("matmul", "matmul_add") for w in ("F16", "Q4_K")})
+        self.assertEqual(rows[1].defines["K"], "16")
+        self.assertEqual(rows[0].spec, [(0, "COUNT", 64), (1, "SUBGROUP", 0), (2, "COUNT", 8), (3, "COUNT", 7)])
+
+    def test_windows_and_tiles(self):
+        row, = self.load(ROW + 'window = { rows = [1, 8], k = "%32", head = [16, 256, 16] }\ntile = ["group", 4]\n')
+        self.assertEqual(row.window, [("ROWS", 1, 8, 1), ("K", 0, gen.MAX_U32, 32), ("HEAD", 16, 256, 16)])
+        names = list(gen.Tables(self.root).params)
+        self.assertEqual(row.tile, [gen.TILE_PARAM | names.index("group"), 4])
+
+    def test_implied_needs(self):
+        row, = self.load(ROW.replace("base", "cm2") + 'needs = ["coopmat2"]\n')
+        self.assertEqual(row.needs, ["coopmat2", "coopmat", "memory_model"])
+
+    def test_refusals(self):
+        matmul = ROW.replace("add", "matmul").replace('"base"', '"base"\nw = "f16"')
+        for rows, words in (
+                ([ROW + "grup = 3\n"], "add_base: unknown key 'grup'"),
+                ([ROW.replace('"add"', '"ad"')], "unknown op 'ad'"),
+                ([ROW.replace('rung = "base"', 'rung = "basic"')], "unknown rung 'basic'"),
+                ([ROW.replace("add_base", "add_sg")], "the rung 'base' must be a word of the name"),
+                ([ROW.replace("a.comp", "none.comp")], "no file shaders/none.comp"),
+                ([ROW.replace("group = 64\n", "")], "'group' is missing"),
+                ([ROW.replace("64", "2048")], "group = 2048, expected a number from 1 to 1024"),
+                ([ROW, ROW], "add_base: two rows have this name"),
+                ([ROW + 'needs = ["subgrup"]\n'], "unknown capability 'subgrup'"),
+                ([ROW + 'needs = ["subgroup"]\n'], "needs 'subgroup', which is of rung sg"),
+                ([ROW + "window = { row = [1, 2] }\n"], "unknown window parameter 'row'"),
+                ([ROW + "window = { rows = [2, 1] }\n"], "window.rows = [2, 1] is empty"),
+                ([ROW + "window = { rows = 3 }\n"], "window.rows = 3, expected"),
+                ([ROW + 'spec = { 1 = "subgrop" }\n'], "unknown parameter in spec.1 'subgrop'"),
+                ([ROW + "spec = { x = 1 }\n"], "spec constant id = 'x', expected a number"),
+                ([ROW + "tile = [1]\n"], "tile = [1], expected [rows, columns]"),
+                ([ROW + 'w = "f16"\n'], "op add has no format w"),
+                ([ROW.replace('op = "add"', 'op = "matmul"') + "tile = [1, 1]\n"], "op matmul needs a format w"),
+                ([matmul], "op matmul needs tile"),
+                ([ROW + 'x = "f16"\n'], 'op add cannot ask for x = "f16"'),
+                ([ROW + 'bound = { c = -1, unit = "f32" }\n'], "bound.c = -1"),
+                ([ROW + 'bound = { c = 1 }\n'], "bound = {'c': 1}"),
+                ([ROW + 'define = { FM_RUNG = "1" }\n'], "define.FM_RUNG is no name that is free"),
+                ([ROW.replace("add_base", "{what}_base")], "'{what}' is no word of expand"),
+                (["name = 3 =\n"], "not TOML"),
+        ):
+            with self.subTest(words=words), self.assertRaises(gen.ManifestError) as caught:
+                self.load(*rows)
+            self.assertIn(words, str(caught.exception))
+
+
+class Output(Case):
+    def row(self, name, number):
+        return ROW.replace("add_base", name) + f'define = {{ NUMBER = "{number}u" }}\n'
+
+    def test_modules_are_shared_and_cached(self):
+        rows = [self.row("add_base", 1), self.row("add_base_b", 1) + "priority = 5\n", self.row("add_base_c", 2)]
+        status, out, err = self.generate(*rows)
+        self.assertEqual((status, err), (0, ""))
+        self.assertIn("3 kernels in 2 modules (2 compiled now); rungs built: base(3)", out)
+        blob, table = (self.root / "k.bin").read_bytes(), (self.root / "k.c").read_text()
+        self.assertEqual(struct.unpack("<I", blob[:4])[0], 0x07230203)
+        self.assertEqual(table.count(".spirv = fm_kernel_spirv + 0,"), 2)
+        self.assertIn("const size_t fm_kernel_count = 3;", table)
+        self.assertIn("shaders/lib/b.glsl", (self.root / "k.d").read_text())
+        stamp = (self.root / "k.c").stat().st_mtime_ns
+        self.assertIn("(0 compiled now)", self.generate(*rows)[1])
+        self.assertEqual((self.root / "k.c").stat().st_mtime_ns, stamp)
+        (self.root / "shaders/lib/b.glsl").write_text("#define VALUE 5u\n")
+        self.assertIn("(2 compiled now)", self.generate(*rows)[1])
+        self.assertEqual(len(list((self.root / "cache").glob("*.spv"))), 2)
+        self.assertNotEqual((self.root / "k.c").read_text(), table)
+
+    def test_compile_error_names_the_row(self):
+        status, _, err = self.generate(ROW)
+        self.assertEqual(status, 1)
+        self.assertIn("add_base (shaders/a.comp): glslang failed", err)
+        self.assertIn("NUMBER", err)
+
+    def test_missing_include(self):
+        (self.root / "shaders/lib/b.glsl").unlink()
+        status, _, err = self.generate(self.row("add_base", 1))
+        self.assertEqual((status, "included file 'b.glsl' is not there" in err), (1, True))
+
+    def test_undeclared_capability(self):
+        (self.root / "shaders/a.comp").write_text(
+            "#version 460\n#extension GL_KHR_shader_subgroup_arithmetic : require\nlayout(local_size_x_id = 0) in;\n"
+            "layout(binding = 0) buffer Out { uint v[]; };\nvoid main() { v[0] = subgroupAdd(v[1]); }\n")
+        status, _, err = self.generate(ROW)
+        self.assertEqual((status, "needs must list 'subgroup'" in err), (1, True))
+        self.assertEqual(self.generate(ROW.replace("base", "sg") + 'needs = ["subgroup"]\n')[0], 0)
+
+    def test_old_compiler(self):
+        fake = self.root / "glslang"
+        fake.write_text("#!/bin/sh\necho 'Glslang Version: 11:12.0.0'\n")
+        fake.chmod(0o755)
+        with self.assertRaises(gen.ManifestError) as caught:
+            gen.compiler_version(fake)
+        self.assertIn("glslang 12.0 is too old", str(caught.exception))
+
+
+def main():
+    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=1).run(
+        unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"]))
+    failed = len(result.failures) + len(result.errors)
+    print(f"{result.testsRun - failed} passed, {failed} failed, {len(result.skipped)} skipped")
+    return 1 if failed or result.testsRun == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
