@@ -67,8 +67,7 @@ static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const
     uint32_t q = fm_build_matmul(b, "attn_q", x, fm_weight(w, layer, ATTN_Q), fm_weight(w, layer, ATTN_Q_BIAS));
     uint32_t k = fm_build_matmul(b, "attn_k", x, fm_weight(w, layer, ATTN_K), fm_weight(w, layer, ATTN_K_BIAS));
     uint32_t v = fm_build_matmul(b, "attn_v", x, fm_weight(w, layer, ATTN_V), fm_weight(w, layer, ATTN_V_BIAS));
-    uint32_t y = fm_build_attention(b, q, k, v, freq, &attr);
-    return fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT), FM_NONE);
+    return fm_build_attention(b, q, k, v, freq, &attr);
 }
 
 static uint32_t feed_forward(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w,
@@ -90,7 +89,13 @@ static void build(struct fm_builder *b, const struct fm_config *c, const struct 
         c->rotated ? fm_build_rope_table(b, "rope_freq", c->rotated / 2, c->rope_base, c->rope_divisors) : FM_NONE;
     for (uint32_t layer = 0; layer < c->n_layers; layer++) {
         fm_build_prefix(b, "blk.%u.", layer);
-        x = fm_build_add(b, "attn_add", attention(b, c, w, layer, freq, x), x);
+        uint32_t y = attention(b, c, w, layer, freq, x);
+        if (layer == c->n_layers - 1) {
+            y = fm_build_output_rows(b, "attend_out", y);
+            x = fm_build_output_rows(b, "residual_out", x);
+        }
+        y = fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT), FM_NONE);
+        x = fm_build_add(b, "attn_add", y, x);
         x = fm_build_add(b, "ffn_add", feed_forward(b, c, w, layer, x), x);
     }
     fm_build_prefix(b, "%s", "");

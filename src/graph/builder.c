@@ -196,6 +196,11 @@ uint32_t fm_build_tokens(struct fm_builder *b)
     return fm_build_node(b, FM_OP_TOKEN_FEED, "tokens", NULL, 5, src);
 }
 
+uint32_t fm_build_output_rows(struct fm_builder *b, const char *name, uint32_t x)
+{
+    return fm_build_node(b, FM_OP_GATHER, name, NULL, 2, (uint32_t[]){x, fm_build_input(b, FM_INPUT_OUT_ROW)});
+}
+
 static void mark_output(struct fm_builder *b, uint32_t value, uint32_t *out_slot)
 {
     if (b->error != FM_OK)
@@ -208,7 +213,6 @@ void fm_build_head(struct fm_builder *b, uint32_t x, uint32_t norm_w, uint32_t n
                    float eps, uint32_t w_out, uint32_t bias, uint32_t vocab)
 {
     uint32_t out_row = fm_build_input(b, FM_INPUT_OUT_ROW);
-    x = fm_build_node(b, FM_OP_GATHER, "out_rows", NULL, 2, (uint32_t[]){x, out_row});
     x = fm_build_norm(b, "output_norm", kind, x, norm_w, norm_b, eps);
     uint32_t logits = fm_build_matmul(b, "logits", x, w_out, bias);
     struct fm_attr attr = {.vocab = vocab};
