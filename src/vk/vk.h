@@ -55,8 +55,8 @@ void *fm_vk_memory_host(struct fm_vk_memory *memory); // mapped pointer (coheren
 uint64_t fm_vk_memory_bytes(const struct fm_vk_memory *memory); // really allocated
 
 // Copy to/from FM_VK_DEVICE memory through the staging ring (two or more buffers of a few MB, recycled by timeline
-// value). Uploads return when the data is in the ring; fm_vk_upload_finish waits for all. One thread at a time per
-// device.
+// value). Uploads return when the data is in the ring; fm_vk_upload_finish waits for all. What one thread uploads
+// arrives in order; a download sees the uploads made before it.
 enum fm_result fm_vk_upload(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, const void *data,
                             uint64_t bytes);
 enum fm_result fm_vk_upload_finish(struct fm_vk *vk);
@@ -68,7 +68,8 @@ enum fm_result fm_vk_fill(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_
 enum fm_result fm_vk_copy(struct fm_vk *vk, struct fm_vk_memory *dst, uint64_t dst_offset, struct fm_vk_memory *src,
                           uint64_t src_offset, uint64_t bytes);
 // Direct pointer for large staging writes: reserve up to *inout_bytes contiguous bytes of the ring (waits for room),
-// fill them, then commit. Lets fm_pack_rows write without an extra copy.
+// fill them, then commit. At least half a slot (16 MB), or all that was asked for. Lets fm_pack_rows write without an
+// extra copy. Between reserve and commit no other thread may use the ring.
 enum fm_result fm_vk_stage_reserve(struct fm_vk *vk, uint64_t *inout_bytes, void **out_ptr);
 enum fm_result fm_vk_stage_commit(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes);
 
@@ -76,7 +77,8 @@ enum fm_result fm_vk_stage_commit(struct fm_vk *vk, struct fm_vk_memory *memory,
 
 // Create the plan's pipelines (in parallel, through the cache) and record one command buffer per step-ring entry: entry
 // i reads the step block at step_memory + i * step_stride and writes results at result_memory + i * result_stride.
-// Memories must outlive the program. FM_CANCELLED when `cancel` (may be NULL) returns true between pipelines.
+// Memories must outlive the program, kernels (known by their address) the device. FM_CANCELLED when `cancel` (may be
+// NULL) returns true between pipelines.
 struct fm_vk_program_info {
     const struct fm_plan *plan;
     struct fm_vk_memory *memory[FM_POOL_COUNT];

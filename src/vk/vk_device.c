@@ -222,6 +222,16 @@ enum fm_result fm_vk_wait(struct fm_vk *vk, uint64_t value, uint64_t timeout_ns)
     return result ? fm_vk_error(vk, result, "vkWaitSemaphores") : FM_OK;
 }
 
+void fm_vk_settle(struct fm_vk *vk, uint64_t value)
+{
+    VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+                                .semaphoreCount = 1,
+                                .pSemaphores = &vk->timeline,
+                                .pValues = &value};
+    if (atomic_load(&vk->lost) || vk->fn.vkWaitSemaphores(vk->device, &info, UINT64_MAX) != VK_SUCCESS)
+        (void)vk->fn.vkDeviceWaitIdle(vk->device);
+}
+
 // True for a lost device too: whoever polls goes on to fm_vk_wait, which says so.
 bool fm_vk_reached(struct fm_vk *vk, uint64_t value)
 {

@@ -148,6 +148,8 @@ enum fm_result fm_vk_lost(const struct fm_vk *vk); // FM_OK, or FM_LOST with a m
 // Submit batches of one command buffer each, in order; the last signals *out_value.
 enum fm_result fm_vk_submit(struct fm_vk *vk, const VkCommandBuffer *commands, uint32_t count, const char *what,
                             uint64_t *out_value);
+// Wait until `value` is reached or the device is lost, for clean-up: no error, no message, no injected fault.
+void fm_vk_settle(struct fm_vk *vk, uint64_t value);
 void fm_vk_name_object(struct fm_vk *vk, VkObjectType type, uint64_t handle, const char *name);
 enum fm_result fm_vk_begin_commands(struct fm_vk *vk, VkCommandBuffer commands, bool once);
 // One global memory barrier.

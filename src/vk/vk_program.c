@@ -114,9 +114,8 @@ void fm_vk_program_destroy(struct fm_vk_program **handle)
     *handle = NULL;
     struct fm_vk *vk = program->vk;
     for (uint32_t i = 0; program->value && i < program->ring; i++) {
-        // A wait that fails has lost the device; then this is all that is left to do.
-        if (program->value[i] && fm_vk_wait(vk, program->value[i], UINT64_MAX) != FM_OK)
-            (void)vk->fn.vkDeviceWaitIdle(vk->device);
+        if (program->value[i])
+            fm_vk_settle(vk, program->value[i]);
     }
     for (uint32_t i = 0; program->queries && i < program->ring; i++)
         vk->fn.vkDestroyQueryPool(vk->device, program->queries[i], NULL);
