@@ -28,6 +28,9 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) buffer fm_out_f32x
 #define FM_A(type, name) type name;
 #define FM_P(name) uint name;
 
+// The same address as another type. Through words, because SwiftShader dies of a direct cast between reference types.
+#define FM_CAST(type, ref) type(uvec2(ref))
+
 // Is an optional operand there?
 #define FM_PRESENT(ref) (uvec2(ref) != uvec2(0u))
 

@@ -56,9 +56,9 @@ vec2 fm_w_pair(uint word)
 vec4 fm_w_quad(fm_u32s w, uint i)
 {
 #if defined(FM_W_F32)
-    return uintBitsToFloat(fm_u32x4s(w).d[i]);
+    return uintBitsToFloat(FM_CAST(fm_u32x4s, w).d[i]);
 #else
-    uvec2 words = fm_u32x2s(w).d[i];
+    uvec2 words = FM_CAST(fm_u32x2s, w).d[i];
     return vec4(fm_w_pair(words.x), fm_w_pair(words.y));
 #endif
 }
@@ -118,7 +118,7 @@ uvec2 fm_q_high(fm_u32s w, fm_planes p, uint block)
 #if defined(FM_W_Q5_0) || defined(FM_W_Q5_1) || defined(FM_W_Q5_K)
     return uvec2(w.d[p.qh + block], 0u);
 #elif defined(FM_W_Q6_K)
-    return fm_u32x2s(w).d[(p.qh >> 1) + block];
+    return FM_CAST(fm_u32x2s, w).d[(p.qh >> 1) + block];
 #else
     return uvec2(0u);
 #endif
@@ -137,7 +137,7 @@ uvec2 fm_q_high(fm_u32s w, fm_planes p, uint block)
 fm_q_raw_scales fm_q_load_scales(fm_u32s w, fm_planes p, uint block)
 {
 #if defined(FM_W_Q4_K) || defined(FM_W_Q5_K)
-    return fm_u32x4s(w).d[(p.sc >> 2) + (block >> 3)];
+    return FM_CAST(fm_u32x4s, w).d[(p.sc >> 2) + (block >> 3)];
 #elif defined(FM_W_Q6_K)
     return uvec2(w.d[p.sc + (block >> 1)], w.d[p.sd + (block >> 4)]);
 #elif defined(FM_W_Q4_1) || defined(FM_W_Q5_1)
@@ -152,8 +152,8 @@ vec3 fm_q_scales(fm_q_raw_scales raw, uint block)
 {
 #if defined(FM_W_Q4_K) || defined(FM_W_Q5_K)
     uint i = block & 7u;
-    uint scale = bitfieldExtract(raw.x, int(4u * i), 4) | bitfieldExtract(raw.z, int(2u * i), 2) << 4;
-    uint minimum = bitfieldExtract(raw.y, int(4u * i), 4) | bitfieldExtract(raw.z, int(16u + 2u * i), 2) << 4;
+    uint scale = ((raw.x >> (4u * i)) & 15u) | ((raw.z >> (2u * i)) & 3u) << 4;
+    uint minimum = ((raw.y >> (4u * i)) & 15u) | ((raw.z >> (16u + 2u * i)) & 3u) << 4;
     vec2 d = unpackHalf2x16(raw.w);
     float s = d.x * float(scale);
     return vec3(s, s, -d.y * float(minimum));

@@ -15,7 +15,6 @@
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_NV_cooperative_matrix2 : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
-#extension GL_EXT_shader_explicit_arithmetic_types_int16 : require
 #extension GL_EXT_shader_16bit_storage : require
 #include "spec.glsl"
 #include "quant.glsl"
@@ -31,12 +30,12 @@ float16_t to_half(float x)
 // ---- one weight as the tensor load wants it: a function per stream, because it has to know the planes' base ------------
 
 #if defined(FM_W_BF16)
-layout(buffer_reference, scalar, buffer_reference_align = 2) readonly buffer fm_block { uint16_t bits; };
-layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer fm_blocks { uint16_t d[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer fm_block { uint pair; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer fm_blocks { uint d[]; };
 #define FM_DECODE(name, weight)                                                                                        \
     float16_t name(const in fm_block b, const in uint block[2], const in uint at[2])                                   \
     {                                                                                                                  \
-        return to_half(uintBitsToFloat(uint(b.bits) << 16));                                                           \
+        return to_half(uintBitsToFloat(at[1] == 0u ? b.pair << 16 : b.pair & 0xffff0000u));                            \
     }
 #elif defined(FM_W_QUANT)
 struct fm_words { uint q[FM_Q_WORDS]; };
@@ -84,7 +83,7 @@ float16_t element(fm_block b, fm_u32s w, uint index, uint e)
 #define BLOCK_ELEMS 1u
 #else
 #ifdef FM_W_BF16
-#define BLOCK_ELEMS 1u
+#define BLOCK_ELEMS 2u
 #else
 #define BLOCK_ELEMS 32u
 #endif

@@ -51,7 +51,7 @@ void keep_w(uint k, uint v, vec4 w)
 vec4 load_x(uint at, uint k)
 {
     if (((pc.stride_x | pc.k) & 3u) == 0u)
-        return k < pc.k ? fm_f32x4s(pc.x).d[(at + k) >> 2] : vec4(0.0);
+        return k < pc.k ? FM_CAST(fm_f32x4s, pc.x).d[(at + k) >> 2] : vec4(0.0);
     vec4 v = vec4(0.0);
     for (uint i = 0u; i < 4u; i++)
         if (k + i < pc.k)

@@ -44,11 +44,11 @@ vec4 quad_of(uvec4 piece[LOADS], uint h)
         [[unroll]] for (uint u = 0u; u < count; u++)                                                                   \
             [[unroll]] for (uint l = 0u; l < LINES; l++)                                                               \
                 [[unroll]] for (uint h = 0u; h < LOADS; h++)                                                           \
-                    w[u * LINES + l][h] = fm_u32x4s(FM_WEIGHT(l % STREAMS)).d[(first[l / STREAMS] + p + u * LANES) * LOADS + h]; \
+                    w[u * LINES + l][h] = FM_CAST(fm_u32x4s, FM_WEIGHT(l % STREAMS)).d[(first[l / STREAMS] + p + u * LANES) * LOADS + h]; \
         [[unroll]] for (uint u = 0u; u < count; u++)                                                                   \
             [[unroll]] for (uint h = 0u; h < 2u; h++)                                                                  \
                 [[unroll]] for (uint r = 0u; r < ROWS; r++) {                                                          \
-                    vec4 x = fm_f32x4s(pc.x).d[x0[r] + 2u * (p + u * LANES) + h];                                          \
+                    vec4 x = FM_CAST(fm_f32x4s, pc.x).d[x0[r] + 2u * (p + u * LANES) + h];                                          \
                     [[unroll]] for (uint l = 0u; l < LINES; l++) {                                                     \
                         vec4 v = quad_of(w[u * LINES + l], h);                                                         \
                         [[unroll]] for (uint i = 0u; i < 4u; i++)                                                      \

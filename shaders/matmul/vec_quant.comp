@@ -38,7 +38,7 @@ void stage_x(uint me, uint block0, uint blocks)
         uint quad = i * SUBGROUP + gl_SubgroupInvocationID;
         vec4 x = vec4(0.0);
         if (block0 + quad / QUADS < blocks)
-            x = fm_f32x4s(pc.x).d[block0 * QUADS + quad];
+            x = FM_CAST(fm_f32x4s, pc.x).d[block0 * QUADS + quad];
 #ifdef FM_W_SYMMETRIC
         x *= (quad & 4u) == 0u ? FM_QLO : FM_QHI;
 #endif
@@ -59,8 +59,8 @@ void load_x(uint me, uint x0, uint b, uint t, out vec4 lo, out vec4 hi)
         return;
     }
 #endif
-    lo = fm_f32x4s(pc.x).d[x0 + 8u * b + t];
-    hi = fm_f32x4s(pc.x).d[x0 + 8u * b + 4u + t];
+    lo = FM_CAST(fm_f32x4s, pc.x).d[x0 + 8u * b + t];
+    hi = FM_CAST(fm_f32x4s, pc.x).d[x0 + 8u * b + 4u + t];
 #ifdef FM_W_SYMMETRIC
     lo *= FM_QLO;
     hi *= FM_QHI;
@@ -106,10 +106,10 @@ void main()
             uint block = first[l / STREAMS] + b;
             fm_u32s w = FM_WEIGHT(l % STREAMS);
 #if FM_Q_WORDS == 8
-            q0[l] = fm_u32x4s(w).d[2u * block];
-            q1[l] = fm_u32x4s(w).d[2u * block + 1u];
+            q0[l] = FM_CAST(fm_u32x4s, w).d[2u * block];
+            q1[l] = FM_CAST(fm_u32x4s, w).d[2u * block + 1u];
 #else
-            q0[l] = fm_u32x4s(w).d[block];
+            q0[l] = FM_CAST(fm_u32x4s, w).d[block];
 #endif
             high[l] = fm_q_high(w, planes, block);
             raw[l] = fm_q_load_scales(w, planes, block);
