@@ -31,6 +31,9 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) buffer fm_out_f32x
 // The same address as another type. Through words, because SwiftShader dies of a direct cast between reference types.
 #define FM_CAST(type, ref) type(uvec2(ref))
 
+// condition ? a : b for references of one type, in words for the same reason.
+#define FM_SELECT(type, condition, a, b) type(mix(uvec2(b), uvec2(a), bvec2(condition)))
+
 // Is an optional operand there?
 #define FM_PRESENT(ref) (uvec2(ref) != uvec2(0u))
 

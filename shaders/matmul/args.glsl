@@ -17,7 +17,7 @@
 #ifdef FM_OP_MATMUL_GLU
 #define FM_STREAMS 2
 layout(push_constant, scalar) uniform Push { FM_PUSH_MATMUL_GLU(FM_A, FM_P) } pc;
-#define FM_WEIGHT(stream) ((stream) == 0u ? pc.gate : pc.up)
+#define FM_WEIGHT(stream) FM_SELECT(fm_u32s, (stream) == 0u, pc.gate, pc.up)
 #else
 #define FM_STREAMS 1
 layout(push_constant, scalar) uniform Push { FM_PUSH_MATMUL(FM_A, FM_P) } pc;
