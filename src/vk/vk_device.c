@@ -17,11 +17,14 @@ static enum fm_result find_physical(struct fm_vk *vk)
         vkGetPhysicalDeviceProperties2(devices[i], &p);
         if (p.properties.apiVersion < VK_API_VERSION_1_3)
             continue;
+        VkPhysicalDeviceVulkan13Properties v13 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES};
+        v12.pNext = &v13;
         p.pNext = &v12;
         vkGetPhysicalDeviceProperties2(devices[i], &p);
         if (memcmp(id.deviceUUID, vk->caps.uuid, sizeof(vk->caps.uuid)) == 0 &&
             p.properties.driverVersion == vk->caps.driver_version && (uint32_t)v12.driverID == vk->caps.driver_id) {
             vk->physical = devices[i];
+            vk->max_workgroup_subgroups = v13.maxComputeWorkgroupSubgroups;
             memcpy(vk->cache_uuid, p.properties.pipelineCacheUUID, sizeof(vk->cache_uuid));
         }
     }

@@ -132,6 +132,7 @@ struct fm_vk {
     bool memory_budget;
     uint8_t cache_uuid[VK_UUID_SIZE];
     uint32_t queue_family, timestamp_bits;
+    uint32_t max_workgroup_subgroups; // of a workgroup with a required subgroup size
     uint32_t messages_at_open;
     _Atomic bool lost;
 

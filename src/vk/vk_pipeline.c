@@ -115,6 +115,7 @@ static VkResult create_from_module(struct fm_vk *vk, struct fm_vk_pipeline *entr
                                  .dataSize = entry->key.n_spec * sizeof(values[0]),
                                  .pData = values};
     bool full = kernel->full_subgroups && vk->caps.subgroup_size_control;
+    bool varies = vk->caps.subgroup_min != vk->caps.subgroup_max; // else there is nothing to require
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
         .requiredSubgroupSize = vk->caps.subgroup_size};
@@ -128,7 +129,7 @@ static VkResult create_from_module(struct fm_vk *vk, struct fm_vk_pipeline *entr
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .pNext = &feedback_info,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                  .pNext = full ? &subgroup : NULL,
+                  .pNext = full && varies ? &subgroup : NULL,
                   .flags = full ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT : 0,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
@@ -209,6 +210,20 @@ static enum fm_result create_missing(struct creation *c, uint32_t count)
     return err;
 }
 
+// Limits that drivers do not check: they accept the pipeline and lose the device when it runs.
+static enum fm_result check_limits(const struct fm_vk *vk, const struct fm_kernel *kernel)
+{
+    const struct fm_caps *caps = &vk->caps;
+    uint64_t most = (uint64_t)caps->subgroup_size * vk->max_workgroup_subgroups;
+    if (kernel->shared_bytes > caps->shared_bytes)
+        return fm_fail(FM_UNSUPPORTED, "kernel %s wants %u bytes of shared memory, %s has %u", kernel->name,
+                       kernel->shared_bytes, caps->name, caps->shared_bytes);
+    if (kernel->full_subgroups && caps->subgroup_min != caps->subgroup_max && kernel->group > most)
+        return fm_fail(FM_UNSUPPORTED, "kernel %s has workgroups of %u, %s at most %llu with full subgroups of %u",
+                       kernel->name, kernel->group, caps->name, (unsigned long long)most, caps->subgroup_size);
+    return FM_OK;
+}
+
 static enum fm_result get_locked(struct fm_vk *vk, const struct fm_plan *plan, struct creation *c, uint32_t *index,
                                  VkPipeline *out_pipelines)
 {
@@ -216,10 +231,8 @@ static enum fm_result get_locked(struct fm_vk *vk, const struct fm_plan *plan, s
     uint32_t count = 0;
     enum fm_result err = FM_OK;
     for (size_t i = 0; i < plan->n_dispatches; i++) {
-        const struct fm_kernel *kernel = plan->dispatches[i].kernel;
-        if (kernel->shared_bytes > vk->caps.shared_bytes) // drivers accept it and lose the device when it runs
-            return fm_fail(FM_UNSUPPORTED, "kernel %s wants %u bytes of shared memory, %s has %u", kernel->name,
-                           kernel->shared_bytes, vk->caps.name, vk->caps.shared_bytes);
+        if ((err = check_limits(vk, plan->dispatches[i].kernel)))
+            return err;
         if ((err = find_entry(p, &plan->dispatches[i], &index[i])))
             return err;
     }
