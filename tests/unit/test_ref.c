@@ -375,6 +375,33 @@ static void test_rng(void **state)
     assert_int_not_equal(fm_rng_draw(1, 0, 5), fm_rng_draw(0, 1, 5));
 }
 
+// Failure of each allocation in turn: an error, no leak (under the sanitizers), and success in the end.
+static void test_allocation_failures(void **state)
+{
+    (void)state;
+    static const struct fm_dims dims = {3, 1, 1, 4};
+    struct fm_graph g = {0};
+    struct fm_builder b = {.graph = &g};
+    uint32_t table = fm_build_weight(&b, "table", FM_TYPE_F32, FM_NONE, 2, (uint32_t[]){8, 4});
+    uint32_t x = fm_build_output_rows(&b, "rows", fm_build_embed(&b, "x", table, fm_build_tokens(&b), 1));
+    fm_build_head(&b, x, fm_build_weight(&b, "norm", FM_TYPE_F32, FM_NONE, 1, (uint32_t[]){4}), FM_NONE, FM_NORM_RMS, 1,
+                  table, FM_NONE, 8);
+    assert_int_equal(b.error, FM_OK);
+    enum fm_result r = FM_NOMEM;
+    uint64_t n = 0;
+    for (; r != FM_OK; n++) {
+        struct fm_ref *ref = NULL;
+        assert_true(n < 1000);
+        fm_alloc_fail_at(n);
+        r = fm_ref_create(&g, &dims, &ref);
+        fm_alloc_fail_at(UINT64_MAX);
+        assert_true(r == FM_OK || (r == FM_NOMEM && !ref));
+        fm_ref_destroy(&ref);
+    }
+    assert_true(n > 10);
+    fm_graph_finish(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_rope),   cmocka_unit_test(test_rope_table), cmocka_unit_test(test_attend),
         cmocka_unit_test(test_kv_write), cmocka_unit_test(test_tokens),   cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_distribution), cmocka_unit_test(test_filters), cmocka_unit_test(test_rng),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
