@@ -31,7 +31,7 @@ void main()
     bool is_q = h < pc.heads, is_v = h >= pc.heads + pc.heads_kv;
     uint g = is_v ? h - pc.heads - pc.heads_kv : h - pc.heads;
     uint from = is_q ? (t * pc.heads + h) * pc.head : (t * pc.heads_kv + g) * pc.head;
-    REF_X source = is_q ? pc.q : is_v ? pc.v : pc.k;
+    REF_X source = FM_SELECT(REF_X, is_q, pc.q, FM_SELECT(REF_X, is_v, pc.v, pc.k));
     for (uint c = tid; c < pc.head_stride; c += FM_GROUP)
         row[c] = c < pc.head ? source.d[from + c] : 0.0;
     barrier();
