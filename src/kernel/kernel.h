@@ -118,7 +118,8 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     struct fm_spec spec[FM_KERNEL_SPECS]; // constant ids as in shaders/lib/spec.glsl; id 0 = workgroup size x
     uint8_t n_specs;
     uint32_t group;         // workgroup size x (invocations)
-    uint32_t tile_rows, tile_cols; // (a number or FM_TILE_PARAM | param) rows and columns (or heads) of the result that one workgroup makes; 0 = rule of the op
+    // Rows and columns (or heads) of the result that one workgroup makes: numbers or FM_TILE_PARAM | param; 0 = rule of the op.
+    uint32_t tile_rows, tile_cols;
     uint32_t split;         // most parts a reduction may be cut into (attention keys, K); 1 = no split
     uint32_t shared_bytes;
     uint32_t matrix_m, matrix_n, matrix_k; // cooperative matrix shape that must be listed; 0 = none

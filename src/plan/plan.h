@@ -5,10 +5,19 @@
 
 #include "kernel/kernel.h"
 
-enum fm_pool { FM_POOL_WEIGHTS, FM_POOL_STATE, FM_POOL_ARENA, FM_POOL_STEP, FM_POOL_RESULT, FM_POOL_COUNT, FM_POOL_NONE = FM_POOL_COUNT };
+enum fm_pool {
+    FM_POOL_WEIGHTS,
+    FM_POOL_STATE,
+    FM_POOL_ARENA,
+    FM_POOL_STEP,
+    FM_POOL_RESULT,
+    FM_POOL_COUNT,
+    FM_POOL_NONE = FM_POOL_COUNT
+};
 const char *fm_pool_name(enum fm_pool pool);
 
-// A pool is one range of offsets, cut into chunks of chunk_bytes (one device allocation each, the last ones shorter); nothing straddles a chunk.
+// A pool is one range of offsets, cut into chunks of chunk_bytes (one device allocation each, of chunk_used bytes); nothing
+// straddles a chunk.
 struct fm_pool_size {
     uint64_t chunk_bytes;
     uint32_t n_chunks;
@@ -21,8 +30,8 @@ struct fm_place { // where a value lies; pool NONE = nowhere (yet)
     uint64_t offset, bytes;
 };
 
-// Places of weights, constants and states: made once per model and session, shared by all plans. Value ids of these kinds are the same in
-// every graph built from one architecture and configuration.
+// Places of weights, constants and states: made once per model and session, shared by all plans. Value ids of these kinds are
+// the same in every graph built from one architecture and configuration, and passes keep them.
 struct fm_layout {
     struct fm_arena arena;
     struct fm_place *place; // [n_values of the graph it was made from]
@@ -30,11 +39,12 @@ struct fm_layout {
     struct fm_pool_size pool[FM_POOL_COUNT]; // WEIGHTS and STATE filled
 };
 
-// Weights go packed (fm_pack_layout); constants too, into the WEIGHTS pool. dims: s and l give the states' size. Each place starts at a multiple
-// of 256 and is followed by at least `guard_bytes` of nothing (tests; 0 in production... then 16 bytes, so that 16-byte loads may overrun).
+// Weights go packed (fm_pack_layout); constants too, into the WEIGHTS pool. dims: s and l give the states' size. Each place
+// starts at a multiple of 256 and is followed by at least `guard_bytes` (tests), and never less than 16, of nothing, so that
+// 16-byte loads may overrun.
 // FM_NOSPACE when one tensor is larger than caps->max_alloc_bytes; the message names it.
-enum fm_result fm_layout_create(const struct fm_graph *graph, const struct fm_caps *caps, const struct fm_dims *dims, uint64_t guard_bytes,
-                                struct fm_layout *out_layout);
+enum fm_result fm_layout_create(const struct fm_graph *graph, const struct fm_caps *caps, const struct fm_dims *dims,
+                                uint64_t guard_bytes, struct fm_layout *out_layout);
 void fm_layout_finish(struct fm_layout *layout);
 
 // Offsets in the step block, for a plan's T and O.
@@ -63,8 +73,8 @@ struct fm_dispatch {
     bool barrier_before;
     const char *name; // node name (plus "/cast", "/merge" for lowered parts)
     uint32_t node;    // in the plan's graph
-    uint64_t moved_bytes; // least bytes that must be read and written
-    double flops;
+    uint64_t moved_bytes; // least bytes that must be read and written; of a cache only what this step writes
+    double flops;         // products and attention (over a full cache); 0 for the others
 };
 
 struct fm_plan {
@@ -82,23 +92,25 @@ struct fm_plan {
     uint64_t hash;          // of everything above
 };
 
-// Compile `graph` (rewritten in place by the passes) for `dims` on `caps`. FM_UNSUPPORTED when some node has no kernel: the message names node,
-// op, formats and the nearest kernel's reason. With keep_values every TEMP gets memory of its own (tests read them back).
+// Compile `graph` (rewritten in place by the passes) for `dims` on `caps`. FM_UNSUPPORTED when some node has no kernel (the
+// message names node, op, formats and the nearest kernel's reason) or a grid is too large; FM_ARG when the layout was made for
+// other dims. options: NULL = all zero. With keep_values every TEMP gets memory of its own (tests read them back).
 struct fm_plan_options {
     bool keep_values;
     bool no_fuse;            // skip the passes (tests of single ops)
     uint64_t guard_bytes;    // empty bytes round every TEMP and OUTPUT
     const struct fm_kernel *force; // take this kernel for the nodes of its op (must fit); NULL = selector's choice
 };
-enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *layout, const struct fm_caps *caps, const struct fm_dims *dims,
-                              const struct fm_plan_options *options, struct fm_plan *out_plan);
+enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *layout, const struct fm_caps *caps,
+                              const struct fm_dims *dims, const struct fm_plan_options *options, struct fm_plan *out_plan);
 void fm_plan_finish(struct fm_plan *plan);
 
-// EXPLAIN: pools and their sizes, then a line a dispatch: barrier, node, kernel, spec constants, grid, bytes. Release with fm_free.
+// EXPLAIN: pools and their sizes, then a line a dispatch: barrier, node, kernel, spec constants, grid, bytes. Release with
+// fm_free.
 enum fm_result fm_plan_print(const struct fm_graph *graph, const struct fm_plan *plan, char **out_text);
 
 // What a node of this graph wants under dims on caps.
-enum fm_result fm_want_from_node(const struct fm_graph *graph, const struct fm_node *node, const struct fm_dims *dims, const struct fm_caps *caps,
-                                 struct fm_want *out_want);
+enum fm_result fm_want_from_node(const struct fm_graph *graph, const struct fm_node *node, const struct fm_dims *dims,
+                                 const struct fm_caps *caps, struct fm_want *out_want);
 
 #endif

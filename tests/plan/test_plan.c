@@ -128,12 +128,12 @@ static const struct fm_dispatch *find(const struct fm_plan *plan, const char *na
     return NULL;
 }
 
-static size_t count_suffix(const struct fm_plan *plan, const char *suffix)
+static size_t count_names(const struct fm_plan *plan, const char *prefix, const char *suffix)
 {
     size_t count = 0, n = strlen(suffix);
     for (size_t i = 0; i < plan->n_dispatches; i++) {
         const char *name = plan->dispatches[i].name;
-        count += strlen(name) >= n && strcmp(name + strlen(name) - n, suffix) == 0;
+        count += strncmp(name, prefix, strlen(prefix)) == 0 && strlen(name) >= n && strcmp(name + strlen(name) - n, suffix) == 0;
     }
     return count;
 }
@@ -144,8 +144,8 @@ static void test_casts(void **state)
     (void)state;
     FM_EMIT_LAYOUT(FM_PUSH_CAST);
     struct fm_caps caps = fake_caps("nvidia-cm2");
-    struct made m = make_llama(&caps, 1, dims_of(70), NULL);
-    assert_int_equal(count_suffix(&m.plan, "/cast"), 5); // attn_norm, rotated q, attention, ffn_norm, glu; the logits have 3 rows
+    struct made m = make_llama(&caps, 2, dims_of(70), NULL);
+    assert_int_equal(count_names(&m.plan, "blk.0.", "/cast"), 5); // attn_norm, rotated q, attention, ffn_norm, glu
     const struct fm_dispatch *cast = find(&m.plan, "blk.0.attn_q/cast"), *k = find(&m.plan, "blk.0.attn_k");
     assert_int_equal(n_bind + n_words, cast->n_bind + cast->n_words);
     assert_int_equal(cast->word[word_width], 64);
@@ -158,7 +158,7 @@ static void test_casts(void **state)
     unmake(&m);
     struct fm_caps no_f16 = fm_caps_mask(&caps, FM_RUNG_SG);
     m = make_llama(&no_f16, 1, dims_of(70), NULL);
-    assert_int_equal(count_suffix(&m.plan, "/cast"), 0);
+    assert_int_equal(count_names(&m.plan, "", "/cast"), 0);
     unmake(&m);
 }
 
@@ -180,7 +180,7 @@ static void test_split(void **state)
         const struct fm_dispatch *d = find(&m.plan, "blk.0.attend");
         assert_int_equal(d->word[word_split], rows[i].split);
         assert_int_equal(d->grid[2], rows[i].split);
-        assert_int_equal(count_suffix(&m.plan, "/merge"), rows[i].split > 1);
+        assert_int_equal(count_names(&m.plan, "", "/merge"), rows[i].split > 1);
         if (rows[i].split > 1) {
             assert_int_equal(d->bind[bind_y].pool, FM_POOL_NONE);
             assert_int_equal(d->bind[bind_partial].bytes, rows[i].tokens * 4 * rows[i].split * (16 + 2) * 4);
@@ -462,7 +462,7 @@ static void test_hash(void **state)
 static void golden(const char *device, uint32_t tokens)
 {
     struct fm_caps caps = fake_caps(device);
-    struct made m = make_llama(&caps, 1, dims_of(tokens), NULL);
+    struct made m = make_llama(&caps, 2, dims_of(tokens), NULL);
     char path[512], *text, *wanted;
     size_t wanted_bytes;
     const char *root = getenv("FULMEN_SOURCE_ROOT");
