@@ -50,14 +50,13 @@ void main()
     }
     barrier();
 
-    const float none = -3.0e38; // below every score; exp of a difference to it is 0, never NaN
-    float top = none, sum = 0.0;
+    float top = FM_ATTEND_NONE, sum = 0.0;
     vec2 acc[PAIRS];
     for (uint i = 0; i < PAIRS; i++)
         acc[i] = vec2(0.0);
     for (uint first = range.x; first < range.y; first += FM_GROUP) {
         uint key = first + tid;
-        float score = none;
+        float score = FM_ATTEND_NONE;
         if (key < range.y) {
             vec2 dot2 = vec2(0.0);
             for (uint i = 0; i < pairs; i++)
