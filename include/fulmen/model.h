@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+// Models: a file opened, described, and put on a device.
+#ifndef FULMEN_MODEL_H
+#define FULMEN_MODEL_H
+
+#include "fulmen/device.h"
+#include "fulmen/text.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// A model file and, once loaded, its weights on a device. Opening and loading are for one thread; after that it is
+// immutable and may be shared by sessions of any threads. Outlives its sessions.
+struct fm_model;
+
+// How a session will be made; all-zero means defaults. Given at load time it lets the model be refused when its
+// weights fit but the session would not.
+struct fm_session_params {
+    uint32_t n_ctx;           // positions of each slot; 0 = the model's, at most 4096
+    uint32_t n_slots;         // sequences held at the same time; 0 = 1
+    uint32_t n_ubatch;        // most tokens of one step; 0 = 512. At least n_slots
+    const char *cache_type_k; // "f16" or "f32"; NULL = f32 when all matrices of the model are f32, else f16
+    const char *cache_type_v; // must be the same as cache_type_k
+};
+
+struct fm_model_info {
+    const char *path;         // or the name of the built-in shape; lives as long as the model, like all strings here
+    const char *name;         // general.name, "" when the file has none
+    const char *arch;         // "llama"
+    const char *type;         // type of most weight bytes: "q4_K"
+    uint32_t n_layers, width, heads, heads_kv, head, ffn, vocab;
+    uint32_t context;         // positions that it was made for
+    uint64_t n_params;        // elements of all weights
+    uint64_t file_bytes;      // 0 for built-in shapes
+    uint64_t weight_bytes;    // on the device
+    uint64_t token_bytes;     // weight bytes that decoding one token reads
+};
+
+// Open a model file: header, configuration, tensors, tokenizer. No device is needed, and no weight is read.
+// FM_IO, FM_FORMAT, FM_UNSUPPORTED, FM_NOMEM; the message begins with the path.
+FM_API enum fm_result fm_model_open(const char *path, struct fm_model **out_model);
+// A built-in shape ("llama-8b", see fm_model_shape_name) with random weights of `type` ("f16", "q4_0", ...), for
+// benchmarks. It has no tokenizer. FM_ARG lists the known names.
+FM_API enum fm_result fm_model_open_shape(const char *shape, const char *type, struct fm_model **out_model);
+FM_API const char *fm_model_shape_name(size_t index); // NULL past the last
+// Accepts NULL. The model's sessions must be gone.
+FM_API void fm_model_close(struct fm_model **model);
+
+FM_API void fm_model_get_info(const struct fm_model *model, struct fm_model_info *out_info);
+// NULL when the file has none.
+FM_API const struct fm_tokenizer *fm_model_tokenizer(const struct fm_model *model);
+// Number of elements per weight type, most bytes first: *out_name = "q4_K", *out_elems, *out_bytes (on the device).
+// false past the last.
+FM_API bool fm_model_type_at(const struct fm_model *model, size_t index, const char **out_name, uint64_t *out_elems,
+                             uint64_t *out_bytes);
+
+// Device memory of the model with one session, in bytes.
+struct fm_memory_need {
+    uint64_t weights_bytes, state_bytes, arena_bytes, step_bytes, result_bytes;
+    uint64_t total_bytes;
+    uint32_t n_ctx, n_slots, n_ubatch; // what the parameters came to
+};
+// What `params` (NULL = defaults) would need on `device`. FM_UNSUPPORTED when the device cannot run the model.
+FM_API enum fm_result fm_model_need(const struct fm_model *model, const struct fm_device *device,
+                                    const struct fm_session_params *params, struct fm_memory_need *out_need);
+
+// Called now and then from the loading thread; false stops with FM_CANCELLED.
+typedef bool fm_progress_fn(void *user, uint64_t done, uint64_t total);
+
+struct fm_load_params {
+    const struct fm_session_params *session; // NULL = defaults: see there
+    fm_progress_fn *progress;                // of weight bytes; NULL = none
+    void *user;
+};
+// Put the weights on the device, through a staging ring of fixed size. FM_NOSPACE with the sizes, before anything is
+// uploaded, when weights and session do not fit; then, and after FM_CANCELLED, nothing stays on the device. FM_ARG when
+// it is loaded already. `params` may be NULL.
+FM_API enum fm_result fm_model_load(struct fm_model *model, struct fm_device *device,
+                                    const struct fm_load_params *params);
+
+// The compiled program for a step of `n_tokens` (rounded up to its bucket) in a session made with `params`, as text:
+// pools, then one line a dispatch. Weights need not be loaded. Release with fm_text_free.
+FM_API enum fm_result fm_model_explain(const struct fm_model *model, const struct fm_device *device,
+                                       const struct fm_session_params *params, uint32_t n_tokens, char **out_text);
+// Why node `name` of that program got its kernel: every candidate with the reason for or against it. FM_ARG when there
+// is no such node. Release with fm_text_free.
+FM_API enum fm_result fm_model_why(const struct fm_model *model, const struct fm_device *device,
+                                   const struct fm_session_params *params, uint32_t n_tokens, const char *name,
+                                   char **out_text);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

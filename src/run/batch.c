@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+#include "run/batch.h"
+
+#include "shaders/lib/abi.h"
+
+#define ARRAYS 5u
+
+enum fm_result fm_batch_init(struct fm_batch *batch, uint32_t capacity)
+{
+    uint32_t *words = fm_alloc_zero((size_t)capacity, ARRAYS * sizeof(*words));
+    if (words == NULL)
+        return fm_nomem();
+    *batch = (struct fm_batch){.capacity = capacity, .token = words, .pos = words + capacity, .slot = words + (size_t)capacity * 2,
+                               .out_row = words + (size_t)capacity * 3, .owner = words + (size_t)capacity * 4};
+    return FM_OK;
+}
+
+void fm_batch_finish(struct fm_batch *batch)
+{
+    fm_free(batch->token);
+    *batch = (struct fm_batch){0};
+}
+
+static void put(struct fm_batch *batch, const struct fm_batch_source *s, uint32_t source, uint32_t i, uint32_t token, bool output)
+{
+    uint32_t at = batch->n_tokens++;
+    batch->token[at] = token;
+    batch->pos[at] = s->pos + i;
+    batch->slot[at] = s->slot;
+    if (output) {
+        batch->out_row[batch->n_outputs] = at;
+        batch->owner[batch->n_outputs++] = source;
+    }
+}
+
+void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first, bool all_rows)
+{
+    batch->n_tokens = batch->n_outputs = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct fm_batch_source *s = &sources[i];
+        s->taken = s->decode && s->left == 0 && batch->n_tokens < batch->capacity;
+        if (s->taken)
+            put(batch, s, (uint32_t)i, 0, FM_TOKEN_LAST, true);
+    }
+    for (size_t n = 0; n < count; n++) {
+        size_t i = (first + n) % count;
+        struct fm_batch_source *s = &sources[i];
+        if (s->left == 0)
+            continue;
+        s->taken = (uint32_t)FM_MIN(s->left, batch->capacity - batch->n_tokens);
+        for (uint32_t t = 0; t < s->taken; t++)
+            put(batch, s, (uint32_t)i, t, s->tokens[t], all_rows || t + 1 == s->left);
+    }
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// The scheduler: which tokens make up the next step. A pure function of where the sequences are.
+#ifndef FM_RUN_BATCH_H
+#define FM_RUN_BATCH_H
+
+#include "base/base.h"
+
+// A sequence as the scheduler sees it.
+struct fm_batch_source {
+    uint32_t slot;
+    uint32_t pos;           // of its next token
+    const uint32_t *tokens; // of the prompt that are left to read
+    size_t left;
+    bool decode;            // the prompt is read, and the token that was sampled last is wanted as input
+    uint32_t taken;         // out: tokens of this step
+};
+
+struct fm_batch {
+    uint32_t capacity; // tokens that the arrays have room for
+    uint32_t n_tokens, n_outputs;
+    uint32_t *token, *pos, *slot; // [n_tokens]
+    uint32_t *out_row, *owner;    // [n_outputs]: row of the step, index of its source
+};
+
+enum fm_result fm_batch_init(struct fm_batch *batch, uint32_t capacity); // FM_NOMEM
+void fm_batch_finish(struct fm_batch *batch);
+
+// Form a step of at most batch->capacity tokens: sequences that decode first, one token each, then prompts, from source
+// `first` on and round, until the step is full. The tokens of one slot stand together, in rising positions. An output row
+// for the last token of a prompt and for every decoded one; with `all_rows` for every token.
+void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first, bool all_rows);
+
+#endif

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+// A session on paper: parameters resolved, memory laid out, every size of step planned. No device is touched, so that the
+// sizes are known, and refused, before anything is uploaded.
+#include "run/run.h"
+
+#define DEFAULT_CONTEXT 4096u
+#define DEFAULT_UBATCH 512u
+#define MAX_UBATCH 8192u
+#define MAX_SLOTS 1024u
+#define MAX_CONTEXT (1u << 24)
+
+enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_graph)
+{
+    struct fm_graph copy = {.n_nodes = graph->n_nodes, .cap_nodes = graph->n_nodes, .n_values = graph->n_values,
+                            .cap_values = graph->n_values, .logits = graph->logits, .ids = graph->ids};
+    copy.nodes = fm_alloc_zero(graph->n_nodes, sizeof(*copy.nodes));
+    copy.values = fm_alloc_zero(graph->n_values, sizeof(*copy.values));
+    if (copy.nodes == NULL || copy.values == NULL) {
+        fm_graph_finish(&copy);
+        return fm_nomem();
+    }
+    memcpy(copy.nodes, graph->nodes, graph->n_nodes * sizeof(*copy.nodes));
+    memcpy(copy.values, graph->values, graph->n_values * sizeof(*copy.values));
+    *out_graph = copy;
+    return FM_OK;
+}
+
+// ---- parameters -------------------------------------------------------------------------------------------------------
+
+static enum fm_result cache_type(const char *name, enum fm_type fallback, enum fm_type *out_type)
+{
+    *out_type = name == NULL || name[0] == '\0' ? fallback : fm_type_from_name(name);
+    if (*out_type == FM_TYPE_F16 || *out_type == FM_TYPE_F32)
+        return FM_OK;
+    return fm_fail(FM_ARG, "cache type '%.32s', expected f16 or f32", name != NULL ? name : "");
+}
+
+static enum fm_result resolve(const struct fm_model *model, const struct fm_session_params *p, struct fm_blueprint *b)
+{
+    const struct fm_config *c = &model->config;
+    b->n_ctx = p->n_ctx != 0 ? p->n_ctx : FM_MIN(c->context, DEFAULT_CONTEXT);
+    b->n_slots = p->n_slots != 0 ? p->n_slots : 1;
+    b->n_ubatch = p->n_ubatch != 0 ? p->n_ubatch : FM_MAX(DEFAULT_UBATCH, b->n_slots);
+    if (b->n_ctx > MAX_CONTEXT || b->n_slots > MAX_SLOTS || b->n_ubatch > MAX_UBATCH)
+        return fm_fail(FM_ARG, "context %u, %u slots, micro-batch %u; expected at most %u, %u and %u", b->n_ctx, b->n_slots,
+                       b->n_ubatch, MAX_CONTEXT, MAX_SLOTS, MAX_UBATCH);
+    if (b->n_ubatch < b->n_slots)
+        return fm_fail(FM_ARG, "micro-batch of %u tokens, expected at least the number of slots, %u", b->n_ubatch, b->n_slots);
+    if (b->n_ctx > c->context && c->rotated == 0) // a table of positions
+        return fm_fail(FM_ARG, "context %u, but this model's table has %u positions", b->n_ctx, c->context);
+    if (b->n_ctx > c->context)
+        fm_log(FM_LOG_WARN, "context %u is more than the %u positions that the model was made for", b->n_ctx, c->context);
+    enum fm_result result = cache_type(p->cache_type_k, model->kv_type, &b->kv_type[0]);
+    if (result == FM_OK)
+        result = cache_type(p->cache_type_v, p->cache_type_v == NULL ? b->kv_type[0] : model->kv_type, &b->kv_type[1]);
+    if (result == FM_OK && p->cache_type_k == NULL)
+        b->kv_type[0] = b->kv_type[1];
+    return result;
+}
+
+// The model's graph, or one of its own when the cache type differs.
+static enum fm_result choose_graph(const struct fm_model *model, struct fm_blueprint *b)
+{
+    if (b->kv_type[0] == model->kv_type && b->kv_type[1] == model->kv_type) {
+        b->graph = &model->graph;
+        return FM_OK;
+    }
+    struct fm_graph_options options = {.kv_type = {b->kv_type[0], b->kv_type[1]}, .random_type = model->random_type};
+    return fm_arch_build(model->arch, &model->config, model->file, &options, &b->own_graph);
+}
+
+static const struct fm_graph *graph_of(const struct fm_blueprint *b)
+{
+    return b->graph != NULL ? b->graph : &b->own_graph;
+}
+
+// ---- plans -------------------------------------------------------------------------------------------------------------
+
+enum fm_result fm_blueprint_plan(const struct fm_blueprint *b, const struct fm_caps *caps, uint32_t tokens, uint32_t outputs,
+                                 struct fm_bucket *out_bucket)
+{
+    struct fm_bucket bucket = {.tokens = tokens};
+    const struct fm_dims dims = {.t = tokens, .o = outputs, .s = b->n_slots, .l = b->n_ctx};
+    enum fm_result result = fm_graph_copy(graph_of(b), &bucket.graph);
+    if (result != FM_OK)
+        return result;
+    result = fm_plan_create(&bucket.graph, &b->layout, caps, &dims, NULL, &bucket.plan);
+    if (result != FM_OK) {
+        fm_graph_finish(&bucket.graph);
+        return result;
+    }
+    *out_bucket = bucket;
+    return FM_OK;
+}
+
+void fm_bucket_finish(struct fm_bucket *bucket)
+{
+    fm_plan_finish(&bucket->plan);
+    fm_graph_finish(&bucket->graph);
+    *bucket = (struct fm_bucket){0};
+}
+
+uint32_t fm_blueprint_bucket(const struct fm_blueprint *b, uint32_t tokens)
+{
+    uint32_t i = 0;
+    while (i + 1 < b->n_buckets && b->bucket[i].tokens < tokens)
+        i++;
+    return i;
+}
+
+// 1, 2, 4, 8, then by fours to the micro-batch, which is the last.
+static uint32_t bucket_after(uint32_t tokens, uint32_t n_ubatch)
+{
+    uint32_t next = tokens < 8 ? tokens * 2 : tokens * 4;
+    return FM_MIN(next, n_ubatch);
+}
+
+static uint64_t entry_bytes(uint64_t bytes)
+{
+    return (bytes + FM_RUN_ENTRY_ALIGN - 1) / FM_RUN_ENTRY_ALIGN * FM_RUN_ENTRY_ALIGN;
+}
+
+static enum fm_result plan_buckets(struct fm_blueprint *b, const struct fm_caps *caps)
+{
+    for (uint32_t tokens = 1;; tokens = bucket_after(tokens, b->n_ubatch)) {
+        struct fm_bucket *bucket = &b->bucket[b->n_buckets];
+        enum fm_result result = fm_blueprint_plan(b, caps, tokens, FM_MIN(tokens, b->n_slots), bucket);
+        if (result != FM_OK)
+            return result;
+        b->n_buckets++;
+        b->arena_bytes = FM_MAX(b->arena_bytes, bucket->plan.arena_bytes);
+        b->step_stride = FM_MAX(b->step_stride, entry_bytes(bucket->plan.step.bytes));
+        b->result_stride = FM_MAX(b->result_stride, entry_bytes(bucket->plan.result_bytes));
+        if (tokens == b->n_ubatch)
+            return FM_OK;
+    }
+}
+
+enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_caps *caps, const struct fm_session_params *params,
+                                 struct fm_blueprint *out_blueprint)
+{
+    static const struct fm_session_params defaults = {0};
+    struct fm_blueprint b = {0};
+    enum fm_result result = resolve(model, params != NULL ? params : &defaults, &b);
+    if (result == FM_OK)
+        result = choose_graph(model, &b);
+    if (result == FM_OK) {
+        const struct fm_dims dims = {.t = b.n_ubatch, .o = b.n_slots, .s = b.n_slots, .l = b.n_ctx};
+        result = fm_layout_create(graph_of(&b), caps, &dims, 0, &b.layout);
+    }
+    if (result == FM_OK)
+        result = plan_buckets(&b, caps);
+    if (result != FM_OK) {
+        fm_blueprint_finish(&b);
+        return result;
+    }
+    *out_blueprint = b;
+    return FM_OK;
+}
+
+void fm_blueprint_finish(struct fm_blueprint *b)
+{
+    for (uint32_t i = 0; i < b->n_buckets; i++)
+        fm_bucket_finish(&b->bucket[i]);
+    fm_layout_finish(&b->layout);
+    fm_graph_finish(&b->own_graph);
+    *b = (struct fm_blueprint){0};
+}
+
+void fm_blueprint_need(const struct fm_blueprint *b, struct fm_memory_need *out_need)
+{
+    struct fm_memory_need need = {.weights_bytes = b->layout.pool[FM_POOL_WEIGHTS].total_bytes,
+                                  .state_bytes = b->layout.pool[FM_POOL_STATE].total_bytes,
+                                  .arena_bytes = b->arena_bytes,
+                                  .step_bytes = b->step_stride * FM_RUN_RING,
+                                  .result_bytes = b->result_stride * FM_RUN_RING,
+                                  .n_ctx = b->n_ctx, .n_slots = b->n_slots, .n_ubatch = b->n_ubatch};
+    need.total_bytes = need.weights_bytes + need.state_bytes + need.arena_bytes + need.step_bytes + need.result_bytes;
+    *out_need = need;
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// Devices as the public API sees them.
+#include <stdio.h>
+
+#include "run/run.h"
+
+#define UUID_BYTES 16
+
+static void uuid_text(const uint8_t uuid[UUID_BYTES], char out[37])
+{
+    size_t at = 0;
+    for (unsigned i = 0; i < UUID_BYTES; i++)
+        at += (size_t)snprintf(out + at, 37 - at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+}
+
+static void fill_info(const struct fm_caps *caps, struct fm_device_info *info)
+{
+    static const char *const kinds[] = {"other", "integrated", "discrete", "virtual", "cpu"};
+    *info = (struct fm_device_info){.kind = kinds[caps->kind < FM_COUNT(kinds) ? caps->kind : 0],
+                                    .rung = fm_rung_name(fm_caps_rung(caps)),
+                                    .memory_bytes = caps->device_bytes,
+                                    .available_bytes = caps->available_bytes,
+                                    .unified = caps->unified};
+    snprintf(info->name, sizeof(info->name), "%s", caps->name);
+    snprintf(info->driver, sizeof(info->driver), "%.120s %.120s", caps->driver, caps->driver_info);
+    uuid_text(caps->uuid, info->uuid);
+}
+
+enum fm_result fm_device_list(struct fm_device_info **out_infos, size_t *out_count)
+{
+    struct fm_caps *caps = NULL;
+    size_t count = 0;
+    enum fm_result result = fm_vk_probe(&caps, &count);
+    if (result != FM_OK)
+        return result;
+    struct fm_device_info *infos = fm_alloc_zero(count, sizeof(*infos));
+    for (size_t i = 0; infos != NULL && i < count; i++)
+        fill_info(&caps[i], &infos[i]);
+    fm_free(caps);
+    if (infos == NULL)
+        return fm_nomem();
+    *out_infos = infos;
+    *out_count = count;
+    return FM_OK;
+}
+
+void fm_device_list_free(struct fm_device_info *infos)
+{
+    fm_free(infos);
+}
+
+static enum fm_result rung_of(const char *name, enum fm_rung *out_rung)
+{
+    *out_rung = name == NULL || name[0] == '\0' ? FM_RUNG_CM2 : fm_rung_from_name(name);
+    if (*out_rung != FM_RUNG_COUNT)
+        return FM_OK;
+    char list[80] = "";
+    for (int i = 0; i < FM_RUNG_COUNT; i++) {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof(list) - used, " %s", fm_rung_name((enum fm_rung)i));
+    }
+    return fm_fail(FM_ARG, "no rung '%.32s', there are%s", name, list);
+}
+
+enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_device **out_device)
+{
+    static const struct fm_device_params defaults = {0};
+    struct fm_caps *caps = NULL;
+    size_t count = 0, index = 0;
+    enum fm_rung rung;
+    params = params != NULL ? params : &defaults;
+    enum fm_result result = rung_of(params->max_rung, &rung);
+    if (result != FM_OK)
+        return result;
+    struct fm_device *device = fm_alloc_zero(1, sizeof(*device));
+    if (device == NULL)
+        return fm_nomem();
+    result = fm_vk_probe(&caps, &count);
+    if (result == FM_OK)
+        result = fm_vk_choose(caps, count, params->selector, &index);
+    if (result == FM_OK) {
+        struct fm_caps masked = fm_caps_mask(&caps[index], rung);
+        result = fm_vk_open(&masked, &device->vk);
+    }
+    fm_free(caps);
+    if (result != FM_OK) {
+        fm_free(device);
+        return result;
+    }
+    *out_device = device;
+    return FM_OK;
+}
+
+void fm_device_close(struct fm_device **device)
+{
+    if (*device == NULL)
+        return;
+    fm_vk_cache_save((*device)->vk);
+    fm_vk_close(&(*device)->vk);
+    fm_free(*device);
+    *device = NULL;
+}
+
+void fm_device_get_info(const struct fm_device *device, struct fm_device_info *out_info)
+{
+    fill_info(fm_vk_caps(device->vk), out_info);
+}
+
+uint64_t fm_device_used_bytes(const struct fm_device *device)
+{
+    return fm_vk_used_bytes(device->vk);
+}
+
+void fm_device_get_pipeline_stats(const struct fm_device *device, struct fm_pipeline_stats *out_stats)
+{
+    fm_vk_pipeline_stats(device->vk, &out_stats->create_ns, &out_stats->created, &out_stats->cached);
+}

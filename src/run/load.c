@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT
+// Weights onto the device: checked for room first, then streamed tensor by tensor through the staging ring.
+#include "base/os.h"
+#include "run/run.h"
+
+#define SLICE_BYTES (2ull << 20)    // copied by one thread at a time
+#define CONVERT_ELEMS (1u << 16)    // decoded to f32 at a time
+#define ROWS_BYTES (256ull << 20)   // file bytes between two looks at the progress callback
+
+struct loading {
+    const struct fm_model *model;
+    struct fm_vk *vk;
+    struct fm_vk_memory *memory;
+    const struct fm_layout *layout;
+    const struct fm_load_params *params;
+    uint64_t base;             // offset of the tensor in the pool
+    uint64_t done_bytes, total_bytes;
+};
+
+static enum fm_result report(const struct loading *l)
+{
+    if (l->params->progress != NULL && !l->params->progress(l->params->user, l->done_bytes, l->total_bytes))
+        return fm_fail(FM_CANCELLED, "loading cancelled after %.1f of %.1f MB", (double)l->done_bytes * 1e-6,
+                       (double)l->total_bytes * 1e-6);
+    return FM_OK;
+}
+
+// ---- into the ring -----------------------------------------------------------------------------------------------------
+
+struct copying {
+    uint8_t *to;
+    const uint8_t *from;
+    uint64_t bytes;
+};
+
+static void copy_slice(void *user, uint32_t i)
+{
+    const struct copying *c = user;
+    uint64_t at = i * SLICE_BYTES;
+    memcpy(c->to + at, c->from + at, (size_t)FM_MIN(SLICE_BYTES, c->bytes - at));
+}
+
+// fm_pack_put_fn: several threads copy, since much of the time goes to faults on the mapped pages.
+static enum fm_result put(void *user, uint64_t offset, const void *data, size_t size_bytes)
+{
+    struct loading *l = user;
+    const uint8_t *from = data;
+    uint64_t left = size_bytes, at = l->base + offset;
+    while (left > 0) {
+        struct copying c = {.from = from, .bytes = left};
+        void *room = NULL;
+        enum fm_result result = fm_vk_stage_reserve(l->vk, &c.bytes, &room);
+        if (result != FM_OK)
+            return result;
+        c.to = room;
+        uint64_t slices = (c.bytes + SLICE_BYTES - 1) / SLICE_BYTES;
+        if (slices > 1)
+            fm_thread_for(0, (uint32_t)slices, copy_slice, &c);
+        else
+            memcpy(c.to, c.from, (size_t)c.bytes);
+        if ((result = fm_vk_stage_commit(l->vk, l->memory, at, c.bytes)) != FM_OK)
+            return result;
+        from += c.bytes;
+        at += c.bytes;
+        left -= c.bytes;
+        l->done_bytes += c.bytes;
+        if (slices > 1 && (result = report(l)) != FM_OK)
+            return result;
+    }
+    return FM_OK;
+}
+
+// A tensor whose weight is f32 whatever the file holds.
+static enum fm_result put_as_f32(struct loading *l, const struct fm_tensor *tensor, uint64_t first, uint64_t elems)
+{
+    const struct fm_type_info *info = fm_type_info(tensor->type);
+    uint64_t at = first / info->block_elems * info->block_elems, end = first + elems;
+    float *buffer = fm_alloc(CONVERT_ELEMS * sizeof(*buffer));
+    enum fm_result result = FM_OK;
+    if (buffer == NULL)
+        return fm_nomem();
+    while (at < end && result == FM_OK) {
+        // Whole blocks; what lies before `first` is decoded and left out.
+        uint64_t whole = (end - at + info->block_elems - 1) / info->block_elems * info->block_elems;
+        uint64_t count = FM_MIN(whole, CONVERT_ELEMS);
+        uint64_t skip = at < first ? first - at : 0, take = FM_MIN(count, end - at) - skip;
+        fm_quant_decode(tensor->type, tensor->data + at / info->block_elems * info->block_bytes, count, buffer);
+        result = put(l, (at + skip - first) * sizeof(*buffer), buffer + skip, (size_t)(take * sizeof(*buffer)));
+        at += count;
+    }
+    fm_free(buffer);
+    return result;
+}
+
+static enum fm_result load_weight(struct loading *l, const struct fm_value *value)
+{
+    const struct fm_tensor *tensor = fm_file_tensor(l->model->file, value->of.tensor);
+    uint64_t k = value->dims[value->n_dims - 1], rows = 1, row_bytes = 0, first_bytes = 0;
+    for (unsigned i = 0; i + 1 < value->n_dims; i++)
+        rows *= value->dims[i];
+    enum fm_result result = FM_OK;
+    if (tensor->type != value->type) {
+        result = put_as_f32(l, tensor, value->row0 * (value->n_dims > 1 ? k : 1), rows * k);
+    } else if (value->n_dims == 1) {
+        if (!fm_type_bytes(value->type, value->row0, &first_bytes))
+            return fm_fail(FM_FORMAT, "tensor '%s' cannot be cut at element %u", tensor->name, value->row0);
+        result = fm_pack_rows(value->type, 1, k, 0, 1, tensor->data + first_bytes, put, l);
+    } else {
+        (void)fm_type_bytes(value->type, k, &row_bytes); // the layout has checked it
+        uint64_t step = FM_MAX(ROWS_BYTES / row_bytes, 1), row = 0;
+        for (; row < rows && result == FM_OK; row += step) {
+            const uint8_t *src = tensor->data + (value->row0 + row) * row_bytes;
+            result = fm_pack_rows(value->type, rows, k, row, FM_MIN(step, rows - row), src, put, l);
+        }
+    }
+    fm_file_drop_tensor(l->model->file, tensor);
+    return result == FM_OK ? report(l) : result;
+}
+
+static enum fm_result load_values(struct loading *l)
+{
+    const struct fm_graph *graph = &l->model->graph;
+    enum fm_result result = FM_OK;
+    for (uint32_t id = 0; id < graph->n_values && result == FM_OK; id++) {
+        const struct fm_value *value = &graph->values[id];
+        l->base = l->layout->place[id].offset;
+        if (value->kind == FM_VALUE_CONST)
+            result = put(l, 0, value->of.data, (size_t)l->layout->place[id].bytes);
+        else if (value->kind == FM_VALUE_WEIGHT && l->model->file != NULL)
+            result = load_weight(l, value);
+    }
+    if (result == FM_OK && l->model->file == NULL)
+        result = fm_random_load(l->model, l->vk, l->memory, l->layout, l->params);
+    enum fm_result drained = fm_vk_upload_finish(l->vk);
+    return result != FM_OK ? result : drained;
+}
+
+// ---- the whole -----------------------------------------------------------------------------------------------------------
+
+static enum fm_result check_room(const struct fm_model *model, const struct fm_caps *caps, const struct fm_blueprint *b)
+{
+    struct fm_memory_need need;
+    fm_blueprint_need(b, &need);
+    if (need.total_bytes <= caps->available_bytes)
+        return FM_OK;
+    return fm_fail(FM_NOSPACE,
+                   "%s does not fit on %s: %.1f MB of weights + %.1f MB of state (context %u, %u slots) + %.1f MB of activations = "
+                   "%.1f MB, but %.1f of %.1f MB are available",
+                   model->path, caps->name, (double)need.weights_bytes * 1e-6, (double)need.state_bytes * 1e-6, need.n_ctx, need.n_slots,
+                   (double)(need.arena_bytes + need.step_bytes + need.result_bytes) * 1e-6, (double)need.total_bytes * 1e-6,
+                   (double)caps->available_bytes * 1e-6, (double)caps->device_bytes * 1e-6);
+}
+
+enum fm_result fm_model_load(struct fm_model *model, struct fm_device *device, const struct fm_load_params *params)
+{
+    static const struct fm_load_params defaults = {0};
+    const struct fm_caps *caps = fm_vk_caps(device->vk);
+    struct fm_blueprint blueprint;
+    struct fm_vk_memory *memory = NULL;
+    params = params != NULL ? params : &defaults;
+    if (model->weights != NULL)
+        return fm_fail(FM_ARG, "%s is loaded already", model->path);
+    enum fm_result result = fm_blueprint_make(model, caps, params->session, &blueprint);
+    if (result != FM_OK)
+        return result;
+    result = check_room(model, caps, &blueprint);
+    if (result == FM_OK)
+        result = fm_vk_memory_create(device->vk, "weights", FM_VK_DEVICE, &blueprint.layout.pool[FM_POOL_WEIGHTS], &memory);
+    if (result == FM_OK) {
+        struct loading l = {.model = model, .vk = device->vk, .memory = memory, .layout = &blueprint.layout, .params = params,
+                            .total_bytes = model->weight_bytes};
+        result = load_values(&l);
+    }
+    fm_blueprint_finish(&blueprint);
+    if (result != FM_OK) {
+        fm_vk_memory_destroy(&memory);
+        return result;
+    }
+    model->weights = memory;
+    model->device = device;
+    return FM_OK;
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT
+// A model without a device: file, configuration, graph, tokenizer, and what can be said about them.
+#include "run/run.h"
+
+#include <stdio.h>
+
+// ---- what the weights are -----------------------------------------------------------------------------------------------
+
+static void add_type(struct fm_model *model, enum fm_type type, uint64_t elems, uint64_t bytes)
+{
+    uint32_t i = 0;
+    while (i < model->n_types && model->types[i].type != type)
+        i++;
+    if (i == model->n_types)
+        model->types[model->n_types++] = (struct fm_model_type){.type = type};
+    model->types[i].elems += elems;
+    model->types[i].bytes += bytes;
+}
+
+static void sort_types(struct fm_model *model)
+{
+    for (uint32_t i = 1; i < model->n_types; i++) {
+        struct fm_model_type moving = model->types[i];
+        uint32_t at = i;
+        for (; at > 0 && model->types[at - 1].bytes < moving.bytes; at--)
+            model->types[at] = model->types[at - 1];
+        model->types[at] = moving;
+    }
+}
+
+// Is the weight read whole by every token? A table that is only looked up is not.
+static bool is_streamed(const struct fm_graph *graph, uint32_t value)
+{
+    for (size_t n = 0; n < graph->n_nodes; n++) {
+        const struct fm_node *node = &graph->nodes[n];
+        for (unsigned i = 0; i < node->n_src && node->op != FM_OP_EMBED; i++)
+            if (node->src[i] == value)
+                return true;
+    }
+    return false;
+}
+
+static enum fm_result measure_weights(struct fm_model *model)
+{
+    static const struct fm_dims no_dims = {1, 1, 1, 1};
+    for (uint32_t id = 0; id < model->graph.n_values; id++) {
+        const struct fm_value *value = &model->graph.values[id];
+        uint64_t elems;
+        struct fm_pack pack;
+        if (value->kind != FM_VALUE_WEIGHT)
+            continue;
+        uint64_t k = value->dims[value->n_dims - 1];
+        if (k == 0 || !fm_value_elems(value, &no_dims, &elems) || !fm_pack_layout(value->type, elems / k, k, &pack))
+            return fm_fail(FM_FORMAT, "%s: weight '%s' is too large, or its rows are no whole blocks of %s", model->path, value->name,
+                           fm_type_info(value->type)->name);
+        add_type(model, value->type, elems, pack.bytes);
+        model->n_params += elems;
+        model->weight_bytes += pack.bytes;
+        if (is_streamed(&model->graph, id))
+            model->token_bytes += pack.bytes;
+    }
+    sort_types(model);
+    return FM_OK;
+}
+
+// f32 caches only for models whose matrices are all f32: their users want exact results.
+static enum fm_type default_kv_type(const struct fm_file *file)
+{
+    for (uint32_t i = 0; i < fm_file_tensor_count(file); i++) {
+        const struct fm_tensor *tensor = fm_file_tensor(file, i);
+        if (tensor->n_dims >= 2 && tensor->type != FM_TYPE_F32)
+            return FM_TYPE_F16;
+    }
+    return FM_TYPE_F32;
+}
+
+static enum fm_result build_graph(struct fm_model *model)
+{
+    struct fm_graph_options options = {.kv_type = {model->kv_type, model->kv_type}, .random_type = model->random_type};
+    enum fm_result result = fm_arch_build(model->arch, &model->config, model->file, &options, &model->graph);
+    return result == FM_OK ? measure_weights(model) : result;
+}
+
+// ---- opening -------------------------------------------------------------------------------------------------------------
+
+static enum fm_result open_file(struct fm_model *model, const char *path)
+{
+    struct fm_text name;
+    enum fm_result result = fm_file_open(path, &model->file);
+    if (result != FM_OK)
+        return result;
+    model->path = fm_file_path(model->file);
+    if ((result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
+        (result = fm_meta_string(model->file, "general.name", false, &name)) != FM_OK)
+        return result;
+    model->name = fm_arena_printf(&model->arena, "%.*s", (int)FM_MIN(name.bytes, 255), name.data != NULL ? name.data : "");
+    if (model->name == NULL)
+        return fm_nomem();
+    model->kv_type = default_kv_type(model->file);
+    if ((result = build_graph(model)) != FM_OK)
+        return result;
+    return fm_tokenizer_create(model->file, &model->tokenizer);
+}
+
+enum fm_result fm_model_open(const char *path, struct fm_model **out_model)
+{
+    struct fm_model *model = fm_alloc_zero(1, sizeof(*model));
+    if (model == NULL)
+        return fm_nomem();
+    model->graph = (struct fm_graph){.logits = FM_NONE, .ids = FM_NONE};
+    enum fm_result result = open_file(model, path);
+    if (result != FM_OK) {
+        fm_model_close(&model);
+        return result;
+    }
+    *out_model = model;
+    return FM_OK;
+}
+
+static enum fm_result unknown_shape(const char *shape)
+{
+    char list[320] = "";
+    for (const struct fm_shape *s = fm_shapes; s->name != NULL; s++) {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof(list) - used, " %s", s->name);
+    }
+    return fm_fail(FM_ARG, "no built-in shape '%.64s', there are%s", shape, list);
+}
+
+enum fm_result fm_model_open_shape(const char *name, const char *type_name, struct fm_model **out_model)
+{
+    const struct fm_shape *shape = fm_shape_find(name);
+    enum fm_type type = fm_type_from_name(type_name);
+    if (shape == NULL)
+        return unknown_shape(name);
+    if (type == FM_TYPE_NONE || !fm_type_info(type)->is_weight)
+        return fm_fail(FM_ARG, "no weight type '%.32s' (f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_K q5_K q6_K)", type_name);
+    struct fm_model *model = fm_alloc_zero(1, sizeof(*model));
+    if (model == NULL)
+        return fm_nomem();
+    model->graph = (struct fm_graph){.logits = FM_NONE, .ids = FM_NONE};
+    model->path = model->name = shape->name;
+    model->arch = fm_arch_find(shape->arch, strlen(shape->arch));
+    model->config = shape->config;
+    model->random_type = type;
+    model->kv_type = type == FM_TYPE_F32 ? FM_TYPE_F32 : FM_TYPE_F16;
+    enum fm_result result = build_graph(model);
+    if (result != FM_OK) {
+        fm_model_close(&model);
+        return result;
+    }
+    *out_model = model;
+    return FM_OK;
+}
+
+const char *fm_model_shape_name(size_t index)
+{
+    for (const struct fm_shape *s = fm_shapes; s->name != NULL; s++)
+        if (index-- == 0)
+            return s->name;
+    return NULL;
+}
+
+void fm_model_close(struct fm_model **handle)
+{
+    struct fm_model *model = *handle;
+    if (model == NULL)
+        return;
+    *handle = NULL;
+    fm_vk_memory_destroy(&model->weights);
+    fm_tokenizer_destroy(&model->tokenizer);
+    fm_graph_finish(&model->graph);
+    fm_file_close(&model->file);
+    fm_arena_finish(&model->arena);
+    fm_free(model);
+}
+
+// ---- describing ----------------------------------------------------------------------------------------------------------
+
+void fm_model_get_info(const struct fm_model *model, struct fm_model_info *out_info)
+{
+    const struct fm_config *c = &model->config;
+    *out_info = (struct fm_model_info){
+        .path = model->path, .name = model->name, .arch = model->arch->name,
+        .type = model->n_types > 0 ? fm_type_info(model->types[0].type)->name : "none",
+        .n_layers = c->n_layers, .width = c->width, .heads = c->heads, .heads_kv = c->heads_kv, .head = c->head, .ffn = c->ffn,
+        .vocab = c->vocab, .context = c->context, .n_params = model->n_params,
+        .file_bytes = model->file != NULL ? fm_file_bytes(model->file) : 0,
+        .weight_bytes = model->weight_bytes, .token_bytes = model->token_bytes};
+}
+
+const struct fm_tokenizer *fm_model_tokenizer(const struct fm_model *model)
+{
+    return model->tokenizer;
+}
+
+bool fm_model_type_at(const struct fm_model *model, size_t index, const char **out_name, uint64_t *out_elems, uint64_t *out_bytes)
+{
+    if (index >= model->n_types)
+        return false;
+    *out_name = fm_type_info(model->types[index].type)->name;
+    *out_elems = model->types[index].elems;
+    *out_bytes = model->types[index].bytes;
+    return true;
+}
+
+enum fm_result fm_model_need(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
+                             struct fm_memory_need *out_need)
+{
+    struct fm_blueprint blueprint;
+    enum fm_result result = fm_blueprint_make(model, fm_vk_caps(device->vk), params, &blueprint);
+    if (result != FM_OK)
+        return result;
+    fm_blueprint_need(&blueprint, out_need);
+    fm_blueprint_finish(&blueprint);
+    return FM_OK;
+}
+
+// ---- explaining ----------------------------------------------------------------------------------------------------------
+
+enum fm_result fm_model_explain(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
+                                uint32_t n_tokens, char **out_text)
+{
+    struct fm_blueprint blueprint;
+    enum fm_result result = fm_blueprint_make(model, fm_vk_caps(device->vk), params, &blueprint);
+    if (result != FM_OK)
+        return result;
+    const struct fm_bucket *bucket = &blueprint.bucket[fm_blueprint_bucket(&blueprint, n_tokens)];
+    result = fm_plan_print(&bucket->graph, &bucket->plan, out_text);
+    fm_blueprint_finish(&blueprint);
+    return result;
+}
+
+static enum fm_result why_text(const struct fm_caps *caps, const struct fm_node *node, const struct fm_want *want, char **out_text)
+{
+    size_t count = fm_kernel_count, cap = (fm_kernel_count + 2) * 256, used;
+    struct fm_candidate *list = fm_alloc_zero(count + 1, sizeof(*list));
+    char *text = fm_alloc(cap);
+    if (list == NULL || text == NULL) {
+        fm_free(list);
+        fm_free(text);
+        return fm_nomem();
+    }
+    fm_kernel_select(caps, want, list, &count);
+    used = (size_t)snprintf(text, cap, "%.80s: %s", node->name, fm_op_info(node->op)->name);
+    if (want->w < FM_TYPE_COUNT)
+        used += (size_t)snprintf(text + used, cap - used, ", %s", fm_type_info(want->w)->name);
+    for (int i = 0; i < FM_PARAM_COUNT; i++)
+        used += (size_t)snprintf(text + used, cap - used, ", %s %u", fm_param_name((enum fm_param)i), want->param[i]);
+    used += (size_t)snprintf(text + used, cap - used, "\n");
+    for (size_t i = 0; i < count; i++)
+        used += (size_t)snprintf(text + used, cap - used, "%c %-40.60s %s\n", list[i].reject == FM_REJECT_NONE ? '*' : ' ',
+                                 list[i].kernel->name, list[i].reason);
+    fm_free(list);
+    *out_text = text;
+    return FM_OK;
+}
+
+enum fm_result fm_model_why(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
+                            uint32_t n_tokens, const char *name, char **out_text)
+{
+    const struct fm_caps *caps = fm_vk_caps(device->vk);
+    struct fm_blueprint blueprint;
+    enum fm_result result = fm_blueprint_make(model, caps, params, &blueprint);
+    if (result != FM_OK)
+        return result;
+    const struct fm_bucket *bucket = &blueprint.bucket[fm_blueprint_bucket(&blueprint, n_tokens)];
+    const struct fm_node *node = NULL;
+    for (size_t i = 0; i < bucket->graph.n_nodes && node == NULL; i++)
+        if (strcmp(bucket->graph.nodes[i].name, name) == 0)
+            node = &bucket->graph.nodes[i];
+    struct fm_want want;
+    if (node == NULL)
+        result = fm_fail(FM_ARG, "no node '%.80s' in the plan for %u tokens (its listing has their names)", name, bucket->tokens);
+    else
+        result = fm_want_from_node(&bucket->graph, node, &bucket->plan.dims, caps, &want);
+    if (result == FM_OK)
+        result = why_text(caps, node, &want, out_text);
+    fm_blueprint_finish(&blueprint);
+    return result;
+}

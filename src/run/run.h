@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+// What the files of this folder share: the structs behind the public handles.
+#ifndef FM_RUN_RUN_H
+#define FM_RUN_RUN_H
+
+#include <stdatomic.h>
+
+#include "fulmen/session.h"
+#include "models/arch.h"
+#include "plan/plan.h"
+#include "text/tokenizer.h"
+#include "vk/vk.h"
+
+#define FM_RUN_RING 2u     // step blocks: one is written while the device works on the other
+#define FM_RUN_BUCKETS 24u // sizes of steps
+#define FM_RUN_ENTRY_ALIGN 256u // bytes: ring entries begin at multiples
+
+struct fm_device {
+    struct fm_vk *vk;
+};
+
+struct fm_model_type { // elements and device bytes of one weight type
+    enum fm_type type;
+    uint64_t elems, bytes;
+};
+
+struct fm_model {
+    struct fm_arena arena;
+    const char *path, *name;
+    struct fm_file *file; // NULL for built-in shapes
+    const struct fm_arch *arch;
+    struct fm_config config;
+    struct fm_tokenizer *tokenizer; // NULL when the file has none
+    enum fm_type random_type;       // of built-in shapes
+    enum fm_type kv_type;           // default of sessions
+    struct fm_graph graph;          // as built, with kv_type; sessions work on copies
+    struct fm_model_type types[FM_TYPE_COUNT];
+    uint32_t n_types;
+    uint64_t n_params, weight_bytes, token_bytes;
+
+    // once loaded
+    struct fm_device *device;
+    struct fm_vk_memory *weights;
+};
+
+// One size of step, planned.
+struct fm_bucket {
+    uint32_t tokens;
+    struct fm_graph graph; // rewritten by the passes; names in the plan point here
+    struct fm_plan plan;
+};
+
+// Everything about a session that can be known without a device: parameters resolved, layout, plans, sizes.
+struct fm_blueprint {
+    uint32_t n_ctx, n_slots, n_ubatch;
+    enum fm_type kv_type[2];
+    struct fm_graph own_graph;    // when the cache type is not the model's; else empty
+    const struct fm_graph *graph; // the model's, or NULL: own_graph
+    struct fm_layout layout;
+    struct fm_bucket bucket[FM_RUN_BUCKETS]; // rising
+    uint32_t n_buckets;
+    uint64_t arena_bytes, step_stride, result_stride;
+};
+
+// blueprint.c. FM_ARG, FM_UNSUPPORTED, FM_NOSPACE, FM_NOMEM; on failure nothing is left.
+enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_caps *caps,
+                                 const struct fm_session_params *params, struct fm_blueprint *out_blueprint);
+void fm_blueprint_finish(struct fm_blueprint *blueprint);
+void fm_blueprint_need(const struct fm_blueprint *blueprint, struct fm_memory_need *out_need);
+// Plan a step of `tokens` tokens with `outputs` rows of logits into *out_bucket.
+enum fm_result fm_blueprint_plan(const struct fm_blueprint *blueprint, const struct fm_caps *caps, uint32_t tokens,
+                                 uint32_t outputs, struct fm_bucket *out_bucket);
+void fm_bucket_finish(struct fm_bucket *bucket);
+// The smallest bucket with room for `tokens` (at most n_ubatch).
+uint32_t fm_blueprint_bucket(const struct fm_blueprint *blueprint, uint32_t tokens);
+
+// A graph that shares names and constants with `graph`, which must outlive it. FM_NOMEM. (blueprint.c)
+enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_graph);
+
+// random.c: fill the weights of a built-in shape.
+enum fm_result fm_random_load(const struct fm_model *model, struct fm_vk *vk, struct fm_vk_memory *memory,
+                              const struct fm_layout *layout, const struct fm_load_params *params);
+
+#endif

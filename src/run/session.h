@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// A session's insides: state, steps in flight, the ring.
+#ifndef FM_RUN_SESSION_H
+#define FM_RUN_SESSION_H
+
+#include "run/batch.h"
+#include "run/run.h"
+
+struct fm_slot {
+    uint32_t *tokens; // [n_ctx]: what its state was computed from
+    uint32_t count;
+};
+
+// Programs of one kind: rows of logits for the slots, or for every token.
+struct fm_programs {
+    struct fm_vk_program *program[FM_RUN_BUCKETS]; // by bucket; NULL until needed
+};
+
+struct fm_session {
+    struct fm_model *model;
+    struct fm_vk *vk;
+    struct fm_blueprint paper;
+    struct fm_bucket all[FM_RUN_BUCKETS]; // with as many outputs as tokens; planned when needed
+    struct fm_vk_memory *state, *arena, *step, *result;
+    uint64_t arena_bytes, step_stride, result_stride; // as allocated
+    struct fm_programs few_programs, all_programs;
+    struct fm_slot *slots;
+    struct fm_batch batch[FM_RUN_RING]; // what ring entry i is about
+    uint64_t value[FM_RUN_RING];        // timeline value of ring entry i
+    uint32_t next_entry;
+    atomic_bool cancelled;
+};
+
+// step.c ---------------------------------------------------------------------------------------------------------------
+
+// Make the program for steps of `tokens` tokens. FM_CANCELLED when the session was cancelled meanwhile.
+enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool all_rows);
+// Write batch[entry] to the step block and submit it; sampling[i] is of output i. The entry must not be in flight.
+enum fm_result fm_step_submit(struct fm_session *session, uint32_t entry, bool all_rows,
+                              const struct fm_sampling *const *sampling);
+// Wait for an entry; *out_ids (may be NULL): the ids that it sampled, [n_outputs], until the entry is submitted again.
+enum fm_result fm_step_wait(struct fm_session *session, uint32_t entry, const uint32_t **out_ids);
+// Logits [rows, vocab] of the last step, which was waited for, before the next is submitted.
+enum fm_result fm_step_logits(struct fm_session *session, uint32_t entry, bool all_rows, uint32_t first, uint32_t rows,
+                              float *out_logits);
+void fm_step_finish(struct fm_session *session); // destroys programs and memories
+// FM_CANCELLED if somebody asked for it; the request is then used up.
+enum fm_result fm_step_cancelled(struct fm_session *session);
+
+// state.c --------------------------------------------------------------------------------------------------------------
+
+enum fm_result fm_state_create(struct fm_session *session); // zeroed
+enum fm_result fm_state_copy_slot(struct fm_session *session, uint32_t from, uint32_t to);
+
+#endif

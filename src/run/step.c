@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+// One step: the host writes about 1 KB, submits a recorded program, and waits for a number. Two step blocks take turns, so that
+// the host writes the next while the device works on the last.
+#include "run/session.h"
+
+#include "shaders/lib/abi.h"
+
+static struct fm_programs *programs_of(struct fm_session *session, bool all_rows)
+{
+    return all_rows ? &session->all_programs : &session->few_programs;
+}
+
+static const struct fm_bucket *bucket_of(const struct fm_session *session, bool all_rows, uint32_t index)
+{
+    return all_rows ? &session->all[index] : &session->paper.bucket[index];
+}
+
+// ---- memory ------------------------------------------------------------------------------------------------------------
+
+static void drop_programs(struct fm_session *session)
+{
+    for (uint32_t i = 0; i < FM_RUN_BUCKETS; i++) {
+        fm_vk_program_destroy(&session->few_programs.program[i]);
+        fm_vk_program_destroy(&session->all_programs.program[i]);
+    }
+}
+
+void fm_step_finish(struct fm_session *session)
+{
+    drop_programs(session);
+    fm_vk_memory_destroy(&session->arena);
+    fm_vk_memory_destroy(&session->step);
+    fm_vk_memory_destroy(&session->result);
+    session->arena_bytes = session->step_stride = session->result_stride = 0;
+}
+
+// Memories at least as large as told. Growing throws recorded programs away, since addresses are part of them.
+static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, uint64_t step_stride, uint64_t result_stride)
+{
+    if (arena_bytes <= session->arena_bytes && step_stride <= session->step_stride && result_stride <= session->result_stride)
+        return FM_OK;
+    arena_bytes = FM_MAX(arena_bytes, session->arena_bytes);
+    step_stride = FM_MAX(step_stride, session->step_stride);
+    result_stride = FM_MAX(result_stride, session->result_stride);
+    fm_step_finish(session);
+    enum fm_result result;
+    if ((result = fm_vk_memory_create_single(session->vk, "arena", FM_VK_DEVICE, arena_bytes, &session->arena)) != FM_OK ||
+        (result = fm_vk_memory_create_single(session->vk, "step", FM_VK_UPLOAD, step_stride * FM_RUN_RING, &session->step)) != FM_OK ||
+        (result = fm_vk_memory_create_single(session->vk, "result", FM_VK_READBACK, result_stride * FM_RUN_RING, &session->result)) != FM_OK) {
+        fm_step_finish(session);
+        return result;
+    }
+    session->arena_bytes = arena_bytes;
+    session->step_stride = step_stride;
+    session->result_stride = result_stride;
+    return FM_OK;
+}
+
+// ---- programs ----------------------------------------------------------------------------------------------------------
+
+static bool is_cancelled(void *user)
+{
+    struct fm_session *session = user;
+    return atomic_load(&session->cancelled);
+}
+
+enum fm_result fm_step_cancelled(struct fm_session *session)
+{
+    return atomic_exchange(&session->cancelled, false) ? fm_fail(FM_CANCELLED, "cancelled") : FM_OK;
+}
+
+static enum fm_result plan_all_rows(struct fm_session *session, uint32_t index)
+{
+    if (session->all[index].tokens != 0)
+        return FM_OK;
+    uint32_t tokens = session->paper.bucket[index].tokens;
+    return fm_blueprint_plan(&session->paper, fm_vk_caps(session->vk), tokens, tokens, &session->all[index]);
+}
+
+static uint64_t entry_bytes(uint64_t bytes)
+{
+    return (bytes + FM_RUN_ENTRY_ALIGN - 1) / FM_RUN_ENTRY_ALIGN * FM_RUN_ENTRY_ALIGN;
+}
+
+enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool all_rows)
+{
+    uint32_t index = fm_blueprint_bucket(&session->paper, tokens);
+    enum fm_result result = all_rows ? plan_all_rows(session, index) : FM_OK;
+    if (result != FM_OK)
+        return result;
+    const struct fm_plan *plan = &bucket_of(session, all_rows, index)->plan;
+    result = reserve(session, FM_MAX(plan->arena_bytes, session->paper.arena_bytes),
+                     FM_MAX(entry_bytes(plan->step.bytes), session->paper.step_stride),
+                     FM_MAX(entry_bytes(plan->result_bytes), session->paper.result_stride));
+    struct fm_vk_program **program = &programs_of(session, all_rows)->program[index];
+    if (result != FM_OK || *program != NULL)
+        return result;
+    const struct fm_vk_program_info info = {
+        .plan = plan,
+        .memory = {[FM_POOL_WEIGHTS] = session->model->weights, [FM_POOL_STATE] = session->state, [FM_POOL_ARENA] = session->arena,
+                   [FM_POOL_STEP] = session->step, [FM_POOL_RESULT] = session->result},
+        .ring = FM_RUN_RING, .step_stride = session->step_stride, .result_stride = session->result_stride,
+        .cancel = is_cancelled, .cancel_user = session};
+    result = fm_vk_program_create(session->vk, &info, program);
+    if (result == FM_CANCELLED)
+        atomic_store(&session->cancelled, false);
+    return result;
+}
+
+// ---- steps -------------------------------------------------------------------------------------------------------------
+
+static uint32_t float_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+// All-zero settings are greedy; 0 means "off" also where the kernel's neutral value is 1.
+static void write_sampler(uint32_t *record, const struct fm_sampling *s)
+{
+    record[FM_SAMPLER_TEMP] = float_bits(s->temp);
+    record[FM_SAMPLER_TOP_K] = s->top_k;
+    record[FM_SAMPLER_TOP_P] = float_bits(s->top_p > 0 ? s->top_p : 1.0f);
+    record[FM_SAMPLER_MIN_P] = float_bits(s->min_p);
+    record[FM_SAMPLER_REPEAT_PENALTY] = float_bits(s->repeat_penalty > 0 ? s->repeat_penalty : 1.0f);
+    record[FM_SAMPLER_REPEAT_LAST_N] = s->repeat_penalty > 0 && s->repeat_penalty != 1 ? (s->repeat_last_n ? s->repeat_last_n : 64) : 0;
+    record[FM_SAMPLER_SEED_LO] = (uint32_t)s->seed;
+    record[FM_SAMPLER_SEED_HI] = (uint32_t)(s->seed >> 32);
+}
+
+static void write_step(struct fm_session *session, uint32_t entry, const struct fm_plan *plan, const struct fm_sampling *const *sampling)
+{
+    const struct fm_batch *b = &session->batch[entry];
+    uint8_t *block = (uint8_t *)fm_vk_memory_host(session->step) + entry * session->step_stride;
+    uint32_t header[FM_STEP_HEADER_WORDS] = {[FM_STEP_TOKENS] = b->n_tokens, [FM_STEP_OUTPUTS] = b->n_outputs};
+    memcpy(block, header, sizeof(header));
+    const uint32_t *offset = plan->step.input_offset;
+    memcpy(block + offset[FM_INPUT_TOKEN], b->token, b->n_tokens * sizeof(uint32_t));
+    memcpy(block + offset[FM_INPUT_POS], b->pos, b->n_tokens * sizeof(uint32_t));
+    memcpy(block + offset[FM_INPUT_SLOT], b->slot, b->n_tokens * sizeof(uint32_t));
+    memcpy(block + offset[FM_INPUT_OUT_ROW], b->out_row, b->n_outputs * sizeof(uint32_t));
+    for (uint32_t o = 0; o < b->n_outputs; o++) {
+        uint32_t record[FM_SAMPLER_WORDS];
+        write_sampler(record, sampling[o]);
+        memcpy(block + offset[FM_INPUT_SAMPLER] + o * sizeof(record), record, sizeof(record));
+    }
+}
+
+enum fm_result fm_step_submit(struct fm_session *session, uint32_t entry, bool all_rows, const struct fm_sampling *const *sampling)
+{
+    uint32_t tokens = session->batch[entry].n_tokens, index = fm_blueprint_bucket(&session->paper, tokens);
+    enum fm_result result = fm_step_prepare(session, tokens, all_rows);
+    if (result != FM_OK)
+        return result;
+    write_step(session, entry, &bucket_of(session, all_rows, index)->plan, sampling);
+    return fm_vk_program_submit(programs_of(session, all_rows)->program[index], entry, &session->value[entry]);
+}
+
+enum fm_result fm_step_wait(struct fm_session *session, uint32_t entry, const uint32_t **out_ids)
+{
+    enum fm_result result = fm_vk_wait(session->vk, session->value[entry], UINT64_MAX);
+    if (result == FM_OK && out_ids != NULL)
+        *out_ids = (const uint32_t *)fm_vk_memory_host(session->result) + entry * session->result_stride / sizeof(uint32_t);
+    return result;
+}
+
+enum fm_result fm_step_logits(struct fm_session *session, uint32_t entry, bool all_rows, uint32_t first, uint32_t rows, float *out_logits)
+{
+    uint32_t index = fm_blueprint_bucket(&session->paper, session->batch[entry].n_tokens);
+    uint64_t row_bytes = session->model->config.vocab * sizeof(float);
+    const struct fm_place *place = &bucket_of(session, all_rows, index)->plan.logits;
+    return fm_vk_download(session->vk, session->arena, place->offset + first * row_bytes, out_logits, rows * row_bytes);
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT
+// fulmen bench: tokens per second of prompts and of generation, in llama-bench's rows.
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tool.h"
+
+static const enum tool_option option_list[] = {
+    OPT_MODEL, OPT_SHAPE, OPT_BENCH_P, OPT_BENCH_N, OPT_BENCH_D, OPT_BENCH_R, OPT_BENCH_O, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DEVICE,
+    OPT_RUNG, OPT_VERBOSE, OPT_CHECK_OP, OPT_CHECK_KERNEL, OPT_CHECK_PROBLEM, OPT_ALL_KERNELS,
+};
+
+struct test {
+    uint32_t n_prompt, n_gen, n_depth; // one of n_prompt and n_gen is 0
+    size_t n_samples;
+    double *seconds; // [n_samples]
+    double mean_ts, sd_ts;
+    double gb_per_s; // read by generation; 0 for prompts
+};
+
+struct bench {
+    const struct tool_options *options;
+    struct fm_device *device;
+    struct fm_model *model;
+    struct fm_device_info device_info;
+    struct fm_model_info model_info;
+    double read_gb_per_s; // measured; 0 = not
+    struct test *tests;
+    size_t n_tests;
+};
+
+static uint32_t test_tokens(const struct test *t)
+{
+    return t->n_prompt > 0 ? t->n_prompt : t->n_gen;
+}
+
+static const char *test_name(const struct test *t, char out[48])
+{
+    int n = snprintf(out, 48, "%s%u", t->n_prompt > 0 ? "pp" : "tg", test_tokens(t));
+    if (t->n_depth > 0)
+        snprintf(out + n, 48 - (size_t)n, " @ d%u", t->n_depth);
+    return out;
+}
+
+// ---- measuring ---------------------------------------------------------------------------------------------------------
+
+static struct fm_session_params session_of(const struct bench *b, const struct test *t)
+{
+    const struct tool_options *o = b->options;
+    return (struct fm_session_params){.n_ctx = t->n_depth + test_tokens(t) + 1, .n_ubatch = o->ubatch, .cache_type_k = o->cache_type_k,
+                                      .cache_type_v = o->cache_type_v};
+}
+
+// Feed `count` tokens and generate `predict`; the slot holds `depth` tokens before and after.
+static enum fm_result feed(struct fm_session *session, const uint32_t *tokens, size_t count, uint32_t predict, uint32_t depth)
+{
+    struct fm_request request = {.tokens = tokens, .n_tokens = count, .n_predict = predict, .ignore_end = true};
+    enum fm_result result = fm_session_generate(session, &request, 1);
+    return result == FM_OK ? fm_session_rewind(session, 0, depth) : result;
+}
+
+static enum fm_result sample_test(struct bench *b, struct test *t, struct fm_session *session, const uint32_t *tokens)
+{
+    size_t count = t->n_prompt > 0 ? t->n_prompt : 1;
+    uint32_t predict = t->n_prompt > 0 ? 1 : t->n_gen;
+    enum fm_result result = FM_OK;
+    if (t->n_depth > 0)
+        result = feed(session, tokens, t->n_depth, 1, t->n_depth);
+    if (result == FM_OK) // warm up
+        result = feed(session, tokens, count, t->n_prompt > 0 ? 1 : (predict < 4 ? predict : 4), t->n_depth);
+    for (size_t i = 0; i < b->options->bench_r && result == FM_OK; i++) {
+        double start = tool_seconds();
+        result = feed(session, tokens, count, predict, t->n_depth);
+        t->seconds[t->n_samples++] = tool_seconds() - start;
+    }
+    return result;
+}
+
+static void summarise(struct bench *b, struct test *t, const struct fm_memory_need *need)
+{
+    double sum = 0, squares = 0, n = (double)t->n_samples;
+    for (size_t i = 0; i < t->n_samples; i++) {
+        double ts = test_tokens(t) / t->seconds[i];
+        sum += ts;
+        squares += ts * ts;
+    }
+    t->mean_ts = sum / n;
+    t->sd_ts = n > 1 ? sqrt(fmax(0, (squares - n * t->mean_ts * t->mean_ts) / (n - 1))) : 0;
+    if (t->n_gen > 0) { // weights, and on average this much of the cache
+        double cached = (t->n_depth + t->n_gen * 0.5) / need->n_ctx;
+        t->gb_per_s = ((double)b->model_info.token_bytes + (double)need->state_bytes * cached) * t->mean_ts * 1e-9;
+    }
+}
+
+static enum fm_result run_test(struct bench *b, struct test *t)
+{
+    struct fm_session_params params = session_of(b, t);
+    struct fm_session *session = NULL;
+    struct fm_memory_need need;
+    uint32_t n_tokens = t->n_prompt > t->n_depth ? t->n_prompt : t->n_depth;
+    uint32_t *tokens = malloc((n_tokens + 1) * sizeof(*tokens));
+    t->seconds = calloc(b->options->bench_r, sizeof(*t->seconds));
+    enum fm_result result = tokens && t->seconds ? fm_session_create(b->model, &params, &session) : FM_NOMEM;
+    uint64_t random = 1;
+    for (uint32_t i = 0; i <= n_tokens && result == FM_OK; i++) {
+        random = random * 6364136223846793005u + 1442695040888963407u;
+        tokens[i] = (uint32_t)(random >> 33) % b->model_info.vocab;
+    }
+    if (result == FM_OK) {
+        tool_cancel_target(session);
+        result = sample_test(b, t, session, tokens);
+    }
+    if (result == FM_OK) {
+        fm_session_get_need(session, &need);
+        summarise(b, t, &need);
+    }
+    tool_cancel_target(NULL);
+    fm_session_destroy(&session);
+    free(tokens);
+    return result;
+}
+
+// ---- printing ----------------------------------------------------------------------------------------------------------
+
+static const char *model_label(const struct bench *b, char out[128])
+{
+    double params = (double)b->model_info.n_params;
+    snprintf(out, 128, "%s %.*f%s %s", b->model_info.arch, params >= 1e9 ? 1 : 0, params * (params >= 1e9 ? 1e-9 : 1e-6),
+             params >= 1e9 ? "B" : "M", b->model_info.type);
+    return out;
+}
+
+static void print_md_head(void)
+{
+    printf("| model                          |       size |     params | backend    | ngl | test            |                  t/s |    GB/s |\n"
+           "| ------------------------------ | ---------: | ---------: | ---------- | --: | --------------- | -------------------: | ------: |\n");
+}
+
+static void print_md(const struct bench *b, const struct test *t)
+{
+    char name[48], label[128], speed[48], params[32], bytes[32];
+    snprintf(speed, sizeof(speed), "%.2f ± %.2f", t->mean_ts, t->sd_ts);
+    snprintf(params, sizeof(params), "%.2f %s", (double)b->model_info.n_params * (b->model_info.n_params >= 1000000000 ? 1e-9 : 1e-6),
+             b->model_info.n_params >= 1000000000 ? "B" : "M");
+    snprintf(bytes, sizeof(bytes), t->gb_per_s > 0 ? "%.1f" : "-", t->gb_per_s);
+    printf("| %-30s | %6.2f GiB | %10s | %-10s | %3u | %-15s | %21s | %7s |\n", model_label(b, label),
+           (double)b->model_info.weight_bytes / (1 << 30), params, "Vulkan", b->model_info.n_layers + 1, test_name(t, name), speed, bytes);
+    fflush(stdout);
+}
+
+static cJSON *json_of(const struct bench *b, const struct test *t)
+{
+    char label[128], when[32], name[48];
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "build_commit", fm_commit());
+    cJSON_AddStringToObject(o, "version", fm_version());
+    cJSON_AddStringToObject(o, "backends", "Vulkan");
+    cJSON_AddStringToObject(o, "gpu_info", b->device_info.name);
+    cJSON_AddStringToObject(o, "driver", b->device_info.driver);
+    cJSON_AddStringToObject(o, "device_uuid", b->device_info.uuid);
+    cJSON_AddStringToObject(o, "rung", b->device_info.rung);
+    cJSON_AddStringToObject(o, "model_filename", b->model_info.path);
+    cJSON_AddStringToObject(o, "model_type", model_label(b, label));
+    cJSON_AddNumberToObject(o, "model_size", (double)b->model_info.weight_bytes);
+    cJSON_AddNumberToObject(o, "model_n_params", (double)b->model_info.n_params);
+    cJSON_AddNumberToObject(o, "n_ubatch", b->options->ubatch ? b->options->ubatch : 512);
+    cJSON_AddNumberToObject(o, "n_prompt", t->n_prompt);
+    cJSON_AddNumberToObject(o, "n_gen", t->n_gen);
+    cJSON_AddNumberToObject(o, "n_depth", t->n_depth);
+    cJSON_AddStringToObject(o, "test", test_name(t, name));
+    cJSON_AddStringToObject(o, "test_time", when);
+    cJSON_AddNumberToObject(o, "avg_ts", t->mean_ts);
+    cJSON_AddNumberToObject(o, "stddev_ts", t->sd_ts);
+    if (t->gb_per_s > 0)
+        cJSON_AddNumberToObject(o, "read_gb_per_s", t->gb_per_s);
+    if (b->read_gb_per_s > 0)
+        cJSON_AddNumberToObject(o, "device_read_gb_per_s", b->read_gb_per_s);
+    cJSON *ns = cJSON_AddArrayToObject(o, "samples_ns"), *ts = cJSON_AddArrayToObject(o, "samples_ts");
+    for (size_t i = 0; i < t->n_samples; i++) {
+        cJSON_AddItemToArray(ns, cJSON_CreateNumber(floor(t->seconds[i] * 1e9)));
+        cJSON_AddItemToArray(ts, cJSON_CreateNumber(test_tokens(t) / t->seconds[i]));
+    }
+    return o;
+}
+
+static void print_json(const struct bench *b, bool lines)
+{
+    cJSON *list = cJSON_CreateArray();
+    for (size_t i = 0; i < b->n_tests; i++)
+        cJSON_AddItemToArray(list, json_of(b, &b->tests[i]));
+    for (cJSON *o = lines ? list->child : NULL; o != NULL; o = o->next) {
+        char *text = cJSON_PrintUnformatted(o);
+        printf("%s\n", text != NULL ? text : "");
+        cJSON_free(text);
+    }
+    char *text = lines ? NULL : cJSON_Print(list);
+    if (text != NULL)
+        printf("%s\n", text);
+    cJSON_free(text);
+    cJSON_Delete(list);
+}
+
+// The same fields as JSON, but for the samples.
+static void print_csv(const struct bench *b)
+{
+    for (size_t i = 0; i < b->n_tests; i++) {
+        cJSON *o = json_of(b, &b->tests[i]);
+        for (int head = i == 0 ? 1 : 0; head >= 0; head--) {
+            for (const cJSON *field = o->child; field != NULL; field = field->next) {
+                if (cJSON_IsArray(field))
+                    continue;
+                const char *comma = field == o->child ? "" : ",";
+                if (head)
+                    printf("%s%s", comma, field->string);
+                else if (cJSON_IsString(field))
+                    printf("%s\"%s\"", comma, field->valuestring);
+                else
+                    printf("%s%.17g", comma, field->valuedouble);
+            }
+            printf("\n");
+        }
+        cJSON_Delete(o);
+    }
+}
+
+// ---- the whole ---------------------------------------------------------------------------------------------------------
+
+static int add_tests(struct bench *b)
+{
+    uint32_t *p = NULL, *n = NULL, *d = NULL;
+    size_t n_p = 0, n_n = 0, n_d = 0;
+    int status = tool_parse_list(b->options->bench_p, "-p", &p, &n_p);
+    if (status == 0)
+        status = tool_parse_list(b->options->bench_n, "-n", &n, &n_n);
+    if (status == 0)
+        status = tool_parse_list(b->options->bench_d, "-d", &d, &n_d);
+    if (status == 0 && (b->tests = calloc((n_p + n_n) * n_d, sizeof(*b->tests))) == NULL)
+        status = tool_fail(FM_NOMEM);
+    for (size_t i = 0; i < n_d && status == 0; i++) {
+        for (size_t j = 0; j < n_p; j++)
+            if (p[j] > 0)
+                b->tests[b->n_tests++] = (struct test){.n_prompt = p[j], .n_depth = d[i]};
+        for (size_t j = 0; j < n_n; j++)
+            if (n[j] > 0)
+                b->tests[b->n_tests++] = (struct test){.n_gen = n[j], .n_depth = d[i]};
+    }
+    free(p);
+    free(n);
+    free(d);
+    if (status == 0 && b->n_tests == 0)
+        status = tool_bad("bench: nothing to do with -p %s -n %s", b->options->bench_p, b->options->bench_n);
+    return status;
+}
+
+static int open_all(struct bench *b)
+{
+    int status = tool_open_model(b->options, &b->model);
+    if (status != 0)
+        return status;
+    struct fm_session_params largest = {0};
+    for (size_t i = 0; i < b->n_tests; i++) {
+        struct fm_session_params params = session_of(b, &b->tests[i]);
+        if (params.n_ctx > largest.n_ctx)
+            largest = params;
+    }
+    const struct fm_device_params device = {.selector = b->options->device, .max_rung = b->options->rung};
+    char label[] = "loading";
+    const struct fm_load_params load = {.session = &largest, .progress = tool_progress, .user = label};
+    enum fm_result result = fm_device_open(&device, &b->device);
+    if (result == FM_OK)
+        result = fm_model_load(b->model, b->device, &load);
+    if (result != FM_OK)
+        return tool_fail(result);
+    fm_device_get_info(b->device, &b->device_info);
+    fm_model_get_info(b->model, &b->model_info);
+    return 0;
+}
+
+static int run_all(struct bench *b)
+{
+    const char *format = b->options->bench_o;
+    bool md = strcmp(format, "md") == 0;
+    if (md)
+        print_md_head();
+    for (size_t i = 0; i < b->n_tests; i++) {
+        enum fm_result result = run_test(b, &b->tests[i]);
+        if (result != FM_OK)
+            return tool_fail(result);
+        if (md)
+            print_md(b, &b->tests[i]);
+    }
+    if (md)
+        printf("\nfulmen %s (%s); %s, driver %s, rung %s, %s\n", fm_version(), fm_commit(), b->device_info.name, b->device_info.driver,
+               b->device_info.rung, b->device_info.uuid);
+    else if (strcmp(format, "csv") == 0)
+        print_csv(b);
+    else
+        print_json(b, strcmp(format, "jsonl") == 0);
+    return TOOL_DONE;
+}
+
+static int run(const struct tool_options *options)
+{
+    struct bench b = {.options = options};
+    const char *format = options->bench_o;
+    if (strcmp(format, "md") != 0 && strcmp(format, "json") != 0 && strcmp(format, "jsonl") != 0 && strcmp(format, "csv") != 0)
+        return tool_bad("bench: -o '%s', expected md, json, jsonl or csv", format);
+    if (options->bench_r == 0)
+        return tool_bad("bench: -r 0");
+    int status = add_tests(&b);
+    if (status == 0)
+        status = open_all(&b);
+    if (status == 0)
+        status = run_all(&b);
+    for (size_t i = 0; i < b.n_tests; i++)
+        free(b.tests[i].seconds);
+    free(b.tests);
+    fm_model_close(&b.model);
+    fm_device_close(&b.device);
+    return status;
+}
+
+const struct tool_command cmd_bench = {
+    .name = "bench", .operand = "kernels", .summary = "tokens per second, or times of the kernels", .options = option_list,
+    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+};

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// fulmen plan: the compiled program as text, and why a kernel was taken.
+#include "tool.h"
+
+static const enum tool_option option_list[] = {
+    OPT_MODEL, OPT_SHAPE, OPT_STEP, OPT_WHY, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DEVICE, OPT_RUNG, OPT_VERBOSE,
+};
+
+static int run(const struct tool_options *options)
+{
+    struct fm_model *model = NULL;
+    struct fm_device *device = NULL;
+    char *text = NULL;
+    int status = tool_open_model(options, &model);
+    if (status != 0)
+        return status;
+    const struct fm_device_params params = {.selector = options->device, .max_rung = options->rung};
+    const struct fm_session_params session = tool_session_params(options, model);
+    enum fm_result result = fm_device_open(&params, &device);
+    if (result == FM_OK && options->why != NULL)
+        result = fm_model_why(model, device, &session, options->step, options->why, &text);
+    else if (result == FM_OK)
+        result = fm_model_explain(model, device, &session, options->step, &text);
+    if (result == FM_OK)
+        fputs(text, stdout);
+    else
+        status = tool_fail(result);
+    fm_text_free(text);
+    fm_model_close(&model);
+    fm_device_close(&device);
+    return status;
+}
+
+const struct tool_command cmd_plan = {
+    .name = "plan", .summary = "what a step runs on the device, dispatch by dispatch", .options = option_list,
+    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+};

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+// fulmen run: one prompt, one continuation.
+#include <cjson/cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+static const enum tool_option option_list[] = {
+    OPT_MODEL, OPT_PROMPT, OPT_FILE, OPT_TOKENS, OPT_PREDICT, OPT_CTX, OPT_UBATCH, OPT_TEMP, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_REPEAT,
+    OPT_REPEAT_N, OPT_SEED, OPT_IGNORE_END, OPT_CTK, OPT_CTV, OPT_DEVICE, OPT_RUNG, OPT_JSON, OPT_VERBOSE,
+};
+
+struct output {
+    const struct fm_tokenizer *tokenizer; // NULL: ids are printed
+    struct fm_utf8_stream stream;
+    char *piece;     // room for one token's text
+    bool quiet;      // --json: collected, not printed
+    bool broken;     // nobody reads our standard output any more
+    char *text;
+    size_t text_bytes, text_cap;
+    uint32_t *ids;
+    size_t n_ids, cap_ids;
+};
+
+static bool emit(struct output *out, const char *text, size_t bytes)
+{
+    if (!out->quiet) {
+        if (fwrite(text, 1, bytes, stdout) != bytes || fflush(stdout) != 0)
+            out->broken = true;
+        return !out->broken;
+    }
+    if (out->text_bytes + bytes + 1 > out->text_cap) {
+        size_t cap = (out->text_cap + bytes + 1) * 2;
+        char *more = realloc(out->text, cap);
+        if (more == NULL)
+            return false;
+        out->text = more;
+        out->text_cap = cap;
+    }
+    memcpy(out->text + out->text_bytes, text, bytes);
+    out->text_bytes += bytes;
+    out->text[out->text_bytes] = '\0';
+    return true;
+}
+
+static bool on_token(void *user, uint32_t token)
+{
+    struct output *out = user;
+    char number[16];
+    if (out->n_ids == out->cap_ids) {
+        size_t cap = out->cap_ids * 2 + 256;
+        uint32_t *more = realloc(out->ids, cap * sizeof(*more));
+        if (more == NULL)
+            return false;
+        out->ids = more;
+        out->cap_ids = cap;
+    }
+    out->ids[out->n_ids++] = token;
+    if (out->tokenizer == NULL)
+        return emit(out, number, (size_t)snprintf(number, sizeof(number), "%s%u", out->n_ids > 1 ? " " : "", token));
+    return emit(out, out->piece, fm_tokenizer_stream(out->tokenizer, &out->stream, token, false, out->piece));
+}
+
+static bool on_prompt(void *user, uint64_t done, uint64_t total)
+{
+    static char label[] = "prompt";
+    (void)user;
+    return total <= 512 ? !tool_interrupted() : tool_progress(label, done, total);
+}
+
+static double rate(double count, uint64_t ns)
+{
+    return ns > 0 ? count / ((double)ns * 1e-9) : 0;
+}
+
+struct numbers {
+    double prompt_per_s, generate_per_s, gb_per_s;
+    double load_s, pipelines_s;
+};
+
+static struct numbers measure(const struct tool_setup *setup, const struct fm_request *r)
+{
+    struct fm_pipeline_stats pipelines;
+    fm_device_get_pipeline_stats(setup->device, &pipelines);
+    struct numbers n = {.prompt_per_s = rate((double)r->n_tokens, r->prompt_ns), .load_s = setup->load_s,
+                        .pipelines_s = (double)pipelines.create_ns * 1e-9};
+    if (r->n_generated > 1)
+        n.generate_per_s = rate(r->n_generated - 1, r->generate_ns);
+    n.gb_per_s = n.generate_per_s * tool_token_bytes(setup, (double)r->n_tokens + r->n_generated * 0.5) * 1e-9;
+    return n;
+}
+
+static void print_stats(const struct tool_setup *setup, const struct fm_request *r)
+{
+    struct numbers n = measure(setup, r);
+    fprintf(stderr, "prompt: %zu tokens, %.1f tokens/s; generated: %u tokens, %.1f tokens/s, %.1f GB/s", r->n_tokens, n.prompt_per_s,
+            r->n_generated, n.generate_per_s, n.gb_per_s);
+    fprintf(stderr, "; load %.2f s, of it pipelines %.2f s\n", n.load_s, n.pipelines_s);
+}
+
+static int print_json(const struct tool_setup *setup, const struct output *out, const struct fm_request *r)
+{
+    static const char *const stops[] = {"end", "length", "context", "interrupted"};
+    struct numbers n = measure(setup, r);
+    cJSON *root = cJSON_CreateObject(), *ids = cJSON_AddArrayToObject(root, "tokens");
+    if (out->tokenizer != NULL)
+        cJSON_AddStringToObject(root, "text", out->text != NULL ? out->text : "");
+    else
+        cJSON_AddNullToObject(root, "text");
+    for (size_t i = 0; i < out->n_ids; i++)
+        cJSON_AddItemToArray(ids, cJSON_CreateNumber(out->ids[i]));
+    cJSON_AddNumberToObject(root, "prompt_tokens", (double)r->n_tokens);
+    cJSON_AddStringToObject(root, "stop", stops[r->stop]);
+    cJSON *timings = cJSON_AddObjectToObject(root, "timings");
+    cJSON_AddNumberToObject(timings, "prompt_ms", (double)r->prompt_ns * 1e-6);
+    cJSON_AddNumberToObject(timings, "prompt_per_second", n.prompt_per_s);
+    cJSON_AddNumberToObject(timings, "predicted_ms", (double)r->generate_ns * 1e-6);
+    cJSON_AddNumberToObject(timings, "predicted_per_second", n.generate_per_s);
+    cJSON_AddNumberToObject(timings, "read_gb_per_second", n.gb_per_s);
+    cJSON_AddNumberToObject(timings, "load_ms", n.load_s * 1e3);
+    cJSON_AddNumberToObject(timings, "pipelines_ms", n.pipelines_s * 1e3);
+    cJSON *device = cJSON_AddObjectToObject(root, "device");
+    cJSON_AddStringToObject(device, "name", setup->device_info.name);
+    cJSON_AddStringToObject(device, "driver", setup->device_info.driver);
+    cJSON_AddStringToObject(device, "uuid", setup->device_info.uuid);
+    cJSON_AddStringToObject(device, "rung", setup->device_info.rung);
+    char *text = cJSON_PrintUnformatted(root);
+    cJSON_Delete(root);
+    if (text == NULL)
+        return tool_fail(FM_NOMEM);
+    printf("%s\n", text);
+    cJSON_free(text);
+    return TOOL_DONE;
+}
+
+static int generate(const struct tool_options *options, struct tool_setup *setup, const uint32_t *tokens, size_t count, struct output *out)
+{
+    struct fm_request request = {.tokens = tokens, .n_tokens = count, .n_predict = options->predict, .ignore_end = options->ignore_end,
+                                 .sampling = tool_sampling(options), .on_token = on_token, .on_prompt = on_prompt, .user = out};
+    enum fm_result result = fm_session_generate(setup->session, &request, 1);
+    if (out->broken)
+        return TOOL_DONE;
+    if (out->tokenizer != NULL)
+        emit(out, out->piece, fm_utf8_stream_end(&out->stream, out->piece));
+    if (!out->quiet)
+        emit(out, "\n", 1);
+    if (result != FM_OK)
+        return tool_fail(result);
+    if (request.stop == FM_STOP_CONTEXT)
+        fprintf(stderr, "fulmen: stopped: the context of %u tokens is full (-c sets it)\n", setup->n_ctx);
+    if (options->json)
+        return print_json(setup, out, &request);
+    print_stats(setup, &request);
+    return TOOL_DONE;
+}
+
+static int run(const struct tool_options *options)
+{
+    struct tool_setup setup = {0};
+    struct output out = {.quiet = options->json};
+    uint32_t *tokens = NULL;
+    size_t count = 0;
+    int status = tool_open(options, 0, 1, &setup);
+    if (status == 0)
+        status = tool_prompt(options, setup.model, &tokens, &count);
+    if (status == 0 && count > setup.n_ctx)
+        status = tool_bad("the prompt has %zu tokens, the context %u (-c sets it)", count, setup.n_ctx);
+    if (status == 0) {
+        out.tokenizer = fm_model_tokenizer(setup.model);
+        if (out.tokenizer != NULL && (out.piece = malloc(fm_tokenizer_max_piece(out.tokenizer) + 8)) == NULL)
+            status = tool_fail(FM_NOMEM);
+    }
+    if (status == 0)
+        status = generate(options, &setup, tokens, count, &out);
+    free(tokens);
+    free(out.piece);
+    free(out.text);
+    free(out.ids);
+    tool_close(&setup);
+    return status;
+}
+
+const struct tool_command cmd_run = {
+    .name = "run", .summary = "continue a text", .options = option_list, .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+};

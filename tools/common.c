@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+#define BAR_COLUMNS 40
+#define DEFAULT_CONTEXT 4096u
+
+int tool_fail(enum fm_result result)
+{
+    const char *message = fm_error_message();
+    fprintf(stderr, "fulmen: %s\n", message[0] != '\0' ? message : fm_result_text(result));
+    switch (result) {
+    case FM_OK:
+        return TOOL_DONE;
+    case FM_IO:
+    case FM_FORMAT:
+    case FM_UNSUPPORTED:
+    case FM_ARG:
+        return TOOL_BAD_INPUT;
+    case FM_NOMEM:
+    case FM_DEVICE:
+    case FM_NOSPACE:
+        return TOOL_NO_DEVICE;
+    default:
+        return TOOL_FAILED;
+    }
+}
+
+int tool_bad(const char *fmt, ...)
+{
+    va_list args;
+    fputs("fulmen: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return TOOL_BAD_INPUT;
+}
+
+double tool_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+// ---- signals -----------------------------------------------------------------------------------------------------------
+
+static volatile sig_atomic_t interrupted;
+static struct fm_session *volatile cancel_target;
+
+static void on_interrupt(int signal_number)
+{
+    struct fm_session *session = cancel_target;
+    (void)signal_number;
+    interrupted = 1;
+    if (session != NULL)
+        fm_session_cancel(session);
+}
+
+void tool_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigemptyset(&action.sa_mask); // no SA_RESTART: reading a line from the terminal ends too
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+void tool_cancel_target(struct fm_session *session)
+{
+    cancel_target = session;
+}
+
+bool tool_interrupted(void)
+{
+    return interrupted != 0;
+}
+
+void tool_clear_interrupt(void)
+{
+    interrupted = 0;
+}
+
+bool tool_progress(void *user, uint64_t done, uint64_t total)
+{
+    static int shown = -1;
+    if (interrupted)
+        return false;
+    if (!isatty(STDERR_FILENO) || total == 0)
+        return true;
+    int part = (int)((double)done / (double)total * BAR_COLUMNS);
+    if (part == shown && done < total)
+        return true;
+    shown = part;
+    fprintf(stderr, "\r%s [", (const char *)user);
+    for (int i = 0; i < BAR_COLUMNS; i++)
+        fputc(i < part ? '#' : '.', stderr);
+    fputc(']', stderr);
+    if (done >= total) {
+        fputs("\r\033[K", stderr);
+        shown = -1;
+    }
+    fflush(stderr);
+    return true;
+}
+
+// ---- input -------------------------------------------------------------------------------------------------------------
+
+int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
+{
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    size_t cap = 1 << 16, used = 0;
+    char *text = malloc(cap);
+    int status = 0;
+    if (file == NULL)
+        status = tool_bad("%s: %s", path, strerror(errno));
+    else if (text == NULL)
+        status = tool_fail(FM_NOMEM);
+    while (status == 0) {
+        size_t n = fread(text + used, 1, cap - used - 1, file);
+        used += n;
+        if (n == 0)
+            break;
+        char *more = used + 1 < cap ? text : realloc(text, cap *= 2);
+        if (more == NULL)
+            status = tool_fail(FM_NOMEM);
+        else
+            text = more;
+    }
+    if (status == 0 && ferror(file))
+        status = tool_bad("%s: %s", path, strerror(errno));
+    if (file != NULL && file != stdin)
+        fclose(file);
+    if (status != 0) {
+        free(text);
+        return status;
+    }
+    text[used] = '\0';
+    *out_text = text;
+    *out_bytes = used;
+    return 0;
+}
+
+static int prompt_text(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text, size_t bytes,
+                       uint32_t **out_tokens, size_t *out_count)
+{
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    if (tokenizer == NULL)
+        return tool_bad("%s has no tokenizer: give the prompt with --tokens", options->model);
+    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, FM_ENCODE_BOS | FM_ENCODE_SPECIAL, &ids, &count);
+    if (result != FM_OK)
+        return tool_fail(result);
+    *out_tokens = count > 0 ? malloc(count * sizeof(**out_tokens)) : NULL;
+    if (*out_tokens != NULL)
+        memcpy(*out_tokens, ids, count * sizeof(**out_tokens));
+    fm_tokens_free(ids);
+    *out_count = count;
+    if (count == 0)
+        return tool_bad("the prompt is empty");
+    return *out_tokens != NULL ? 0 : tool_fail(FM_NOMEM);
+}
+
+int tool_prompt(const struct tool_options *options, const struct fm_model *model, uint32_t **out_tokens, size_t *out_count)
+{
+    const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
+    if (options->tokens != NULL)
+        return tool_parse_list(options->tokens, "--tokens", out_tokens, out_count);
+    if (options->prompt != NULL)
+        return prompt_text(options, tokenizer, options->prompt, strlen(options->prompt), out_tokens, out_count);
+    if (options->file == NULL)
+        return tool_bad("no prompt: give -p TEXT, -f FILE or --tokens IDS");
+    char *text = NULL;
+    size_t bytes = 0;
+    int status = tool_read_text(options->file, &text, &bytes);
+    if (status == 0)
+        status = prompt_text(options, tokenizer, text, bytes, out_tokens, out_count);
+    free(text);
+    return status;
+}
+
+struct fm_sampling tool_sampling(const struct tool_options *o)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t seed = o->given[OPT_SEED] ? o->seed : (uint64_t)now.tv_sec * 1000000007u ^ (uint64_t)now.tv_nsec;
+    return (struct fm_sampling){.temp = o->temp, .top_k = o->top_k, .top_p = o->top_p, .min_p = o->min_p,
+                                .repeat_penalty = o->repeat_penalty, .repeat_last_n = o->repeat_last_n, .seed = seed};
+}
+
+// ---- opening -----------------------------------------------------------------------------------------------------------
+
+int tool_open_model(const struct tool_options *options, struct fm_model **out_model)
+{
+    enum fm_result result;
+    if (options->model != NULL && options->shape != NULL)
+        return tool_bad("-m and --shape exclude one another");
+    if (options->model != NULL) {
+        result = fm_model_open(options->model, out_model);
+    } else if (options->shape != NULL) {
+        const char *colon = strrchr(options->shape, ':');
+        char name[64];
+        if (colon == NULL || (size_t)(colon - options->shape) >= sizeof(name))
+            return tool_bad("--shape '%s', expected NAME:TYPE as llama-8b:q4_0", options->shape);
+        snprintf(name, sizeof(name), "%.*s", (int)(colon - options->shape), options->shape);
+        result = fm_model_open_shape(name, colon + 1, out_model);
+    } else {
+        return tool_bad("no model: give -m FILE");
+    }
+    return result == FM_OK ? 0 : tool_fail(result);
+}
+
+struct fm_session_params tool_session_params(const struct tool_options *o, const struct fm_model *model)
+{
+    struct fm_model_info info;
+    fm_model_get_info(model, &info);
+    uint32_t n_ctx = o->ctx;
+    if (o->given[OPT_CTX] && o->ctx == 0)
+        n_ctx = info.context;
+    return (struct fm_session_params){.n_ctx = n_ctx, .n_ubatch = o->ubatch, .cache_type_k = o->cache_type_k,
+                                      .cache_type_v = o->cache_type_v};
+}
+
+int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slots, struct tool_setup *setup)
+{
+    int status = tool_open_model(options, &setup->model);
+    if (status != 0)
+        return status;
+    fm_model_get_info(setup->model, &setup->model_info);
+    const struct fm_device_params device = {.selector = options->device, .max_rung = options->rung};
+    enum fm_result result = fm_device_open(&device, &setup->device);
+    if (result != FM_OK)
+        return tool_fail(result);
+    fm_device_get_info(setup->device, &setup->device_info);
+    fprintf(stderr, "device: %s, rung %s, %.1f GB\n", setup->device_info.name, setup->device_info.rung,
+            (double)setup->device_info.memory_bytes * 1e-9);
+    struct fm_session_params session = tool_session_params(options, setup->model);
+    session.n_ctx = n_ctx != 0 ? n_ctx : session.n_ctx;
+    session.n_slots = n_slots;
+    char label[] = "loading";
+    const struct fm_load_params load = {.session = &session, .progress = tool_progress, .user = label};
+    double start = tool_seconds();
+    result = fm_model_load(setup->model, setup->device, &load);
+    if (result == FM_OK)
+        result = fm_session_create(setup->model, &session, &setup->session);
+    if (result != FM_OK)
+        return tool_fail(result);
+    setup->load_s = tool_seconds() - start;
+    struct fm_memory_need need;
+    fm_session_get_need(setup->session, &need);
+    setup->n_ctx = need.n_ctx;
+    setup->n_slots = need.n_slots;
+    if (options->verbose)
+        fprintf(stderr, "memory: %.1f MB = %.1f weights + %.1f state + %.1f activations; the driver says %.1f MB\n",
+                (double)need.total_bytes * 1e-6, (double)need.weights_bytes * 1e-6, (double)need.state_bytes * 1e-6,
+                (double)(need.total_bytes - need.weights_bytes - need.state_bytes) * 1e-6,
+                (double)fm_device_used_bytes(setup->device) * 1e-6);
+    tool_cancel_target(setup->session);
+    return 0;
+}
+
+void tool_close(struct tool_setup *setup)
+{
+    tool_cancel_target(NULL);
+    fm_session_destroy(&setup->session);
+    fm_model_close(&setup->model);
+    fm_device_close(&setup->device);
+}
+
+double tool_token_bytes(const struct tool_setup *setup, double pos)
+{
+    struct fm_memory_need need;
+    fm_session_get_need(setup->session, &need);
+    double positions = (double)setup->n_ctx * setup->n_slots;
+    return (double)setup->model_info.token_bytes + (double)need.state_bytes * (pos / positions);
+}

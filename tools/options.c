@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT
+// Command lines: one table of options, of which every command takes some.
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+struct row {
+    const char *short_name, *long_name, *argument;
+    enum tool_kind kind;
+    size_t offset;
+    const char *help;
+};
+
+static const struct row rows[OPT_COUNT] = {
+#define X(id, short_name, long_name, argument, kind, field, help)                                                              \
+    [OPT_##id] = {short_name, long_name, argument, TOOL_##kind, offsetof(struct tool_options, field), help},
+    TOOL_OPTIONS(X)
+#undef X
+};
+
+static void print_help(const struct tool_command *command)
+{
+    printf("fulmen %s%s%s [options]\n%s\n\n", command->name, command->operand ? " " : "", command->operand ? command->operand : "",
+           command->summary);
+    for (size_t i = 0; i < command->n_options; i++) {
+        const struct row *row = &rows[command->options[i]];
+        char names[64];
+        snprintf(names, sizeof(names), "%s%s%s%s%s", row->short_name ? row->short_name : "", row->short_name ? ", " : "", row->long_name,
+                 row->argument ? " " : "", row->argument ? row->argument : "");
+        printf("  %-32s %s\n", names, row->help);
+    }
+}
+
+static bool parse_whole(const char *text, int64_t min, uint64_t max, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    if (text[0] == '-') {
+        long long value = strtoll(text, &end, 10);
+        if (errno != 0 || end == text || *end != '\0' || value < min)
+            return false;
+        *out = 0; // every negative number that is allowed means "no limit"
+        return true;
+    }
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || *end != '\0' || value > max)
+        return false;
+    *out = value;
+    return true;
+}
+
+static bool store(const struct row *row, const char *text, struct tool_options *options)
+{
+    void *field = (char *)options + row->offset;
+    uint64_t whole;
+    char *end;
+    float real;
+    switch (row->kind) {
+    case TOOL_TEXT:
+        *(const char **)field = text;
+        return true;
+    case TOOL_U32:
+        if (!parse_whole(text, 0, UINT32_MAX, &whole))
+            return false;
+        *(uint32_t *)field = (uint32_t)whole;
+        return true;
+    case TOOL_COUNT_OR_ALL:
+        if (!parse_whole(text, -1, UINT32_MAX, &whole))
+            return false;
+        *(uint32_t *)field = (uint32_t)whole;
+        return true;
+    case TOOL_U64:
+        return parse_whole(text, 0, UINT64_MAX, field);
+    case TOOL_FLOAT:
+        real = strtof(text, &end);
+        if (end == text || *end != '\0' || !isfinite(real))
+            return false;
+        *(float *)field = real;
+        return true;
+    case TOOL_FLAG:
+        *(bool *)field = true;
+        return true;
+    }
+    return false;
+}
+
+static bool names_option(const struct row *row, const char *word)
+{
+    return (row->short_name != NULL && strcmp(row->short_name, word) == 0) || strcmp(row->long_name, word) == 0;
+}
+
+int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options, bool *out_help)
+{
+    struct tool_options options = {.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64,
+                                   .step = 1, .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md"};
+    *out_help = false;
+    for (int i = 0; i < argc; i++) {
+        if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
+            print_help(command);
+            *out_help = true;
+            return 0;
+        }
+        size_t n = 0;
+        while (n < command->n_options && !names_option(&rows[command->options[n]], argv[i]))
+            n++;
+        if (n == command->n_options) {
+            if (argv[i][0] == '-' || command->operand == NULL || options.operand != NULL)
+                return tool_bad("%s: unknown %s '%s' (fulmen %s --help lists them)", command->name,
+                                argv[i][0] == '-' ? "option" : "argument", argv[i], command->name);
+            options.operand = argv[i];
+            continue;
+        }
+        const struct row *row = &rows[command->options[n]];
+        const char *word = argv[i], *value = NULL;
+        if (row->kind != TOOL_FLAG && i + 1 == argc)
+            return tool_bad("%s: %s needs a value: %s", command->name, word, row->argument);
+        if (row->kind != TOOL_FLAG)
+            value = argv[++i];
+        if (!store(row, value, &options))
+            return tool_bad("%s: %s: '%s' is no %s", command->name, word, value,
+                            row->kind == TOOL_FLOAT ? "number" : "whole number in range");
+        options.given[command->options[n]] = true;
+    }
+    *out_options = options;
+    return 0;
+}
+
+int tool_parse_list(const char *text, const char *what, uint32_t **out_list, size_t *out_count)
+{
+    size_t cap = 1, count = 0;
+    for (const char *at = text; *at; at++)
+        cap += *at == ',';
+    uint32_t *list = malloc(cap * sizeof(*list));
+    if (list == NULL)
+        return tool_fail(FM_NOMEM);
+    for (const char *at = text;;) {
+        char *end;
+        errno = 0;
+        unsigned long long value = strtoull(at, &end, 10);
+        if (end == at || errno != 0 || value > UINT32_MAX || *at == '-' || (*end != ',' && *end != '\0')) {
+            free(list);
+            return tool_bad("%s: '%s' is no list of whole numbers, as 5,17,3", what, text);
+        }
+        list[count++] = (uint32_t)value;
+        if (*end == '\0')
+            break;
+        at = end + 1;
+    }
+    *out_list = list;
+    *out_count = count;
+    return 0;
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+// What the commands of the tool share: options, exit codes, signals, progress, opening things.
+#ifndef FM_TOOLS_TOOL_H
+#define FM_TOOLS_TOOL_H
+
+#include <stdio.h>
+
+#include "fulmen/fulmen.h"
+
+enum tool_exit { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2, TOOL_NO_DEVICE = 3 };
+
+// ---- options (options.c) ----------------------------------------------------------------------------------------------
+
+enum tool_kind { TOOL_TEXT, TOOL_U32, TOOL_U64, TOOL_FLOAT, TOOL_FLAG, TOOL_COUNT_OR_ALL /* u32; -1 = 0 = no limit */ };
+
+// X(id, short name, long name, argument, kind, field of struct tool_options, help)
+#define TOOL_OPTIONS(X)                                                                                                        \
+    X(MODEL, "-m", "--model", "FILE", TEXT, model, "model file (GGUF)")                                                       \
+    X(SHAPE, NULL, "--shape", "NAME:TYPE", TEXT, shape, "random weights of a known shape, as llama-8b:q4_0")                   \
+    X(PROMPT, "-p", "--prompt", "TEXT", TEXT, prompt, "text to begin with")                                                   \
+    X(FILE, "-f", "--file", "FILE", TEXT, file, "text to begin with, from a file")                                            \
+    X(TOKENS, NULL, "--tokens", "5,17,3", TEXT, tokens, "the prompt as token ids")                                            \
+    X(PREDICT, "-n", "--n-predict", "N", COUNT_OR_ALL, predict, "most tokens to generate (-1: until the end)")                \
+    X(CTX, "-c", "--ctx-size", "N", U32, ctx, "positions of the context (0: the model's)")                                    \
+    X(UBATCH, "-ub", "--ubatch-size", "N", U32, ubatch, "most tokens of one step (512)")                                      \
+    X(TEMP, NULL, "--temp", "T", FLOAT, temp, "temperature; 0 takes the likeliest token (0.8)")                               \
+    X(TOP_K, NULL, "--top-k", "K", U32, top_k, "only the K likeliest tokens; 0 = all (40)")                                   \
+    X(TOP_P, NULL, "--top-p", "P", FLOAT, top_p, "only the likeliest that make up P; 1 = all (0.95)")                         \
+    X(MIN_P, NULL, "--min-p", "P", FLOAT, min_p, "only tokens of at least P of the likeliest's probability (0.05)")           \
+    X(REPEAT, NULL, "--repeat-penalty", "R", FLOAT, repeat_penalty, "penalty on tokens seen before; 1 = none (1)")            \
+    X(REPEAT_N, NULL, "--repeat-last-n", "N", U32, repeat_last_n, "tokens that the penalty looks back (64)")                  \
+    X(SEED, "-s", "--seed", "SEED", U64, seed, "of the random numbers (from the clock)")                                      \
+    X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                            \
+    X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16 or f32")                                                \
+    X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16 or f32, as the keys")                                   \
+    X(DEVICE, "-dev", "--device", "SEL", TEXT, device, "index, UUID or part of a name (see fulmen devices)")                  \
+    X(RUNG, NULL, "--rung", "RUNG", TEXT, rung, "use no kernels above: base sg f16 dot cm cm2")                               \
+    X(JSON, NULL, "--json", NULL, FLAG, json, "one JSON object on standard output")                                           \
+    X(ALL, NULL, "--all", NULL, FLAG, all, "of every token, not only the last")                                               \
+    X(OUTPUT, "-o", "--output", "FILE", TEXT, output, "write there, not to standard output")                                  \
+    X(WHY, NULL, "--why", "NODE", TEXT, why, "every kernel for one node, and why it was taken or not")                        \
+    X(STEP, NULL, "--step", "N", U32, step, "plan of a step of N tokens (1)")                                                 \
+    X(SYSTEM, "-sys", "--system-prompt", "TEXT", TEXT, system, "the system message")                                          \
+    X(TEMPLATE, NULL, "--chat-template", "NAME", TEXT, chat_template, "plain chatml llama2 llama3 mistral zephyr")            \
+    X(VERBOSE, "-v", "--verbose", NULL, FLAG, verbose, "say more on standard error")                                          \
+    X(BENCH_P, "-p", "--n-prompt", "N,...", TEXT, bench_p, "prompt lengths (512)")                                            \
+    X(BENCH_N, "-n", "--n-gen", "N,...", TEXT, bench_n, "numbers of tokens to generate (128)")                                \
+    X(BENCH_D, "-d", "--n-depth", "N,...", TEXT, bench_d, "tokens in the cache before (0)")                                   \
+    X(BENCH_R, "-r", "--repetitions", "N", U32, bench_r, "samples of each test (5)")                                          \
+    X(BENCH_O, "-o", "--output", "FORMAT", TEXT, bench_o, "md, json, jsonl or csv (md)")                                      \
+    X(CHECK_OP, NULL, "--op", "OP", TEXT, op, "only this op")                                                                 \
+    X(CHECK_KERNEL, NULL, "--kernel", "TEXT", TEXT, kernel, "only kernels with this in their name")                           \
+    X(CHECK_PROBLEM, NULL, "--problem", "TEXT", TEXT, problem, "only problems with this in their name")                       \
+    X(ALL_KERNELS, NULL, "--all-kernels", NULL, FLAG, all_kernels, "every kernel that can run, not only the one chosen")
+
+enum tool_option {
+#define X(id, short_name, long_name, argument, kind, field, help) OPT_##id,
+    TOOL_OPTIONS(X)
+#undef X
+    OPT_COUNT
+};
+
+#define TOOL_FIELD_TEXT const char *
+#define TOOL_FIELD_U32 uint32_t
+#define TOOL_FIELD_U64 uint64_t
+#define TOOL_FIELD_FLOAT float
+#define TOOL_FIELD_FLAG bool
+#define TOOL_FIELD_COUNT_OR_ALL uint32_t
+
+struct tool_options {
+#define X(id, short_name, long_name, argument, kind, field, help) TOOL_FIELD_##kind field;
+    TOOL_OPTIONS(X)
+#undef X
+    bool given[OPT_COUNT];
+    const char *operand; // the one argument without a dash, NULL when there is none
+};
+
+struct tool_command {
+    const char *name, *operand; // operand: "FILE", or NULL when it takes none
+    const char *summary;
+    const enum tool_option *options;
+    size_t n_options;
+    int (*run)(const struct tool_options *options);
+};
+
+// 0, or TOOL_BAD_INPUT after a line on standard error. *out_help: the user asked for help, which was printed.
+int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options, bool *out_help);
+// "5,17,3" to numbers; release with free. The line says what is wrong. At least one.
+int tool_parse_list(const char *text, const char *what, uint32_t **out_list, size_t *out_count);
+
+// ---- helpers (common.c) -----------------------------------------------------------------------------------------------
+
+// Print the library's message and return the exit code of a result.
+int tool_fail(enum fm_result result);
+// Print a line of our own (bad input) and return TOOL_BAD_INPUT.
+int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
+double tool_seconds(void); // of a monotonic clock
+
+// Ctrl-C: cancels `session` (NULL: none) and sets the flag. Broken pipes become write errors.
+void tool_catch_signals(void);
+void tool_cancel_target(struct fm_session *session);
+bool tool_interrupted(void);
+void tool_clear_interrupt(void);
+
+// fm_progress_fn: a bar on standard error if that is a terminal; stops when interrupted. user: the label.
+bool tool_progress(void *user, uint64_t done, uint64_t total);
+
+// Read a whole file or, for "-", standard input; release with free. The text is NUL-terminated.
+int tool_read_text(const char *path, char **out_text, size_t *out_bytes);
+
+struct tool_setup {
+    struct fm_model *model;
+    struct fm_device *device;
+    struct fm_session *session;
+    struct fm_device_info device_info;
+    struct fm_model_info model_info;
+    uint32_t n_ctx, n_slots;
+    double load_s;
+};
+// Device, model, session as the options say (-m or --shape, -c, -ub, --device, ...); says on standard error which device and
+// rung it took. n_ctx and n_slots 0 = as the options or the defaults say. tool_close after success and failure.
+int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slots, struct tool_setup *setup);
+int tool_open_model(const struct tool_options *options, struct fm_model **out_model); // only the file or shape
+struct fm_session_params tool_session_params(const struct tool_options *options, const struct fm_model *model);
+void tool_close(struct tool_setup *setup);
+// Prompt of -p, -f or --tokens as ids; release with free. `needed` = one of them must be there.
+int tool_prompt(const struct tool_options *options, const struct fm_model *model, uint32_t **out_tokens, size_t *out_count);
+struct fm_sampling tool_sampling(const struct tool_options *options);
+// Bytes that a token at position `pos` makes the device read: weights, and the cache up to it.
+double tool_token_bytes(const struct tool_setup *setup, double pos);
+
+// ---- commands ---------------------------------------------------------------------------------------------------------
+
+extern const struct tool_command cmd_run, cmd_chat, cmd_logits, cmd_perplexity, cmd_tokenize, cmd_info, cmd_devices, cmd_plan,
+    cmd_check, cmd_bench;
+
+#endif
