@@ -3,8 +3,10 @@
 // SAMPLE: one id per output row, exactly the algorithm that src/ref/sample.c defines: penalty, top-k, top-p, min-p, temperature, draw.
 //   logits [O,V] f32 (penalised in place), out_row [O], pos, slot [T], sampler [O,8], history [S,L] u32 -> id [O], last [S] u32
 // A workgroup makes one row. Nothing is sorted: thresholds are found by radix selection, eight bits of the logit at a time, on counts (top-k)
-// and on masses (top-p). Probabilities are fixed-point numbers, so every sum is exact and independent of order.
-// Specialisation: 0 workgroup size (power of two up to 1024). Needs: base. Reads 4*V bytes once when greedy, up to 12 times otherwise.
+// and on masses (top-p). Probabilities are fixed-point numbers, so every sum is exact and independent of order. With top_k <= workgroup size the
+// work after the second pass is on a short list: the k-th greatest of the invocations' own maxima bounds the k-th greatest logit from below.
+// Specialisation: 0 workgroup size (power of two up to 1024). Needs: base.
+// Reads 4*V bytes once when greedy, twice with a small top_k, up to 12 times without.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"
@@ -21,6 +23,8 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SAMPLE(FM_A, FM_P) } pc;
 
 #define MINUS_INF uintBitsToFloat(0xff800000u)
 
+#define LIST_MAX (2 * FM_GROUP)
+
 shared float best_value[FM_GROUP];
 shared uint best_id[FM_GROUP];
 shared uvec2 part[FM_GROUP];
@@ -29,12 +33,24 @@ shared uint bin_high[256];
 shared uint chosen_digit;
 shared uvec2 chosen_rest;
 
+// The candidates: all ids of the row, or a list of them in shared memory (in no order).
+shared float list_logit[LIST_MAX];
+shared uint list_id[LIST_MAX];
+shared uint list_count;
+bool in_list = false;
+uint n_candidates;
+
 uint tid, row_at;
 
 float logit(uint id)
 {
     float l = pc.logits.d[row_at + id];
     return isnan(l) ? MINUS_INF : l;
+}
+
+float candidate(uint i)
+{
+    return in_list ? list_logit[i] : logit(i);
 }
 
 // Monotone: greater logits have greater keys.
@@ -72,18 +88,31 @@ void penalise(uint record, uint slot, uint pos)
     barrier();
 }
 
-// The greatest logit; the lowest id wins ties.
+void keep_greater(inout float value, inout uint id, float other, uint other_id)
+{
+    if (other > value || (other == value && other_id < id)) {
+        value = other;
+        id = other_id;
+    }
+}
+
+// The greatest logit of every invocation, left in list_logit[tid], and of all, in best_value[0]; the lowest id wins ties. Eight loads in flight.
 void find_best()
 {
+    const uint LANES = 8;
     float value = MINUS_INF;
-    uint id = 0xffffffffu;
-    for (uint i = tid; i < pc.vocab; i += FM_GROUP) {
-        float l = logit(i);
-        if (l > value || id == 0xffffffffu) {
-            value = l;
-            id = i;
-        }
+    uint id = tid;
+    uint full = pc.vocab / (LANES * FM_GROUP) * (LANES * FM_GROUP);
+    for (uint i = tid; i < full; i += LANES * FM_GROUP) {
+        float l[LANES];
+        [[unroll]] for (uint j = 0; j < LANES; j++)
+            l[j] = logit(i + j * FM_GROUP);
+        [[unroll]] for (uint j = 0; j < LANES; j++)
+            keep_greater(value, id, l[j], i + j * FM_GROUP);
     }
+    for (uint i = full + tid; i < pc.vocab; i += FM_GROUP)
+        keep_greater(value, id, logit(i), i);
+    list_logit[tid] = value;
     best_value[tid] = value;
     best_id[tid] = id;
     barrier();
@@ -123,8 +152,8 @@ uint select_key(uvec2 target, uint low, bool by_mass, float top)
             bin_high[i] = 0;
         }
         barrier();
-        for (uint i = tid; i < pc.vocab; i += FM_GROUP) {
-            float l = logit(i);
+        for (uint i = tid; i < n_candidates; i += FM_GROUP) {
+            float l = candidate(i);
             uint key = key_of(l);
             if (key < low || (key & mask) != prefix)
                 continue;
@@ -159,24 +188,68 @@ uint select_key(uvec2 target, uint low, bool by_mass, float top)
 uvec2 total_weight(uint low, float top)
 {
     uvec2 sum = uvec2(0u);
-    for (uint i = tid; i < pc.vocab; i += FM_GROUP) {
-        float l = logit(i);
+    for (uint i = tid; i < n_candidates; i += FM_GROUP) {
+        float l = candidate(i);
         if (key_of(l) >= low)
             sum = fm_add64(sum, uvec2(weight_of(l, top, 1.0), 0u));
     }
     return group_sum64(sum);
 }
 
-// Weight with temperature of an id that may have been filtered out.
-uint final_weight(uint id, uint low, float top, float temp, float least)
+// Make the list of the ids that can be among the top_k: those at or above the k-th greatest of the invocations' maxima (list_logit, one each),
+// which k ids reach. Leaves all ids as candidates when too many tie.
+void make_list(uint top_k, float top)
 {
-    float l = logit(id);
+    in_list = true;
+    n_candidates = FM_GROUP;
+    uint least = select_key(uvec2(top_k, 0u), 0u, false, top);
+    if (tid == 0)
+        list_count = 0;
+    barrier();
+    for (uint i = tid; i < pc.vocab; i += FM_GROUP) {
+        float l = logit(i);
+        if (key_of(l) >= least) {
+            uint at = atomicAdd(list_count, 1u);
+            if (at < LIST_MAX) {
+                list_logit[at] = l;
+                list_id[at] = i;
+            }
+        }
+    }
+    barrier();
+    in_list = list_count <= LIST_MAX;
+    n_candidates = in_list ? list_count : pc.vocab;
+}
+
+// Weight with temperature of a candidate that may have been filtered out.
+uint final_weight(uint i, uint low, float top, float temp, float least)
+{
+    float l = candidate(i);
     if (key_of(l) < low || float(weight_of(l, top, 1.0)) < least)
         return 0u;
     return weight_of(l, top, temp);
 }
 
-// First id in ascending order whose running weight exceeds W * u / 2^32. Every invocation sums a run of ids, one invocation walks the runs.
+// The first id in ascending order whose running weight exceeds W * u / 2^32. On the list: every invocation sums what comes before its entries.
+void draw_from_list(uint low, float top, float temp, float least, uint u)
+{
+    uvec2 sum = uvec2(0u);
+    for (uint i = tid; i < n_candidates; i += FM_GROUP)
+        sum = fm_add64(sum, uvec2(final_weight(i, low, top, temp, least), 0u));
+    uvec2 x = fm_scale64(group_sum64(sum), u);
+    for (uint i = tid; i < n_candidates; i += FM_GROUP) {
+        uvec2 before = uvec2(0u);
+        for (uint j = 0; j < n_candidates; j++)
+            if (list_id[j] < list_id[i])
+                before = fm_add64(before, uvec2(final_weight(j, low, top, temp, least), 0u));
+        uvec2 after = fm_add64(before, uvec2(final_weight(i, low, top, temp, least), 0u));
+        if (!fm_less64(x, before) && fm_less64(x, after))
+            best_id[0] = list_id[i];
+    }
+    barrier();
+}
+
+// The same on all ids: every invocation sums a run of ids, one invocation walks the runs.
 void draw(uint low, float top, float temp, float least, uint u)
 {
     uint run = (pc.vocab + FM_GROUP - 1) / FM_GROUP;
@@ -214,6 +287,7 @@ void main()
     if (o >= pc.step.d[FM_STEP_OUTPUTS])
         return;
     row_at = o * pc.n_vocab;
+    n_candidates = pc.vocab;
     uint record = o * FM_SAMPLER_WORDS;
     uint t = pc.out_row.d[o];
     uint slot = pc.slot.d[t], pos = pc.pos.d[t];
@@ -226,6 +300,8 @@ void main()
         float top_p = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_TOP_P]);
         float min_p = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_MIN_P]);
         uint low = 0;
+        if (top_k > 0 && top_k <= FM_GROUP)
+            make_list(top_k, top);
         if (top_k > 0 && top_k < pc.vocab)
             low = select_key(uvec2(top_k, 0u), 0u, false, top);
         if (top_p < 1.0) {
@@ -237,7 +313,10 @@ void main()
         }
         float least = min_p > 0.0 ? min_p * 8388608.0 : 0.0;
         uint u = fm_rng_draw(pc.settings.d[record + FM_SAMPLER_SEED_LO], pc.settings.d[record + FM_SAMPLER_SEED_HI], pos);
-        draw(low, top, temp, least, u);
+        if (in_list)
+            draw_from_list(low, top, temp, least, u);
+        else
+            draw(low, top, temp, least, u);
     }
     if (tid == 0) {
         pc.id.d[o] = best_id[0];
