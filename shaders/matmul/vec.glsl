@@ -2,7 +2,7 @@
 // What the mat-vec kernels share: how a workgroup is cut up, the sums, and their reduction.
 //
 // A workgroup is FM_GROUP / LANES teams; a team of LANES invocations makes COLS neighbouring columns of y (of gate and of up too)
-// for up to ROWS rows, its invocations taking turns along k. From rung sg on a team is a whole number of subgroups.
+// for ROWS rows, its invocations taking turns along k. From rung sg on a team is a whole number of subgroups.
 #ifndef FM_VEC_GLSL
 #define FM_VEC_GLSL
 
@@ -49,11 +49,11 @@ void vec_finish(uint me, uint rows, float sums[SUMS])
     barrier();
     const uint ways = LANES / SUBGROUP;
     for (uint o = me; o < TEAMS * COLS * ROWS; o += FM_GROUP) {
-        uint row = o / (TEAMS * COLS), at = o % (TEAMS * COLS);
+        uint r = o / (TEAMS * COLS), row = gl_WorkGroupID.y * ROWS + r, at = o % (TEAMS * COLS);
         uint col = gl_WorkGroupID.x * TEAMS * COLS + at;
         if (row >= rows || col >= pc.n)
             continue;
-        uint first = at / COLS * ways * SUMS + (at % COLS) * STREAMS * ROWS + row;
+        uint first = at / COLS * ways * SUMS + (at % COLS) * STREAMS * ROWS + r;
         float total = 0.0;
         for (uint i = 0u; i < ways; i++)
             total += team_sums[first + i * SUMS];

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for 1..8 rows of x in one pass over f32, f16 or bf16
-//     weights.
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over f32, f16 or
+//     bf16 weights.
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: k a multiple of 8; x rows a multiple of 4 elements apart.
 // One workgroup: see vec.glsl. An invocation takes every LANES-th piece of 8 elements, UNROLL pieces of all its columns loaded
 //     before the first is used, 16 bytes a load.
-// Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS (at least the rows of the step), 5 UNROLL.
+// Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS, 5 UNROLL.
 // Needs: rung base nothing; rung sg subgroup arithmetic and full subgroups, LANES a multiple of the subgroup size.
 // Accumulation: f32, one fused multiply-add per term; per invocation in order of k, then subgroup sum, then subgroups in order.
 // Bytes moved: w once; x once per workgroup (from cache); y once.
@@ -60,7 +60,8 @@ vec4 quad_of(uvec4 piece[LOADS], uint h)
 void main()
 {
     uint rows = pc.step.d[pc.rows_word];
-    if (rows == 0u)
+    uint row0 = gl_WorkGroupID.y * ROWS;
+    if (row0 >= rows)
         return;
     uint me = vec_me(), lane = me % LANES;
     uint col0 = (gl_WorkGroupID.x * TEAMS + me / LANES) * COLS;
@@ -69,7 +70,7 @@ void main()
     // rows and columns beyond the end are computed from the last one and not stored
     uint x0[ROWS], first[COLS];
     [[unroll]] for (uint r = 0u; r < ROWS; r++)
-        x0[r] = min(r, rows - 1u) * (pc.stride_x >> 2);
+        x0[r] = min(row0 + r, rows - 1u) * (pc.stride_x >> 2);
     [[unroll]] for (uint c = 0u; c < COLS; c++)
         first[c] = min(col0 + c, pc.n - 1u) * pieces;
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for 1..8 rows of x in one pass over quantised weights.
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over quantised weights.
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says, k a multiple of 32; x rows a multiple of 4 elements apart.
 // One workgroup: see vec.glsl. An invocation takes every LANES-th block of 32; it loads the block of all its columns at once,
 //     16 bytes a load, decodes 8 weights of each at a time and multiplies them with all rows.
 //     With STAGE (rung sg, one row) each subgroup first copies its run of x to shared memory with neighbouring lanes on
 //     neighbouring addresses, 9 quads a block, so that reading a block per lane meets no bank twice.
-// Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS (at least the rows of the step),
+// Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS,
 //     5 STAGE: 1 or 0.
 // Needs: rung base nothing; rung sg subgroup arithmetic and full subgroups, LANES a multiple of the subgroup size.
 // Accumulation: f32. Symmetric formats: integer quants times x summed over a block, then times the scale; affine formats: each
@@ -70,7 +70,8 @@ void load_x(uint me, uint x0, uint b, uint t, out vec4 lo, out vec4 hi)
 void main()
 {
     uint rows = pc.step.d[pc.rows_word];
-    if (rows == 0u)
+    uint row0 = gl_WorkGroupID.y * ROWS;
+    if (row0 >= rows)
         return;
     uint me = vec_me(), lane = me % LANES;
     uint col0 = (gl_WorkGroupID.x * TEAMS + me / LANES) * COLS;
@@ -80,7 +81,7 @@ void main()
     // rows and columns beyond the end are computed from the last one and not stored
     uint x0[ROWS], first[COLS];
     [[unroll]] for (uint r = 0u; r < ROWS; r++)
-        x0[r] = min(r, rows - 1u) * (pc.stride_x >> 2);
+        x0[r] = min(row0 + r, rows - 1u) * (pc.stride_x >> 2);
     [[unroll]] for (uint c = 0u; c < COLS; c++)
         first[c] = min(col0 + c, pc.n - 1u) * blocks;
 
