@@ -10,7 +10,7 @@
 
 static const enum tool_option option_list[] = {
     OPT_MODEL, OPT_SHAPE, OPT_BENCH_P, OPT_BENCH_N, OPT_BENCH_D, OPT_BENCH_R, OPT_BENCH_O, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DEVICE,
-    OPT_RUNG, OPT_VERBOSE, OPT_CHECK_OP, OPT_CHECK_KERNEL, OPT_CHECK_PROBLEM, OPT_ALL_KERNELS,
+    OPT_RUNG, OPT_VERBOSE,
 };
 
 struct test {
@@ -327,6 +327,6 @@ static int run(const struct tool_options *options)
 }
 
 const struct tool_command cmd_bench = {
-    .name = "bench", .operand = "kernels", .summary = "tokens per second, or times of the kernels", .options = option_list,
+    .name = "bench", .summary = "tokens per second of prompts and of generation", .options = option_list,
     .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
 };

@@ -1,20 +1,64 @@
 // SPDX-License-Identifier: MIT
 // The command-line tool: one binary, sub-commands.
+#include <errno.h>
 #include <string.h>
 
 #include "tool.h"
 
 static const struct tool_command *const commands[] = {
-    &cmd_run, &cmd_logits, &cmd_tokenize, &cmd_info, &cmd_devices, &cmd_plan, &cmd_bench,
+#define X(id) &cmd_##id,
+#include "commands.def"
+#undef X
 };
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+// The command that the first words name, the longest name first: "bench kernels" is not "bench" with an argument. *out_words: how
+// many they are.
+static const struct tool_command *find_command(int argc, char **argv, int *out_words)
+{
+    const struct tool_command *found = NULL;
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        const char *second = strchr(commands[i]->name, ' ');
+        size_t bytes = second != NULL ? (size_t)(second - commands[i]->name) : strlen(commands[i]->name);
+        if (argc < 2 || strlen(argv[1]) != bytes || strncmp(argv[1], commands[i]->name, bytes) != 0)
+            continue;
+        if (second == NULL && found == NULL) {
+            found = commands[i];
+            *out_words = 1;
+        } else if (second != NULL && argc > 2 && strcmp(argv[2], second + 1) == 0) {
+            found = commands[i];
+            *out_words = 2;
+        }
+    }
+    return found;
+}
 
 static void print_usage(FILE *file)
 {
     fprintf(file, "fulmen COMMAND [options]\n\n");
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-        fprintf(file, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(file, "  %-14s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(file, "\nfulmen COMMAND --help lists a command's options. fulmen --version\n"
                   "Exit codes: 0 done, 1 failed, 2 bad input, 3 no device or out of memory.\n");
+}
+
+static int run_command(const struct tool_command *command, int argc, char **argv)
+{
+    struct tool_options options;
+    bool help;
+    int status = tool_parse(command, argc, argv, &options, &help);
+    if (status == 0 && !help) {
+        tool_catch_signals();
+        if (options.verbose)
+            fm_log_set(NULL, NULL, FM_LOG_INFO);
+        status = command->run(&options);
+    }
+    // What is left in the buffer goes now, so that a full disk is noticed.
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == TOOL_DONE && !tool_interrupted()) {
+        fprintf(stderr, "fulmen: standard output: %s\n", strerror(errno));
+        status = TOOL_FAILED;
+    }
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -28,24 +72,12 @@ int main(int argc, char **argv)
         print_usage(stdout);
         return TOOL_DONE;
     }
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        struct tool_options options;
-        bool help;
-        if (strcmp(commands[i]->name, name) != 0)
-            continue;
-        int status = tool_parse(commands[i], argc - 2, argv + 2, &options, &help);
-        if (status != 0 || help)
-            return status;
-        tool_catch_signals();
-        if (options.verbose)
-            fm_log_set(NULL, NULL, FM_LOG_INFO);
-        status = commands[i]->run(&options);
-        if (fflush(stdout) != 0 && status == TOOL_DONE && !tool_interrupted())
-            status = TOOL_FAILED;
-        return status;
-    }
+    int words = 0;
+    const struct tool_command *command = find_command(argc, argv, &words);
+    if (command != NULL)
+        return run_command(command, argc - 1 - words, argv + 1 + words);
     if (name[0] != '\0')
-        fprintf(stderr, "fulmen: unknown command '%s'\n", name);
+        return tool_bad("unknown command '%s' (fulmen --help lists them)", name);
     print_usage(stderr);
     return TOOL_BAD_INPUT;
 }

@@ -95,7 +95,8 @@ static bool names_option(const struct row *row, const char *word)
 int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options, bool *out_help)
 {
     struct tool_options options = {.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64,
-                                   .step = 1, .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md"};
+                                   .step = 1, .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md",
+                                   .check_seed = 1};
     *out_help = false;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {

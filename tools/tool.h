@@ -51,7 +51,8 @@ enum tool_kind { TOOL_TEXT, TOOL_U32, TOOL_U64, TOOL_FLOAT, TOOL_FLAG, TOOL_COUN
     X(CHECK_OP, NULL, "--op", "OP", TEXT, op, "only this op")                                                                 \
     X(CHECK_KERNEL, NULL, "--kernel", "TEXT", TEXT, kernel, "only kernels with this in their name")                           \
     X(CHECK_PROBLEM, NULL, "--problem", "TEXT", TEXT, problem, "only problems with this in their name")                       \
-    X(ALL_KERNELS, NULL, "--all-kernels", NULL, FLAG, all_kernels, "every kernel that can run, not only the one chosen")
+    X(ALL_KERNELS, NULL, "--all", NULL, FLAG, all_kernels, "every kernel that can run, not only the one chosen")              \
+    X(CHECK_SEED, "-s", "--seed", "SEED", U32, check_seed, "of the random operands (1)")
 
 enum tool_option {
 #define X(id, short_name, long_name, argument, kind, field, help) OPT_##id,
@@ -131,7 +132,8 @@ double tool_token_bytes(const struct tool_setup *setup, double pos);
 
 // ---- commands ---------------------------------------------------------------------------------------------------------
 
-extern const struct tool_command cmd_run, cmd_chat, cmd_logits, cmd_perplexity, cmd_tokenize, cmd_info, cmd_devices, cmd_plan,
-    cmd_check, cmd_bench;
+#define X(id) extern const struct tool_command cmd_##id;
+#include "commands.def"
+#undef X
 
 #endif

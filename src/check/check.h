@@ -89,6 +89,12 @@ struct fm_check_totals {
     uint32_t unsupported; // problems for which no kernel exists under a rung (each also counts as failed)
 };
 
+// Open the device that `selector` names (as fm_vk_choose takes it; NULL = the default). *out_rung: the rung that it reaches, but
+// at most the one called `rung` (NULL = no limit), for params.max_rung. FM_ARG for an unknown rung. Close with fm_vk_close.
+enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_vk **out_vk, enum fm_rung *out_rung);
+// FM_ARG when params name an op or a kernel that does not exist.
+enum fm_result fm_check_validate(const struct fm_check_params *params);
+
 // Rung by rung: mask, ask the selector, skip what was run before, run twice, compare. FM_OK even when checks failed (see totals).
 enum fm_result fm_check_run(struct fm_vk *vk, const struct fm_check_params *params, struct fm_check_totals *out_totals);
 

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// A device for checks and timings, from what a user wrote.
+#include "check/check.h"
+
+#include <stdio.h>
+
+enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_vk **out_vk, enum fm_rung *out_rung)
+{
+    struct fm_caps *caps = NULL;
+    size_t count, index;
+    enum fm_rung limit = rung == NULL || rung[0] == '\0' ? FM_RUNG_CM2 : fm_rung_from_name(rung);
+    if (limit == FM_RUNG_COUNT)
+        return fm_fail(FM_ARG, "no rung '%.32s', expected one of base sg f16 dot cm cm2", rung);
+    enum fm_result r = fm_vk_probe(&caps, &count);
+    if (!r)
+        r = fm_vk_choose(caps, count, selector, &index);
+    if (!r)
+        r = fm_vk_open(&caps[index], out_vk);
+    if (!r)
+        *out_rung = FM_MIN(limit, fm_caps_rung(&caps[index]));
+    fm_free(caps);
+    return r;
+}
+
+static enum fm_result fail_with_ops(const char *op)
+{
+    char list[400] = "";
+    size_t used = 0;
+    for (int i = 0; i < FM_OP_COUNT && used < sizeof list; i++)
+        used += (size_t)snprintf(list + used, sizeof list - used, " %s", fm_op_info((enum fm_op)i)->name);
+    return fm_fail(FM_ARG, "no op '%.32s', expected one of%s", op, list);
+}
+
+enum fm_result fm_check_validate(const struct fm_check_params *params)
+{
+    if (params->op != NULL && fm_op_from_name(params->op) == FM_OP_COUNT)
+        return fail_with_ops(params->op);
+    bool found = params->kernel == NULL;
+    for (size_t i = 0; i < fm_kernel_count && !found; i++)
+        found = strstr(fm_kernels[i].name, params->kernel) != NULL;
+    if (!found)
+        return fm_fail(FM_ARG, "no kernel has '%.64s' in its name", params->kernel);
+    return FM_OK;
+}

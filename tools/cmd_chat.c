@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT
+// fulmen chat: a conversation on a terminal, or the answer to one prompt.
+#include <histedit.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+static const enum tool_option option_list[] = {
+    OPT_MODEL, OPT_PROMPT, OPT_FILE, OPT_SYSTEM, OPT_TEMPLATE, OPT_PREDICT, OPT_CTX, OPT_UBATCH, OPT_TEMP, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P,
+    OPT_REPEAT, OPT_REPEAT_N, OPT_SEED, OPT_CTK, OPT_CTV, OPT_DEVICE, OPT_RUNG, OPT_VERBOSE,
+};
+
+// A model without a template writes the user's next line itself: the answer ends before it.
+#define PLAIN_STOP "\nUser:"
+
+struct text {
+    char *data;
+    size_t bytes, cap;
+};
+
+struct chat {
+    const struct tool_options *options;
+    struct tool_setup setup;
+    const struct fm_tokenizer *tokenizer;
+    enum fm_chat_template template;
+    struct fm_chat_message *messages; // contents are ours, roles are literals
+    size_t n_messages, cap_messages;
+    struct fm_sampling sampling;
+    char *piece;
+    struct fm_utf8_stream stream;
+    struct text answer;
+    size_t printed; // bytes of the answer
+    bool stopped, broken, no_memory;
+};
+
+// ---- the conversation --------------------------------------------------------------------------------------------------
+
+static bool add_message(struct chat *c, const char *role, const char *content)
+{
+    if (c->n_messages == c->cap_messages) {
+        size_t cap = c->cap_messages * 2 + 8;
+        struct fm_chat_message *more = realloc(c->messages, cap * sizeof(*more));
+        if (more == NULL)
+            return false;
+        c->messages = more;
+        c->cap_messages = cap;
+    }
+    char *copy = strdup(content);
+    if (copy == NULL)
+        return false;
+    c->messages[c->n_messages++] = (struct fm_chat_message){.role = role, .content = copy};
+    return true;
+}
+
+static void drop_messages(struct chat *c, size_t keep)
+{
+    while (c->n_messages > keep)
+        free((void *)(uintptr_t)c->messages[--c->n_messages].content);
+}
+
+static bool begin(struct chat *c)
+{
+    const char *system = c->options->system != NULL ? c->options->system : fm_tokenizer_chat_system(c->tokenizer);
+    drop_messages(c, 0);
+    return system == NULL || system[0] == '\0' || add_message(c, "system", system);
+}
+
+// ---- answering ---------------------------------------------------------------------------------------------------------
+
+static bool append(struct text *t, const char *data, size_t bytes)
+{
+    if (t->bytes + bytes + 1 > t->cap) {
+        size_t cap = (t->bytes + bytes + 1) * 2;
+        char *more = realloc(t->data, cap);
+        if (more == NULL)
+            return false;
+        t->data = more;
+        t->cap = cap;
+    }
+    memcpy(t->data + t->bytes, data, bytes);
+    t->bytes += bytes;
+    t->data[t->bytes] = '\0';
+    return true;
+}
+
+// How much of the answer may be shown: all but what may be the beginning of the stop text.
+static size_t showable(struct chat *c)
+{
+    const char *found = c->template == FM_CHAT_PLAIN ? strstr(c->answer.data, PLAIN_STOP) : NULL;
+    if (found != NULL) {
+        c->stopped = true;
+        c->answer.bytes = (size_t)(found - c->answer.data);
+        c->answer.data[c->answer.bytes] = '\0';
+        return c->answer.bytes;
+    }
+    size_t held = c->template == FM_CHAT_PLAIN ? strlen(PLAIN_STOP) - 1 : 0;
+    for (; held > 0; held--)
+        if (c->answer.bytes >= held && memcmp(c->answer.data + c->answer.bytes - held, PLAIN_STOP, held) == 0)
+            break;
+    return c->answer.bytes - held;
+}
+
+static bool show(struct chat *c, size_t end)
+{
+    if (end > c->printed && (fwrite(c->answer.data + c->printed, 1, end - c->printed, stdout) != end - c->printed || fflush(stdout) != 0))
+        c->broken = true;
+    c->printed = end > c->printed ? end : c->printed;
+    return !c->broken;
+}
+
+static bool on_token(void *user, uint32_t token)
+{
+    struct chat *c = user;
+    size_t bytes = fm_tokenizer_stream(c->tokenizer, &c->stream, token, false, c->piece);
+    if (!append(&c->answer, c->piece, bytes)) {
+        c->no_memory = true;
+        return false;
+    }
+    return show(c, showable(c)) && !c->stopped;
+}
+
+static bool on_prompt(void *user, uint64_t done, uint64_t total)
+{
+    static char label[] = "reading";
+    (void)user;
+    return total <= 512 ? !tool_interrupted() : tool_progress(label, done, total);
+}
+
+// The conversation as tokens; what the slot holds of it already stays there.
+static int read_tokens(struct chat *c, uint32_t **out_tokens, size_t *out_count, size_t *out_kept)
+{
+    char *text = NULL;
+    enum fm_result result = fm_chat_render(c->template, c->messages, c->n_messages, true, &text);
+    if (result == FM_OK)
+        result = fm_tokenizer_encode(c->tokenizer, text, strlen(text), FM_ENCODE_BOS | FM_ENCODE_SPECIAL, out_tokens, out_count);
+    fm_text_free(text);
+    if (result == FM_OK && *out_count >= c->setup.n_ctx)
+        return tool_bad("the conversation has %zu tokens, the context %u: -c sets it, /clear begins anew", *out_count, c->setup.n_ctx);
+    if (result == FM_OK)
+        result = fm_session_keep(c->setup.session, 0, *out_tokens, *out_count, out_kept);
+    return result == FM_OK ? 0 : tool_fail(result);
+}
+
+// Answer the last message. An interrupted answer is kept as far as it came.
+static int answer(struct chat *c)
+{
+    uint32_t *tokens = NULL;
+    size_t count = 0, kept = 0;
+    int status = read_tokens(c, &tokens, &count, &kept);
+    if (status != 0) {
+        fm_tokens_free(tokens);
+        return status;
+    }
+    c->stream = (struct fm_utf8_stream){.started = true};
+    c->answer.bytes = c->printed = 0;
+    c->stopped = false;
+    if (!append(&c->answer, "", 0))
+        c->no_memory = true;
+    struct fm_request request = {.tokens = tokens + kept, .n_tokens = count - kept, .n_predict = c->options->predict, .sampling = c->sampling,
+                                 .on_token = on_token, .on_prompt = on_prompt, .user = c};
+    tool_clear_interrupt();
+    tool_cancel_target(c->setup.session);
+    enum fm_result result = c->no_memory ? FM_NOMEM : fm_session_generate(c->setup.session, &request, 1);
+    tool_cancel_target(NULL);
+    fm_tokens_free(tokens);
+    c->sampling.seed++;
+    if (!c->no_memory && append(&c->answer, c->piece, fm_utf8_stream_end(&c->stream, c->piece)))
+        show(c, c->answer.bytes);
+    if (!c->broken && (putchar('\n') == EOF || fflush(stdout) != 0))
+        c->broken = true;
+    if (c->no_memory || (result != FM_OK && result != FM_CANCELLED))
+        return tool_fail(c->no_memory ? FM_NOMEM : result);
+    if (result == FM_OK && request.stop == FM_STOP_CONTEXT)
+        fprintf(stderr, "fulmen: stopped: the context of %u tokens is full (-c sets it, /clear begins anew)\n", c->setup.n_ctx);
+    if (c->options->verbose && result == FM_OK && request.prompt_ns > 0)
+        fprintf(stderr, "prompt: %zu tokens (%zu kept), %.1f tokens/s; answer: %u tokens, %.1f tokens/s\n", request.n_tokens, kept,
+                (double)request.n_tokens / ((double)request.prompt_ns * 1e-9), request.n_generated,
+                request.n_generated > 1 ? (request.n_generated - 1) / ((double)request.generate_ns * 1e-9) : 0.0);
+    if (!add_message(c, "assistant", c->answer.data))
+        return tool_fail(FM_NOMEM);
+    return result == FM_CANCELLED ? TOOL_FAILED : 0;
+}
+
+// ---- on a terminal -----------------------------------------------------------------------------------------------------
+
+static char *prompt_mark(EditLine *line)
+{
+    static char mark[] = "> ";
+    (void)line;
+    return mark;
+}
+
+// A line that begins with '/'. *out_leave: it was /exit.
+static int command(struct chat *c, const char *line, bool *out_leave)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    if (strcmp(line, "/exit") == 0) {
+        *out_leave = true;
+        return 0;
+    }
+    if (strcmp(line, "/clear") == 0)
+        return begin(c) ? 0 : tool_fail(FM_NOMEM);
+    if (strcmp(line, "/regen") == 0) {
+        if (c->n_messages == 0 || strcmp(c->messages[c->n_messages - 1].role, "assistant") != 0)
+            return tool_bad("no answer to make again");
+        drop_messages(c, c->n_messages - 1);
+        return answer(c);
+    }
+    if (strncmp(line, "/read ", 6) == 0) {
+        if (tool_read_text(line + 6, &text, &bytes) != 0)
+            return TOOL_BAD_INPUT;
+        bool added = add_message(c, "user", text);
+        free(text);
+        return added ? answer(c) : tool_fail(FM_NOMEM);
+    }
+    return tool_bad("unknown command '%s', there are /exit /regen /clear /read FILE", line);
+}
+
+static void take_line(struct chat *c, char *line, bool *out_leave)
+{
+    size_t before = c->n_messages;
+    line[strcspn(line, "\r\n")] = '\0';
+    if (line[0] == '\0')
+        return;
+    if (line[0] == '/') {
+        (void)command(c, line, out_leave);
+    } else if (!add_message(c, "user", line)) {
+        (void)tool_fail(FM_NOMEM);
+    } else if (answer(c) != 0 && c->n_messages == before + 1) {
+        drop_messages(c, before); // it was not answered at all
+    }
+}
+
+static int converse(struct chat *c)
+{
+    HistEvent event;
+    EditLine *edit = el_init("fulmen", stdin, stdout, stderr);
+    History *past = history_init();
+    bool leave = edit == NULL || past == NULL;
+    int status = leave ? tool_fail(FM_NOMEM) : 0;
+    if (!leave) {
+        history(past, &event, H_SETSIZE, 500);
+        el_set(edit, EL_PROMPT, prompt_mark);
+        el_set(edit, EL_EDITOR, "emacs");
+        el_set(edit, EL_HIST, history, past);
+        el_source(edit, NULL);
+        fprintf(stderr, "%s, template %s; /exit /regen /clear /read FILE; Ctrl-C stops an answer, and leaves at the prompt\n",
+                c->setup.model_info.name, fm_chat_template_name(c->template));
+    }
+    while (!leave && !c->broken) {
+        int count = 0;
+        tool_clear_interrupt();
+        const char *read = el_gets(edit, &count);
+        if (read == NULL || count <= 0 || tool_interrupted()) // Ctrl-D, or Ctrl-C
+            break;
+        char *line = strdup(read);
+        if (line == NULL) {
+            status = tool_fail(FM_NOMEM);
+            break;
+        }
+        history(past, &event, H_ENTER, line);
+        take_line(c, line, &leave);
+        free(line);
+    }
+    if (past != NULL)
+        history_end(past);
+    if (edit != NULL)
+        el_end(edit);
+    return status;
+}
+
+// ---- the whole ---------------------------------------------------------------------------------------------------------
+
+static int answer_one(struct chat *c)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    int status = 0;
+    if (c->options->prompt != NULL)
+        text = strdup(c->options->prompt);
+    else
+        status = tool_read_text(c->options->file != NULL ? c->options->file : "-", &text, &bytes);
+    if (status != 0)
+        return status;
+    if (text == NULL)
+        return tool_fail(FM_NOMEM);
+    size_t end = strlen(text);
+    while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'))
+        text[--end] = '\0';
+    if (end == 0)
+        status = tool_bad("chat: the prompt is empty");
+    else if (!add_message(c, "user", text))
+        status = tool_fail(FM_NOMEM);
+    free(text);
+    return status == 0 ? answer(c) : status;
+}
+
+static int choose_template(struct chat *c)
+{
+    bool known = true;
+    c->template = fm_tokenizer_chat_template(c->tokenizer, &known);
+    if (c->options->chat_template != NULL) {
+        if (!fm_chat_template_from_name(c->options->chat_template, &c->template))
+            return tool_bad("--chat-template '%s', expected plain, chatml, llama2, llama3, mistral or zephyr", c->options->chat_template);
+    } else if (!known) {
+        fprintf(stderr, "fulmen: the file's chat template is unknown: plain is taken (--chat-template sets it)\n");
+    }
+    return 0;
+}
+
+static int run(const struct tool_options *options)
+{
+    struct chat c = {.options = options, .sampling = tool_sampling(options)};
+    int status = tool_open(options, 0, 1, &c.setup);
+    tool_cancel_target(NULL);
+    if (status == 0 && (c.tokenizer = fm_model_tokenizer(c.setup.model)) == NULL)
+        status = tool_bad("%s has no tokenizer", options->model);
+    if (status == 0)
+        status = choose_template(&c);
+    if (status == 0 && ((c.piece = malloc(fm_tokenizer_max_piece(c.tokenizer) + 8)) == NULL || !begin(&c)))
+        status = tool_fail(FM_NOMEM);
+    if (status == 0)
+        status = options->prompt != NULL || options->file != NULL || !isatty(STDIN_FILENO) ? answer_one(&c) : converse(&c);
+    drop_messages(&c, 0);
+    free(c.messages);
+    free(c.piece);
+    free(c.answer.data);
+    tool_close(&c.setup);
+    return status;
+}
+
+const struct tool_command cmd_chat = {
+    .name = "chat", .summary = "a conversation, or the answer to one prompt", .options = option_list,
+    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+};

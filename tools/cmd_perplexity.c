@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+// fulmen perplexity: how well a text is foretold. Chunks of the context's length, each read from nothing; the second half of a chunk is
+// scored, so that every scored token has at least half a context before it. The same numbers as llama.cpp's tool without strides.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool.h"
+
+static const enum tool_option option_list[] = {
+    OPT_MODEL, OPT_FILE, OPT_PROMPT, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DEVICE, OPT_RUNG, OPT_VERBOSE,
+};
+
+#define DEFAULT_CHUNK 512u
+
+struct score {
+    const uint32_t *tokens; // of the chunk as it was read
+    size_t vocab, first, end; // rows first ... end - 1 foretell a scored token
+    double sum, sum_squares;  // of -log probability
+    size_t count;
+};
+
+static double log_probability(const float *logits, size_t vocab, uint32_t token)
+{
+    float top = logits[0];
+    double sum = 0;
+    for (size_t i = 1; i < vocab; i++)
+        top = logits[i] > top ? logits[i] : top;
+    for (size_t i = 0; i < vocab; i++)
+        sum += exp((double)(logits[i] - top));
+    return (double)(logits[token] - top) - log(sum);
+}
+
+static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *logits)
+{
+    struct score *s = user;
+    for (size_t i = 0; i < n_rows; i++) {
+        size_t row = first_token + i;
+        if (row < s->first || row >= s->end)
+            continue;
+        double nll = -log_probability(logits + i * s->vocab, s->vocab, s->tokens[row + 1]);
+        s->sum += nll;
+        s->sum_squares += nll * nll;
+        s->count++;
+    }
+    return !tool_interrupted();
+}
+
+static int score_chunks(struct tool_setup *setup, uint32_t *tokens, size_t count, bool with_bos)
+{
+    const struct fm_tokenizer *tokenizer = fm_model_tokenizer(setup->model);
+    uint32_t n_ctx = setup->n_ctx;
+    size_t chunks = count / n_ctx;
+    struct score s = {.vocab = setup->model_info.vocab, .first = n_ctx / 2, .end = n_ctx - 1};
+    if (chunks == 0)
+        return tool_bad("the text has %zu tokens, one chunk %u (-c sets it)", count, n_ctx);
+    for (size_t i = 0; i < chunks; i++) {
+        uint32_t *chunk = tokens + i * n_ctx, kept = chunk[0];
+        if (with_bos)
+            chunk[0] = fm_tokenizer_bos(tokenizer);
+        s.tokens = chunk;
+        enum fm_result result = fm_session_rewind(setup->session, 0, 0);
+        if (result == FM_OK)
+            result = fm_session_logits(setup->session, 0, chunk, n_ctx, true, on_rows, &s);
+        if (result != FM_OK)
+            return tool_fail(result);
+        chunk[0] = kept;
+        printf("[%zu]%.4f%s", i + 1, exp(s.sum / (double)s.count), i + 1 < chunks ? "," : "\n");
+        if (fflush(stdout) != 0)
+            return TOOL_DONE; // nobody reads
+    }
+    double n = (double)s.count, mean = s.sum / n, ppl = exp(mean);
+    double error = n > 1 ? sqrt(fmax(0, s.sum_squares / n - mean * mean) / (n - 1)) * ppl : 0;
+    printf("Final estimate: PPL = %.4f +/- %.5f (%zu tokens scored)\n", ppl, error, s.count);
+    return TOOL_DONE;
+}
+
+static int run(const struct tool_options *options)
+{
+    struct tool_setup setup = {0};
+    uint32_t *tokens = NULL;
+    size_t count = 0;
+    int status = tool_open(options, options->given[OPT_CTX] ? 0 : DEFAULT_CHUNK, 1, &setup);
+    if (status == 0)
+        status = tool_prompt(options, setup.model, &tokens, &count);
+    if (status == 0 && setup.n_ctx < 4)
+        status = tool_bad("-c %u, expected at least 4", setup.n_ctx);
+    if (status == 0) { // as the tokenizer began the text, so does every chunk
+        const struct fm_tokenizer *tokenizer = fm_model_tokenizer(setup.model);
+        uint32_t bos = fm_tokenizer_bos(tokenizer);
+        status = score_chunks(&setup, tokens, count, bos != FM_TOKEN_NONE && tokens[0] == bos);
+    }
+    free(tokens);
+    tool_close(&setup);
+    return status;
+}
+
+const struct tool_command cmd_perplexity = {
+    .name = "perplexity", .summary = "how well the model foretells a text", .options = option_list,
+    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+};
