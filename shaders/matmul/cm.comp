@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), on matrix units through KHR_cooperative_matrix.
+// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows, n] f32.
+// Layouts: weights as src/quant/quant.h says; k a multiple of 32, stride_x of 8; rows and n any.
+// One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up), in slices of 32 along k. The next slice is on its way into
+//     registers while this one is multiplied out of shared memory, where weights lie decoded to f16. A subgroup makes a rectangle of
+//     TM x TN matrices of MM x MN; at the end each goes through shared memory, where bias, residual and edges are dealt with.
+// Spec constants: 0 workgroup size, 1 subgroup size.
+// Needs: coopmat (MM x MN x MK, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups.
+// Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the unit's sums.
+// Bytes moved: w once per BM rows, x once per BN columns, y once.
+// Limits: weights beyond 65504 (bf16, quantised) saturate. Shared memory (BM + BN) * 80 + 4 * MM * MN * subgroups.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#define FM_USE_SUBGROUP_SIZE
+#include "spec.glsl"
+#include "quant.glsl"
+#include "args.glsl"
+
+// BM, BN, and the shape MM, MN, MK of one matrix come from the manifest.
+const uint BK = 32u;
+const uint PITCH = (BK + 8u) / 4u; // of a tile's line, in quads: 8 lines then meet all banks
+const uint GROUP = gl_WorkGroupSize.x;
+const uint SUBGROUPS = GROUP / FM_SUBGROUP;
+const uint DOWN = SUBGROUPS >= 8u ? 4u : SUBGROUPS >= 4u ? 2u : 1u; // subgroups one above the other
+const uint ACROSS = SUBGROUPS / DOWN;
+const uint TM = BM / MM / DOWN, TN = BN / MN / ACROSS;
+const uint CELLS = MM * MN;
+
+shared f16vec4 xs[BM * PITCH]; // [row][k]
+shared f16vec4 ws[BN * PITCH]; // [column][k]; with two streams gate in the first half, up in the second
+shared float stage[SUBGROUPS * CELLS];
+
+#define ACC coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>
+
+f16vec4 to_halves(vec4 v)
+{
+    return f16vec4(clamp(v, vec4(-65504.0), vec4(65504.0)));
+}
+
+// ---- slices: from memory into registers, from there decoded into shared memory ------------------------------------------
+
+#ifdef FM_W_QUANT
+#define W_TASKS (BN * 4u / GROUP) // a task is a unit of quant.glsl: 8 weights
+struct fm_raw {
+    uint q0, q1;
+    uvec2 high;
+    fm_q_raw_scales scales;
+};
+#else
+#define W_TASKS (BN * 4u / GROUP) // a task is 8 weights that follow one another
+#define fm_raw uvec4
+#endif
+#define X_TASKS (BM * 4u / GROUP)
+
+uvec4 x_next[X_TASKS];
+fm_raw w_next[W_TASKS];
+
+// Column of y that line v of the weights' tile belongs to; the last one stands in for those beyond.
+uint column_of(uint col0, uint v)
+{
+    return min(col0 + (FM_STREAMS == 2 ? v % (BN / 2u) : v), pc.n - 1u);
+}
+
+fm_u32s weight_of(uint v)
+{
+    return FM_WEIGHT(v / (BN / 2u));
+}
+
+void fetch_w(uint i, uint col0, uint k0, uint tid)
+{
+    uint task = i * GROUP + tid, v = task >> 2, t = task & 3u;
+    uint block = (column_of(col0, v) * pc.k + k0) >> 5;
+    fm_u32s w = weight_of(v);
+#ifdef FM_W_QUANT
+    fm_planes planes = fm_w_planes(pc.n, pc.k);
+    w_next[i].q0 = w.d[block * uint(FM_Q_WORDS) + t];
+#if FM_Q_WORDS == 8
+    w_next[i].q1 = w.d[block * 8u + 4u + t];
+#else
+    w_next[i].q1 = 0u;
+#endif
+    w_next[i].high = fm_q_high(w, planes, block);
+    w_next[i].scales = fm_q_load_scales(w, planes, block);
+#else
+    w_next[i] = fm_u32x4s(w).d[block * 4u + t];
+#endif
+}
+
+void keep_w(uint i, uint col0, uint k0, uint tid)
+{
+    uint task = i * GROUP + tid, v = task >> 2, t = task & 3u;
+#ifdef FM_W_QUANT
+    uint block = (column_of(col0, v) * pc.k + k0) >> 5;
+    vec3 s = fm_q_scales(w_next[i].scales, block);
+    vec4 lo, hi;
+    fm_q_unit(w_next[i].q0, w_next[i].q1, w_next[i].high, t, lo, hi);
+    ws[v * PITCH + t] = to_halves(fma(lo * FM_QLO, vec4(s.x), vec4(s.z)));
+    ws[v * PITCH + 4u + t] = to_halves(fma(hi * FM_QHI, vec4(s.y), vec4(s.z)));
+#else
+    uvec4 raw = w_next[i];
+#ifdef FM_W_F16
+    ws[v * PITCH + 2u * t] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));
+    ws[v * PITCH + 2u * t + 1u] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));
+#else
+    ws[v * PITCH + 2u * t] = to_halves(vec4(fm_w_pair(raw.x), fm_w_pair(raw.y)));
+    ws[v * PITCH + 2u * t + 1u] = to_halves(vec4(fm_w_pair(raw.z), fm_w_pair(raw.w)));
+#endif
+#endif
+}
+
+void fetch(uint row0, uint rows, uint col0, uint k0, uint tid)
+{
+    [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
+        uint task = i * GROUP + tid, row = min(row0 + (task >> 2), rows - 1u);
+        x_next[i] = fm_u32x4s(pc.x).d[((row * pc.stride_x + k0) >> 3) + (task & 3u)];
+    }
+    [[unroll]] for (uint i = 0u; i < W_TASKS; i++)
+        fetch_w(i, col0, k0, tid);
+}
+
+void keep(uint col0, uint k0, uint tid)
+{
+    [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
+        uint task = i * GROUP + tid, at = (task >> 2) * PITCH + 2u * (task & 3u);
+        xs[at] = f16vec4(unpackFloat2x16(x_next[i].x), unpackFloat2x16(x_next[i].y));
+        xs[at + 1u] = f16vec4(unpackFloat2x16(x_next[i].z), unpackFloat2x16(x_next[i].w));
+    }
+    [[unroll]] for (uint i = 0u; i < W_TASKS; i++)
+        keep_w(i, col0, k0, tid);
+}
+
+// ---- products -------------------------------------------------------------------------------------------------------------
+
+ACC acc[TM * TN];
+
+// Line of the weights' tile where matrix j of a subgroup in column `across` begins. With two streams the second half of a
+// subgroup's matrices is up, for the same columns of y as the first.
+uint line_of(uint across, uint j)
+{
+#if FM_STREAMS == 2
+    return (j >= TN / 2u ? BN / 2u : 0u) + (across * (TN / 2u) + j % (TN / 2u)) * MN;
+#else
+    return (across * TN + j) * MN;
+#endif
+}
+
+void multiply(uint down, uint across)
+{
+    [[unroll]] for (uint kk = 0u; kk < BK / 4u; kk += MK / 4u) {
+        coopmat<float16_t, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a[TM];
+        [[unroll]] for (uint i = 0u; i < TM; i++)
+            coopMatLoad(a[i], xs, (down * TM + i) * MM * PITCH + kk, PITCH, gl_CooperativeMatrixLayoutRowMajor);
+        [[unroll]] for (uint j = 0u; j < TN; j++) {
+            coopmat<float16_t, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b;
+            coopMatLoad(b, ws, line_of(across, j) * PITCH + kk, PITCH, gl_CooperativeMatrixLayoutColumnMajor);
+            [[unroll]] for (uint i = 0u; i < TM; i++)
+                acc[i * TN + j] = coopMatMulAdd(a[i], b, acc[i * TN + j]);
+        }
+    }
+}
+
+void store(uint row0, uint rows, uint col0, uint down, uint across, uint subgroup, uint lane)
+{
+    [[unroll]] for (uint i = 0u; i < TM; i++)
+        [[unroll]] for (uint j = 0u; j < TN / uint(FM_STREAMS); j++) {
+#if FM_STREAMS == 2
+            [[unroll]] for (uint e = 0u; e < acc[0].length(); e++)
+                acc[i * TN + j][e] = fm_act(pc.act, acc[i * TN + j][e]) * acc[i * TN + TN / 2u + j][e];
+#endif
+            subgroupBarrier();
+            coopMatStore(acc[i * TN + j], stage, subgroup * CELLS, MN, gl_CooperativeMatrixLayoutRowMajor);
+            subgroupBarrier();
+            uint first_row = row0 + (down * TM + i) * MM, first_col = col0 + line_of(across, j);
+            for (uint e = lane; e < CELLS; e += FM_SUBGROUP) {
+                uint row = first_row + e / MN, col = first_col + e % MN;
+                if (row >= rows || col >= pc.n)
+                    continue;
+#if FM_STREAMS == 2
+                pc.y.d[row * pc.n + col] = stage[subgroup * CELLS + e];
+#else
+                fm_store_y(row, col, stage[subgroup * CELLS + e]);
+#endif
+            }
+        }
+}
+
+void main()
+{
+    uint rows = pc.step.d[pc.rows_word];
+    uint row0 = gl_WorkGroupID.y * BM, col0 = gl_WorkGroupID.x * (BN / uint(FM_STREAMS));
+    if (row0 >= rows)
+        return;
+    uint subgroup = gl_SubgroupID, lane = gl_SubgroupInvocationID, tid = subgroup * FM_SUBGROUP + lane;
+    uint down = subgroup / ACROSS, across = subgroup % ACROSS;
+    [[unroll]] for (uint i = 0u; i < TM * TN; i++)
+        acc[i] = ACC(0.0);
+    fetch(row0, rows, col0, 0u, tid);
+    for (uint k0 = 0u; k0 < pc.k; k0 += BK) {
+        keep(col0, k0, tid);
+        barrier();
+        if (k0 + BK < pc.k)
+            fetch(row0, rows, col0, k0 + BK, tid);
+        multiply(down, across);
+        barrier();
+    }
+    store(row0, rows, col0, down, across, subgroup, lane);
+}
