@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // fulmen chat: a conversation on a terminal, or the answer to one prompt.
+#include <errno.h>
 #include <histedit.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,8 @@ struct chat {
     struct fm_utf8_stream stream;
     struct text answer;
     size_t printed; // bytes of the answer
-    bool stopped, broken, no_memory;
+    bool stopped, no_memory;
+    int write_error; // errno of a failed write
 };
 
 // ---- the conversation --------------------------------------------------------------------------------------------------
@@ -105,9 +107,9 @@ static size_t showable(struct chat *c)
 static bool show(struct chat *c, size_t end)
 {
     if (end > c->printed && (fwrite(c->answer.data + c->printed, 1, end - c->printed, stdout) != end - c->printed || fflush(stdout) != 0))
-        c->broken = true;
+        c->write_error = errno;
     c->printed = end > c->printed ? end : c->printed;
-    return !c->broken;
+    return c->write_error == 0;
 }
 
 static bool on_token(void *user, uint32_t token)
@@ -168,8 +170,12 @@ static int answer(struct chat *c)
     c->sampling.seed++;
     if (!c->no_memory && append(&c->answer, c->piece, fm_utf8_stream_end(&c->stream, c->piece)))
         show(c, c->answer.bytes);
-    if (!c->broken && (putchar('\n') == EOF || fflush(stdout) != 0))
-        c->broken = true;
+    if (c->write_error == 0 && (putchar('\n') == EOF || fflush(stdout) != 0))
+        c->write_error = errno;
+    if (c->write_error != 0) {
+        errno = c->write_error;
+        return tool_output_failed("standard output");
+    }
     if (c->no_memory || (result != FM_OK && result != FM_CANCELLED))
         return tool_fail(c->no_memory ? FM_NOMEM : result);
     if (result == FM_OK && request.stop == FM_STOP_CONTEXT)
@@ -250,7 +256,7 @@ static int converse(struct chat *c)
         fprintf(stderr, "%s, template %s; /exit /regen /clear /read FILE; Ctrl-C stops an answer, and leaves at the prompt\n",
                 c->setup.model_info.name, fm_chat_template_name(c->template));
     }
-    while (!leave && !c->broken) {
+    while (!leave && c->write_error == 0) {
         int count = 0;
         tool_clear_interrupt();
         const char *read = el_gets(edit, &count);

@@ -39,11 +39,11 @@ static int write_logits(const struct tool_options *options, struct tool_setup *s
     if (options->output != NULL && strcmp(options->output, "-") != 0 && (sink.file = fopen(options->output, "wb")) == NULL)
         return tool_bad("%s: %s", options->output, strerror(errno));
     enum fm_result result = fm_session_logits(setup->session, 0, tokens, count, options->all, on_rows, &sink);
-    if (sink.file != stdout && fclose(sink.file) != 0 && sink.error == 0)
+    if ((sink.file != stdout ? fclose(sink.file) : fflush(stdout)) != 0 && sink.error == 0)
         sink.error = errno;
     if (sink.error != 0) {
-        fprintf(stderr, "fulmen: %s: %s\n", options->output ? options->output : "standard output", strerror(sink.error));
-        return TOOL_FAILED;
+        errno = sink.error;
+        return tool_output_failed(sink.file != stdout ? options->output : "standard output");
     }
     return result == FM_OK ? TOOL_DONE : tool_fail(result);
 }

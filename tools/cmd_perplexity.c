@@ -67,7 +67,7 @@ static int score_chunks(struct tool_setup *setup, uint32_t *tokens, size_t count
         chunk[0] = kept;
         printf("[%zu]%.4f%s", i + 1, exp(s.sum / (double)s.count), i + 1 < chunks ? "," : "\n");
         if (fflush(stdout) != 0)
-            return TOOL_DONE; // nobody reads
+            return tool_output_failed("standard output");
     }
     double n = (double)s.count, mean = s.sum / n, ppl = exp(mean);
     double error = n > 1 ? sqrt(fmax(0, s.sum_squares / n - mean * mean) / (n - 1)) * ppl : 0;

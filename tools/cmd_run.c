@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // fulmen run: one prompt, one continuation.
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ struct output {
     struct fm_utf8_stream stream;
     char *piece;     // room for one token's text
     bool quiet;      // --json: collected, not printed
-    bool broken;     // nobody reads our standard output any more
+    int write_error; // errno of a failed write
     char *text;
     size_t text_bytes, text_cap;
     uint32_t *ids;
@@ -27,8 +28,8 @@ static bool emit(struct output *out, const char *text, size_t bytes)
 {
     if (!out->quiet) {
         if (fwrite(text, 1, bytes, stdout) != bytes || fflush(stdout) != 0)
-            out->broken = true;
-        return !out->broken;
+            out->write_error = errno;
+        return out->write_error == 0;
     }
     if (out->text_bytes + bytes + 1 > out->text_cap) {
         size_t cap = (out->text_cap + bytes + 1) * 2;
@@ -139,12 +140,14 @@ static int generate(const struct tool_options *options, struct tool_setup *setup
     struct fm_request request = {.tokens = tokens, .n_tokens = count, .n_predict = options->predict, .ignore_end = options->ignore_end,
                                  .sampling = tool_sampling(options), .on_token = on_token, .on_prompt = on_prompt, .user = out};
     enum fm_result result = fm_session_generate(setup->session, &request, 1);
-    if (out->broken)
-        return TOOL_DONE;
-    if (out->tokenizer != NULL)
+    if (out->write_error == 0 && out->tokenizer != NULL)
         emit(out, out->piece, fm_utf8_stream_end(&out->stream, out->piece));
-    if (!out->quiet)
+    if (out->write_error == 0 && !out->quiet)
         emit(out, "\n", 1);
+    if (out->write_error != 0) {
+        errno = out->write_error;
+        return tool_output_failed("standard output");
+    }
     if (result != FM_OK)
         return tool_fail(result);
     if (request.stop == FM_STOP_CONTEXT)

@@ -43,6 +43,18 @@ int tool_bad(const char *fmt, ...)
     return TOOL_BAD_INPUT;
 }
 
+int tool_output_failed(const char *name)
+{
+    int reason = errno;
+    if (reason == EPIPE) { // the reader has gone, as with `| head`: nothing more to say, and nothing is wrong
+        if (freopen("/dev/null", "w", stdout) == NULL)
+            clearerr(stdout);
+        return TOOL_DONE;
+    }
+    fprintf(stderr, "fulmen: %s: %s\n", name, strerror(reason));
+    return TOOL_FAILED;
+}
+
 double tool_seconds(void)
 {
     struct timespec now;

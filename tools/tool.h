@@ -95,6 +95,9 @@ int tool_parse_list(const char *text, const char *what, uint32_t **out_list, siz
 int tool_fail(enum fm_result result);
 // Print a line of our own (bad input) and return TOOL_BAD_INPUT.
 int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
+// After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a pipe has gone, else
+// a line and TOOL_FAILED.
+int tool_output_failed(const char *name);
 double tool_seconds(void); // of a monotonic clock
 
 // Ctrl-C: cancels `session` (NULL: none) and sets the flag. Broken pipes become write errors.
