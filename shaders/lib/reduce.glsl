@@ -12,7 +12,7 @@
 // one value per subgroup, of 4 invocations at least
 shared float fm_reduce_part[FM_REDUCE_MAX_GROUP / 4];
 
-#define FM_REDUCE_BODY(subgroup_op, op)                                                                                \
+#define FM_REDUCE_BODY(subgroup_op, op, identity)                                                                              \
     value = subgroup_op(value);                                                                                        \
     if (gl_NumSubgroups == 1u)                                                                                         \
         return value;                                                                                                  \
@@ -20,14 +20,16 @@ shared float fm_reduce_part[FM_REDUCE_MAX_GROUP / 4];
     if (gl_SubgroupInvocationID == 0u)                                                                                 \
         fm_reduce_part[gl_SubgroupID] = value;                                                                         \
     barrier();                                                                                                         \
+    if (gl_NumSubgroups <= gl_SubgroupSize)                                                                            \
+        return subgroup_op(gl_SubgroupInvocationID < gl_NumSubgroups ? fm_reduce_part[gl_SubgroupInvocationID] : identity); \
     value = fm_reduce_part[0];                                                                                         \
     for (uint i = 1u; i < gl_NumSubgroups; i++)                                                                        \
         value = op(value, fm_reduce_part[i]);                                                                          \
     return value;
 
 #define FM_REDUCE_PLUS(a, b) ((a) + (b))
-float fm_group_sum(float value) { FM_REDUCE_BODY(subgroupAdd, FM_REDUCE_PLUS) }
-float fm_group_max(float value) { FM_REDUCE_BODY(subgroupMax, max) }
+float fm_group_sum(float value) { FM_REDUCE_BODY(subgroupAdd, FM_REDUCE_PLUS, 0.0) }
+float fm_group_max(float value) { FM_REDUCE_BODY(subgroupMax, max, uintBitsToFloat(0xff800000u)) }
 
 #else
 shared float fm_reduce_part[FM_REDUCE_MAX_GROUP];
