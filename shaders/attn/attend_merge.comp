@@ -26,7 +26,7 @@ shared float part_sum[MAX_SPLIT];
 void main()
 {
     uint h = gl_WorkGroupID.x, t = gl_WorkGroupID.y, tid = gl_LocalInvocationID.x;
-    if (t >= pc.step.d[FM_STEP_TOKENS])
+    if (FM_ROW_ABSENT(t, FM_STEP_TOKENS, pc.step.d[FM_STEP_TOKENS]))
         return;
     uint record = fm_attend_record(t, h, 0, pc.heads, pc.head, pc.split), words = pc.head + 2;
     for (uint p = tid; p < pc.split; p += FM_GROUP) {

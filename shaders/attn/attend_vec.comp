@@ -222,7 +222,7 @@ void write_result(uint t, uint head0, uint tid)
 void main()
 {
     uint head0 = gl_WorkGroupID.x * QH, t = gl_WorkGroupID.y;
-    if (t >= pc.step.d[FM_STEP_TOKENS])
+    if (FM_ROW_ABSENT(t, FM_STEP_TOKENS, pc.step.d[FM_STEP_TOKENS]))
         return;
     uint subgroup = gl_SubgroupID, me = gl_SubgroupInvocationID, lane = me % LANES, cluster = me / LANES;
     uint tid = subgroup * FM_SUBGROUP + me;

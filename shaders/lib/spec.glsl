@@ -13,4 +13,8 @@ layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
 layout(constant_id = 1) const uint FM_SUBGROUP = 32;
 #endif
 
+// Is `row` beyond the rows of this step? Row 0 of a bucket of tokens always exists: its workgroups need not wait for the step block before their
+// first loads, which in decoding is a good part of a kernel's time.
+#define FM_ROW_ABSENT(row, rows_word, rows) (((row) != 0u || (rows_word) != FM_STEP_TOKENS) && (row) >= (rows))
+
 #endif

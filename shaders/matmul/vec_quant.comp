@@ -71,7 +71,7 @@ void main()
 {
     uint rows = pc.step.d[pc.rows_word];
     uint row0 = gl_WorkGroupID.y * ROWS;
-    if (row0 >= rows)
+    if (FM_ROW_ABSENT(row0, pc.rows_word, rows))
         return;
     uint me = vec_me(), lane = me % LANES;
     uint col0 = (gl_WorkGroupID.x * TEAMS + me / LANES) * COLS;
@@ -81,7 +81,7 @@ void main()
     // rows and columns beyond the end are computed from the last one and not stored
     uint x0[ROWS], first[COLS];
     [[unroll]] for (uint r = 0u; r < ROWS; r++)
-        x0[r] = min(row0 + r, rows - 1u) * (pc.stride_x >> 2);
+        x0[r] = (ROWS == 1u ? row0 : min(row0 + r, rows - 1u)) * (pc.stride_x >> 2);
     [[unroll]] for (uint c = 0u; c < COLS; c++)
         first[c] = min(col0 + c, pc.n - 1u) * blocks;
 

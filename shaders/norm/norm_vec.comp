@@ -39,7 +39,7 @@ void main()
 {
     uint row = gl_WorkGroupID.x, tid = gl_LocalInvocationID.x;
     uint quads = pc.width >> 2, at = row * quads;
-    if (row >= pc.step.d[pc.rows_word])
+    if (FM_ROW_ABSENT(row, pc.rows_word, pc.step.d[pc.rows_word]))
         return;
     vec4 x[QUADS], w[QUADS], b[QUADS];
     bool has_bias = FM_PRESENT(pc.bias);

@@ -25,7 +25,7 @@ shared float row[512];
 void main()
 {
     uint t = gl_WorkGroupID.y, h = gl_WorkGroupID.x, tid = gl_LocalInvocationID.x;
-    if (t >= pc.step.d[FM_STEP_TOKENS])
+    if (FM_ROW_ABSENT(t, FM_STEP_TOKENS, pc.step.d[FM_STEP_TOKENS]))
         return;
     uint pos = pc.pos.d[t], pairs = pc.rotated / 2;
     bool is_q = h < pc.heads, is_v = h >= pc.heads + pc.heads_kv;
