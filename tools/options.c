@@ -67,6 +67,11 @@ static bool store(const struct row *row, const char *text, struct tool_options *
             return false;
         *(uint32_t *)field = (uint32_t)whole;
         return true;
+    case TOOL_COUNT:
+        if (!parse_whole(text, 0, UINT32_MAX, &whole) || whole == 0)
+            return false;
+        *(uint32_t *)field = (uint32_t)whole;
+        return true;
     case TOOL_COUNT_OR_ALL:
         if (!parse_whole(text, -1, UINT32_MAX, &whole))
             return false;
@@ -96,7 +101,7 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
 {
     struct tool_options options = {.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64,
                                    .step = 1, .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md",
-                                   .check_seed = 1};
+                                   .check_seed = 1, .kernel_r = 20};
     *out_help = false;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {

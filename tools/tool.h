@@ -11,7 +11,7 @@ enum tool_exit { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2, TOOL_NO_DEV
 
 // ---- options (options.c) ----------------------------------------------------------------------------------------------
 
-enum tool_kind { TOOL_TEXT, TOOL_U32, TOOL_U64, TOOL_FLOAT, TOOL_FLAG, TOOL_COUNT_OR_ALL /* u32; -1 = 0 = no limit */ };
+enum tool_kind { TOOL_TEXT, TOOL_U32, TOOL_U64, TOOL_FLOAT, TOOL_FLAG, TOOL_COUNT /* u32, at least 1 */, TOOL_COUNT_OR_ALL /* u32; -1 = 0 = no limit */ };
 
 // X(id, short name, long name, argument, kind, field of struct tool_options, help)
 #define TOOL_OPTIONS(X)                                                                                                        \
@@ -52,6 +52,7 @@ enum tool_kind { TOOL_TEXT, TOOL_U32, TOOL_U64, TOOL_FLOAT, TOOL_FLAG, TOOL_COUN
     X(CHECK_KERNEL, NULL, "--kernel", "TEXT", TEXT, kernel, "only kernels with this in their name")                           \
     X(CHECK_PROBLEM, NULL, "--problem", "TEXT", TEXT, problem, "only problems with this in their name")                       \
     X(ALL_KERNELS, NULL, "--all", NULL, FLAG, all_kernels, "every kernel that can run, not only the one chosen")              \
+    X(KERNEL_R, "-r", "--repetitions", "N", COUNT, kernel_r, "replays of each kernel (20)")                                     \
     X(CHECK_SEED, "-s", "--seed", "SEED", U32, check_seed, "of the random operands (1)")
 
 enum tool_option {
@@ -63,6 +64,7 @@ enum tool_option {
 
 #define TOOL_FIELD_TEXT const char *
 #define TOOL_FIELD_U32 uint32_t
+#define TOOL_FIELD_COUNT uint32_t
 #define TOOL_FIELD_U64 uint64_t
 #define TOOL_FIELD_FLOAT float
 #define TOOL_FIELD_FLAG bool

@@ -1,81 +1,67 @@
 // SPDX-License-Identifier: MIT
-// Kernel timings on the bench problems, from GPU timestamps of replayed submissions.
-#include "check/check.h"
+// Kernel timings on the bench problems, from GPU timestamps of replayed submissions. On GPUs the caches are swept before each
+// replay: weights that the layers of a model take turns with are never in a cache when a kernel wants them.
+#include "check/timing.h"
 
-#include "base/os.h"
+#define SWEEP_BYTES (256ull << 20)
 
-#include <stdlib.h>
+struct bench {
+    struct fm_vk *vk;
+    const struct fm_check_params *params;
+    bool all_kernels;
+    uint32_t repeat;
+    struct fm_vk_program *sweep; // NULL on processors
+    void (*report)(void *user, const struct fm_kernel_time *time);
+    void *user;
+};
 
-#define WARM_UP_NS 150000000ull
-
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-static enum fm_result time_kernel(struct fm_vk *vk, struct fm_case *c, const struct fm_problem *p, const struct fm_kernel *kernel,
-                                  uint32_t repeat, struct fm_kernel_time *out_time)
+static enum fm_result time_kernel(struct bench *b, struct fm_case *c, const struct fm_problem *p, const struct fm_kernel *kernel)
 {
     struct fm_case_run run;
-    enum fm_result r = fm_case_run_create(vk, fm_vk_caps(vk), c, kernel, p->rows, true, &run);
+    enum fm_result r = fm_case_run_create(b->vk, fm_vk_caps(b->vk), c, kernel, p->rows, true, &run);
     if (r)
         return r;
-    uint64_t *samples = fm_alloc_zero(repeat, sizeof *samples);
-    if (!samples)
+    uint64_t *ns = fm_alloc_zero(b->repeat, sizeof *ns);
+    if (!ns)
         r = fm_nomem();
     if (!r)
-        r = fm_case_run_once(vk, c, &run);
-    // Until the clocks are up: a device that idled while the case was made runs the first replays several times slower.
-    for (uint64_t end = fm_clock_ns() + WARM_UP_NS; !r && fm_clock_ns() < end;) {
-        uint64_t done = 0;
-        r = fm_vk_program_submit(run.program, 0, &done);
-        if (!r)
-            r = fm_vk_wait(vk, done, UINT64_MAX);
-    }
-    for (uint32_t i = 0; i < repeat && !r; i++) {
-        uint64_t done = 0;
-        r = fm_vk_program_submit(run.program, 0, &done);
-        if (!r)
-            r = fm_vk_wait(vk, done, UINT64_MAX);
-        if (!r)
-            r = fm_vk_program_times(run.program, 0, &samples[i], NULL);
-    }
+        r = fm_case_run_once(b->vk, c, &run);
+    if (!r)
+        r = fm_timing_run(b->vk, run.program, b->sweep, b->repeat, ns);
     if (!r) {
-        qsort(samples, repeat, sizeof *samples, by_value);
-        *out_time = (struct fm_kernel_time){.problem = p, .kernel = kernel, .median_ns = samples[repeat / 2], .min_ns = samples[0],
-                                            .max_ns = samples[repeat - 1]};
+        struct fm_kernel_time time = {.problem = p, .kernel = kernel, .median_ns = ns[b->repeat / 2], .min_ns = ns[0],
+                                      .max_ns = ns[b->repeat - 1]};
         for (size_t i = 0; i < run.plan.n_dispatches; i++) {
-            out_time->moved_bytes += run.plan.dispatches[i].moved_bytes;
-            out_time->flops += run.plan.dispatches[i].flops;
+            time.moved_bytes += run.plan.dispatches[i].moved_bytes;
+            time.flops += run.plan.dispatches[i].flops;
         }
+        b->report(b->user, &time);
     }
-    fm_free(samples);
+    fm_free(ns);
     fm_case_run_finish(&run);
     return r;
 }
 
-static enum fm_result bench_problem(struct fm_vk *vk, const struct fm_check_params *params, const struct fm_problem *p, bool all,
-                                    uint32_t repeat, void (*report)(void *user, const struct fm_kernel_time *time), void *user)
+static enum fm_result bench_problem(struct bench *b, const struct fm_problem *p)
 {
     struct fm_case c;
-    enum fm_result r = fm_case_create(p, params->seed, &c);
+    enum fm_result r = fm_case_create(p, b->params->seed, &c);
     if (r)
         return r;
-    struct fm_caps caps = fm_caps_mask(fm_vk_caps(vk), params->max_rung);
+    struct fm_caps caps = fm_caps_mask(fm_vk_caps(b->vk), b->params->max_rung);
     struct fm_want want;
     r = fm_want_from_node(&c.graph, &c.graph.nodes[0], &c.dims, &caps, &want);
     const struct fm_kernel *chosen = r ? NULL : fm_kernel_select(&caps, &want, NULL, NULL);
     for (size_t i = 0; i < fm_kernel_count && !r; i++) {
         const struct fm_kernel *kernel = &fm_kernels[i];
-        if (kernel != chosen && (!all || !fm_kernel_fits(&caps, kernel, &want, NULL, NULL)))
+        if (kernel != chosen && (!b->all_kernels || !fm_kernel_fits(&caps, kernel, &want, NULL, NULL)))
             continue;
-        if (params->kernel && !strstr(kernel->name, params->kernel))
+        if (b->params->kernel && !strstr(kernel->name, b->params->kernel))
             continue;
-        struct fm_kernel_time time;
-        r = time_kernel(vk, &c, p, kernel, repeat, &time);
-        if (!r)
-            report(user, &time);
+        if (b->params->cancel && b->params->cancel(b->params->user))
+            r = fm_fail(FM_CANCELLED, "cancelled");
+        else
+            r = time_kernel(b, &c, p, kernel);
     }
     fm_case_finish(&c);
     return r;
@@ -84,25 +70,27 @@ static enum fm_result bench_problem(struct fm_vk *vk, const struct fm_check_para
 enum fm_result fm_check_bench(struct fm_vk *vk, const struct fm_check_params *params, bool all_kernels, uint32_t repeat,
                               void (*report)(void *user, const struct fm_kernel_time *time), void *user)
 {
-    struct fm_problem *problems;
-    size_t count;
+    struct bench b = {.vk = vk, .params = params, .all_kernels = all_kernels, .repeat = FM_MAX(repeat, 1), .report = report, .user = user};
+    struct fm_reader sweep = {0};
+    struct fm_problem *problems = NULL;
+    size_t count = 0;
     enum fm_result r = fm_problems_list(&problems, &count);
-    if (r)
-        return r;
+    if (!r && fm_vk_caps(vk)->kind != 4) {
+        r = fm_reader_create(vk, SWEEP_BYTES, &sweep);
+        b.sweep = sweep.program;
+    }
     for (size_t i = 0; i < count && !r; i++) {
         const struct fm_problem *p = &problems[i];
         if (!p->bench || (params->problem && !strstr(p->name, params->problem)) ||
             (params->op && strcmp(params->op, fm_op_info(p->op)->name) != 0))
             continue;
-        if (params->cancel && params->cancel(params->user))
-            r = fm_fail(FM_CANCELLED, "cancelled");
-        else
-            r = bench_problem(vk, params, p, all_kernels, FM_MAX(repeat, 1), report, user);
+        r = bench_problem(&b, p);
         if (r == FM_NOSPACE || r == FM_UNSUPPORTED) {
             fm_log(FM_LOG_WARN, "%s: %s", p->name, fm_error_message());
             r = FM_OK;
         }
     }
+    fm_reader_finish(&sweep);
     fm_free(problems);
     return r;
 }

@@ -105,8 +105,14 @@ struct fm_kernel_time {
     uint64_t moved_bytes;
     double flops;
 };
-// Time the bench problems with GPU timestamps: every kernel that fits when `all_kernels`, else the selector's choice. `repeat` replays.
+// Time the bench problems with GPU timestamps: every kernel that fits when `all_kernels`, else the selector's choice. `repeat` replays
+// on a device that was warmed up, on GPUs with cold caches.
 enum fm_result fm_check_bench(struct fm_vk *vk, const struct fm_check_params *params, bool all_kernels, uint32_t repeat,
                               void (*report)(void *user, const struct fm_kernel_time *time), void *user);
+
+// What this device reads from its memory at best: GB/s (10^9 bytes), the median of several passes over 1 GiB (64 MiB on
+// processors; less where less is free), with the device warmed up. Takes about half a second. The sums that the kernel makes are
+// checked. FM_UNSUPPORTED on devices without timestamps, FM_NOSPACE.
+enum fm_result fm_check_read_bandwidth(struct fm_vk *vk, double *out_gbps);
 
 #endif

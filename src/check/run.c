@@ -3,6 +3,7 @@
 #include "check/check.h"
 
 #include "base/arena.h"
+#include "check/timing.h"
 
 #define POISON 0x7fc0beefu // a NaN in f32, and NaN halves: whatever is read before it was written shows
 #define GUARD_BYTES 4096u
@@ -80,7 +81,7 @@ enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, 
         step[1] = rows; // FM_STEP_OUTPUTS
         for (int i = 0; i < FM_INPUT_COUNT; i++)
             memcpy((uint8_t *)step + run.plan.step.input_offset[i], c->input[i], c->input_words[i] * sizeof(uint32_t));
-        struct fm_vk_program_info info = {.plan = &run.plan, .ring = 1, .timed = timed};
+        struct fm_vk_program_info info = {.plan = &run.plan, .ring = timed ? FM_TIMING_RING : 1, .timed = timed};
         memcpy(info.memory, run.memory, sizeof info.memory);
         r = fm_vk_program_create(vk, &info, &run.program);
     }

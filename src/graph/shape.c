@@ -357,6 +357,16 @@ static enum fm_result shape_attend_merge(const struct call *c)
     return FM_OK;
 }
 
+// x [T,W] u32
+static enum fm_result shape_read_sum(const struct call *c)
+{
+    const struct fm_value *v = c->src[0];
+    if (v->type != FM_TYPE_I32 || v->n_dims != 2)
+        return wrong(c, 0, "i32 [T,W]");
+    give(c, 0, FM_TYPE_I32, 1, v->dims[0], 0);
+    return FM_OK;
+}
+
 #define HEADS (FM_ATTR_HEADS | FM_ATTR_HEAD)
 #define HEADS_KV (FM_ATTR_HEADS_KV | FM_ATTR_HEAD)
 #define ROTATE (FM_ATTR_ROPE | FM_ATTR_ROTATED)
@@ -384,6 +394,7 @@ static const struct {
     [FM_OP_ADD_NORM] = {shape_add_norm, FM_ATTR_NORM | FM_ATTR_EPS},
     [FM_OP_CAST] = {shape_cast, 0},
     [FM_OP_ATTEND_MERGE] = {shape_attend_merge, HEADS},
+    [FM_OP_READ_SUM] = {shape_read_sum, 0},
 };
 
 uint32_t fm_graph_attr_mask(enum fm_op op)

@@ -96,6 +96,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_ACT:
     case FM_OP_ADD:
     case FM_OP_CAST:
+    case FM_OP_READ_SUM:
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         return FM_OK;
     case FM_OP_COUNT:
