@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT
+#include "e2e/oracle.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "ref/ref.h"
+
+void e2e_ok(enum fm_result result, const char *what, const char *file, int line)
+{
+    if (result != FM_OK) {
+        print_error("%s: %s: %s\n", what, fm_result_text(result), fm_error_message());
+        _fail(file, line);
+    }
+}
+
+struct fm_device *e2e_device(const char *rung)
+{
+    const struct fm_device_params params = {.max_rung = rung};
+    struct fm_device *device = NULL;
+    E2E_OK(fm_device_open(&params, &device));
+    return device;
+}
+
+enum fm_rung e2e_rung(void)
+{
+    struct fm_device_info info;
+    struct fm_device *device = e2e_device(NULL);
+    fm_device_get_info(device, &info);
+    fm_device_close(&device);
+    return fm_rung_from_name(info.rung);
+}
+
+const char *e2e_model_file(const char *arch, const struct fm_config *config, enum fm_type type, uint32_t seed)
+{
+    static char path[] = "/tmp/fulmen-e2e-XXXXXX";
+    struct gguf_writer w = {0};
+    strcpy(path, "/tmp/fulmen-e2e-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    model_make(&w, arch, config, type, seed);
+    assert_true(gguf_write_file(&w, path));
+    gguf_write_finish(&w);
+    return path;
+}
+
+// ---- the reference -----------------------------------------------------------------------------------------------------
+
+// Rows [row0, row0 + dims[0]) of the tensor, decoded.
+static void set_weight(struct fm_ref *ref, const struct fm_file *file, const struct fm_value *v, uint32_t id)
+{
+    const struct fm_tensor *tensor = fm_file_tensor(file, v->of.tensor);
+    struct fm_ref_tensor *to = fm_ref_tensor(ref, id);
+    uint64_t elems = 1, first = v->row0 * (v->n_dims > 1 ? (uint64_t)v->dims[1] : 1);
+    for (uint32_t i = 0; i < tensor->n_dims; i++)
+        elems *= tensor->dims[i];
+    float *all = calloc(elems, sizeof(*all));
+    assert_non_null(all);
+    fm_quant_decode(tensor->type, tensor->data, elems, all);
+    for (uint64_t i = 0; i < to->elems; i++)
+        to->v[i] = (double)all[first + i];
+    free(all);
+}
+
+static void set_values(struct fm_ref *ref, const struct fm_graph *graph, const struct fm_file *file, const uint32_t *tokens, uint32_t n)
+{
+    for (uint32_t id = 0; id < graph->n_values; id++) {
+        const struct fm_value *v = &graph->values[id];
+        double *to = fm_ref_tensor(ref, id)->v;
+        if (v->kind == FM_VALUE_WEIGHT)
+            set_weight(ref, file, v, id);
+        for (uint32_t i = 0; v->kind == FM_VALUE_INPUT && i < n; i++) {
+            if (v->of.input == FM_INPUT_TOKEN)
+                to[i] = tokens[i];
+            if (v->of.input == FM_INPUT_POS || v->of.input == FM_INPUT_OUT_ROW)
+                to[i] = i;
+        }
+    }
+}
+
+double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, uint32_t *out_vocab)
+{
+    static const struct fm_graph_options options = {.kv_type = {FM_TYPE_F32, FM_TYPE_F32}};
+    const struct fm_dims dims = {.t = n, .o = n, .s = 1, .l = n};
+    struct fm_arena arena = {0};
+    struct fm_graph graph;
+    struct fm_config config;
+    const struct fm_arch *arch;
+    struct fm_file *file = NULL;
+    struct fm_ref *ref = NULL;
+    E2E_OK(fm_file_open(path, &file));
+    E2E_OK(fm_arch_open(file, &arena, &arch, &config));
+    E2E_OK(fm_arch_build(arch, &config, file, &options, &graph));
+    E2E_OK(fm_ref_create(&graph, &dims, &ref));
+    set_values(ref, &graph, file, tokens, n);
+    fm_ref_run(ref);
+    const struct fm_ref_tensor *logits = fm_ref_tensor(ref, graph.logits);
+    double *copy = calloc(logits->elems, sizeof(*copy));
+    assert_non_null(copy);
+    memcpy(copy, logits->v, logits->elems * sizeof(*copy));
+    *out_vocab = config.vocab;
+    fm_ref_destroy(&ref);
+    fm_graph_finish(&graph);
+    fm_file_close(&file);
+    fm_arena_finish(&arena);
+    return copy;
+}
+
+// ---- the library -------------------------------------------------------------------------------------------------------
+
+struct rows {
+    float *to;
+    size_t vocab, count;
+};
+
+static bool take_rows(void *user, size_t first_token, size_t n_rows, const float *logits)
+{
+    struct rows *rows = user;
+    memcpy(rows->to + first_token * rows->vocab, logits, n_rows * rows->vocab * sizeof(*logits));
+    rows->count += n_rows;
+    return true;
+}
+
+float *e2e_logits(struct fm_session *session, const uint32_t *tokens, size_t n, size_t vocab)
+{
+    struct rows rows = {.to = calloc(n * vocab, sizeof(float)), .vocab = vocab};
+    assert_non_null(rows.to);
+    E2E_OK(fm_session_logits(session, 0, tokens, n, true, take_rows, &rows));
+    assert_int_equal(rows.count, n);
+    return rows.to;
+}
+
+double e2e_distance(const float *got, const double *expected, size_t count)
+{
+    double worst = 0, greatest = 0;
+    for (size_t i = 0; i < count; i++) {
+        double off = fabs((double)got[i] - expected[i]);
+        worst = off > worst || isnan(off) ? off : worst;
+        greatest = fmax(greatest, fabs(expected[i]));
+    }
+    return worst / greatest;
+}

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+// Logits through the public interface: against the official classes (tests/fixtures/models), and of every weight format and
+// architecture against the reference interpreter; on every rung that the device reaches, whatever the size of the micro-batches.
+//
+// Bounds, as shares of the largest logit:
+//   EXACT   f32 arithmetic and caches throughout: weights are decoded exactly, sums differ in order only.
+//   HALF    activations or caches are rounded to f16 somewhere: 2^-11 a rounding, about twenty roundings of independent sign
+//           on the way through two layers, and logits that are sums with cancellation.
+#include <cjson/cJSON.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/os.h"
+#include "e2e/oracle.h"
+
+#define EXACT 2e-4
+#define HALF 1e-2
+
+// ---- fixtures ----------------------------------------------------------------------------------------------------------
+
+static char folder[512];
+
+static double number(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    assert_true(cJSON_IsNumber(item));
+    return item->valuedouble;
+}
+
+static const char *string(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    assert_true(cJSON_IsString(item));
+    return item->valuestring;
+}
+
+struct fixture {
+    const cJSON *entry;
+    uint32_t tokens[512];
+    size_t n_tokens;
+    char *logits;
+    size_t logits_bytes;
+    size_t vocab;
+};
+
+static void open_fixture(const cJSON *entry, struct fixture *f)
+{
+    char path[1024];
+    const cJSON *ids = cJSON_GetObjectItemCaseSensitive(entry, "ids"), *id;
+    *f = (struct fixture){.entry = entry, .vocab = (size_t)number(entry, "vocab_size")};
+    assert_true(cJSON_GetArraySize(ids) <= (int)FM_COUNT(f->tokens));
+    cJSON_ArrayForEach(id, ids)
+        f->tokens[f->n_tokens++] = (uint32_t)id->valuedouble;
+    snprintf(path, sizeof(path), "%s/%s", folder, string(entry, "logits"));
+    E2E_OK(fm_file_read(path, SIZE_MAX / 2, &f->logits, &f->logits_bytes));
+}
+
+// One length of the fixture, in a session whose slot was emptied.
+static double distance_of_run(const struct fixture *f, const cJSON *run, struct fm_session *session)
+{
+    size_t n = (size_t)number(run, "length"), first = (size_t)number(run, "first_row"), rows = (size_t)number(run, "rows");
+    size_t at = (size_t)number(run, "offset_bytes"), count = rows * f->vocab;
+    assert_true(n <= f->n_tokens && first + rows <= n && at + count * sizeof(float) <= f->logits_bytes);
+    E2E_OK(fm_session_rewind(session, 0, 0));
+    float *got = e2e_logits(session, f->tokens, n, f->vocab);
+    double *expected = calloc(count, sizeof(*expected));
+    assert_non_null(expected);
+    for (size_t i = 0; i < count; i++) {
+        float value;
+        memcpy(&value, f->logits + at + i * sizeof(value), sizeof(value));
+        expected[i] = (double)value;
+    }
+    double distance = e2e_distance(got + first * f->vocab, expected, count);
+    free(expected);
+    free(got);
+    return distance;
+}
+
+static void check_fixture(const struct fixture *f, struct fm_device *device, const char *rung, uint32_t n_ubatch, const char *cache,
+                          double bound)
+{
+    const struct fm_session_params params = {.n_ctx = (uint32_t)f->n_tokens, .n_ubatch = n_ubatch, .cache_type_k = cache,
+                                             .cache_type_v = cache};
+    const cJSON *run;
+    struct fm_model *model = NULL;
+    struct fm_session *session = NULL;
+    char path[1024];
+    snprintf(path, sizeof(path), "%s/%s", folder, string(f->entry, "model"));
+    E2E_OK(fm_model_open(path, &model));
+    E2E_OK(fm_model_load(model, device, NULL));
+    E2E_OK(fm_session_create(model, &params, &session));
+    cJSON_ArrayForEach(run, cJSON_GetObjectItemCaseSensitive(f->entry, "runs")) {
+        if (n_ubatch == 1 && number(run, "length") > 40)
+            continue; // the same program again and again
+        double distance = distance_of_run(f, run, session);
+        if (!(distance <= bound))
+            fail_msg("%s, rung %s, -ub %u, %s caches, %.0f tokens: off by %.2e of the largest logit, %.0e allowed",
+                     string(f->entry, "name"), rung, n_ubatch, cache ? cache : "default", number(run, "length"), distance, bound);
+    }
+    fm_session_destroy(&session);
+    fm_model_close(&model);
+}
+
+static void check_rung(const struct fixture *f, enum fm_rung rung)
+{
+    static const uint32_t ubatches[] = {512, 1, 7, 32};
+    const char *name = fm_rung_name(rung);
+    bool f32 = strcmp(string(f->entry, "weights"), "F32") == 0;
+    struct fm_device *device = e2e_device(name);
+    size_t n = rung == FM_RUNG_BASE ? FM_COUNT(ubatches) : 1;
+    for (size_t i = 0; i < n; i++) // matrix units round the activations of models that are not f32
+        check_fixture(f, device, name, ubatches[i], "f32", f32 || rung < FM_RUNG_CM ? EXACT : HALF);
+    if (!f32)
+        check_fixture(f, device, name, 512, NULL, HALF);
+    fm_device_close(&device);
+}
+
+static void test_fixtures(void **state)
+{
+    char path[1024], *text;
+    size_t bytes;
+    enum fm_rung top = e2e_rung();
+    (void)state;
+    const char *root = fm_env_text("FULMEN_TEST_DATA");
+    assert_non_null(root);
+    snprintf(folder, sizeof(folder), "%s/models", root);
+    snprintf(path, sizeof(path), "%s/models.json", folder);
+    E2E_OK(fm_file_read(path, 1 << 26, &text, &bytes));
+    cJSON *index = cJSON_ParseWithLength(text, bytes);
+    const cJSON *models = cJSON_GetObjectItemCaseSensitive(index, "models"), *entry;
+    assert_true(cJSON_GetArraySize(models) >= 10);
+    cJSON_ArrayForEach(entry, models) {
+        struct fixture f;
+        open_fixture(entry, &f);
+        for (int rung = 0; rung <= (int)top; rung++)
+            check_rung(&f, (enum fm_rung)rung);
+        fm_free(f.logits);
+    }
+    cJSON_Delete(index);
+    fm_free(text);
+}
+
+// ---- formats and architectures ---------------------------------------------------------------------------------------------
+
+#define N_TOKENS 21u
+
+static void check_made(const char *arch, enum fm_type type, uint32_t seed)
+{
+    struct fm_config config = model_make_config(arch);
+    uint32_t tokens[N_TOKENS], vocab = 0;
+    config.width = 256; // whole blocks of every format
+    config.heads = config.heads_kv = 4;
+    config.head = 64;
+    config.rotated = config.rotated ? 64 : 0;
+    config.ffn = 256;
+    config.n_layers = 1;
+    const char *path = e2e_model_file(arch, &config, type, seed);
+    for (uint32_t i = 0; i < N_TOKENS; i++)
+        tokens[i] = (i * 37 + seed) % config.vocab;
+    double *expected = e2e_reference(path, tokens, N_TOKENS, &vocab);
+    for (int rung = 0; rung <= (int)e2e_rung(); rung++) {
+        const struct fm_session_params params = {.n_ctx = 64, .n_ubatch = 13, .cache_type_k = "f32", .cache_type_v = "f32"};
+        struct fm_device *device = e2e_device(fm_rung_name((enum fm_rung)rung));
+        struct fm_model *model = NULL;
+        struct fm_session *session = NULL;
+        E2E_OK(fm_model_open(path, &model));
+        E2E_OK(fm_model_load(model, device, NULL));
+        E2E_OK(fm_session_create(model, &params, &session));
+        float *got = e2e_logits(session, tokens, N_TOKENS, vocab);
+        double distance = e2e_distance(got, expected, (size_t)N_TOKENS * vocab);
+        double bound = type == FM_TYPE_F32 || rung < FM_RUNG_CM ? EXACT : HALF;
+        if (!(distance <= bound))
+            fail_msg("%s, %s, rung %s: off by %.2e of the largest logit, %.0e allowed", arch, fm_type_info(type)->name,
+                     fm_rung_name((enum fm_rung)rung), distance, bound);
+        free(got);
+        fm_session_destroy(&session);
+        fm_model_close(&model);
+        fm_device_close(&device);
+    }
+    free(expected);
+    unlink(path);
+}
+
+static void test_formats(void **state)
+{
+    (void)state;
+    for (int type = 0; type < FM_TYPE_COUNT; type++)
+        if (fm_type_info((enum fm_type)type)->is_weight)
+            check_made("llama", (enum fm_type)type, 3);
+}
+
+static void test_architectures(void **state)
+{
+    (void)state;
+    for (const struct fm_arch *const *arch = fm_archs; *arch != NULL; arch++)
+        check_made((*arch)->name, FM_TYPE_Q4_0, 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_fixtures),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_architectures),
+    };
+    return cmocka_run_group_tests_name("logits", tests, NULL, NULL);
+}
