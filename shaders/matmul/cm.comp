@@ -138,6 +138,13 @@ void keep(uint col0, uint k0, uint tid)
 
 ACC acc[TM * TN];
 
+// Small matrices are for processors, whose drivers spend long on long programs.
+#if MK < 16
+#define UNROLL_K [[dont_unroll]]
+#else
+#define UNROLL_K [[unroll]]
+#endif
+
 // Line of the weights' tile where matrix j of a subgroup in column `across` begins. With two streams the second half of a
 // subgroup's matrices is up, for the same columns of y as the first.
 uint line_of(uint across, uint j)
@@ -151,7 +158,7 @@ uint line_of(uint across, uint j)
 
 void multiply(uint down, uint across)
 {
-    [[unroll]] for (uint kk = 0u; kk < BK / 4u; kk += MK / 4u) {
+    UNROLL_K for (uint kk = 0u; kk < BK / 4u; kk += MK / 4u) {
         coopmat<float16_t, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a[TM];
         [[unroll]] for (uint i = 0u; i < TM; i++)
             coopMatLoad(a[i], xs, (down * TM + i) * MM * PITCH + kk, PITCH, gl_CooperativeMatrixLayoutRowMajor);
