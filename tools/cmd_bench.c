@@ -45,7 +45,8 @@ static const char *test_name(const struct test *t, char out[48])
     return out;
 }
 
-// ---- measuring ---------------------------------------------------------------------------------------------------------
+// ---- measuring
+// ---------------------------------------------------------------------------------------------------------
 
 static struct fm_session_params session_of(const struct bench *b, const struct test *t)
 {
@@ -123,7 +124,8 @@ static enum fm_result run_test(struct bench *b, struct test *t)
     return result;
 }
 
-// ---- printing ----------------------------------------------------------------------------------------------------------
+// ---- printing
+// ----------------------------------------------------------------------------------------------------------
 
 static const char *model_label(const struct bench *b, char out[128])
 {
@@ -135,19 +137,24 @@ static const char *model_label(const struct bench *b, char out[128])
 
 static void print_md_head(void)
 {
-    printf("| model                          |       size |     params | backend    | ngl | test            |                  t/s |    GB/s |\n"
-           "| ------------------------------ | ---------: | ---------: | ---------- | --: | --------------- | -------------------: | ------: |\n");
+    printf("| model                          |       size |     params | backend    | ngl | test            |                  t/s "
+           "|    GB/s | of read |\n"
+           "| ------------------------------ | ---------: | ---------: | ---------- | --: | --------------- | -------------------: "
+           "| ------: | ------: |\n");
 }
 
 static void print_md(const struct bench *b, const struct test *t)
 {
-    char name[48], label[128], speed[48], params[32], bytes[32];
+    char name[48], label[128], speed[48], params[32], bytes[32], share[32];
     snprintf(speed, sizeof(speed), "%.2f ± %.2f", t->mean_ts, t->sd_ts);
     snprintf(params, sizeof(params), "%.2f %s", (double)b->model_info.n_params * (b->model_info.n_params >= 1000000000 ? 1e-9 : 1e-6),
              b->model_info.n_params >= 1000000000 ? "B" : "M");
     snprintf(bytes, sizeof(bytes), t->gb_per_s > 0 ? "%.1f" : "-", t->gb_per_s);
-    printf("| %-30s | %6.2f GiB | %10s | %-10s | %3u | %-15s | %21s | %7s |\n", model_label(b, label),
-           (double)b->model_info.weight_bytes / (1 << 30), params, "Vulkan", b->model_info.n_layers + 1, test_name(t, name), speed, bytes);
+    bool known = t->gb_per_s > 0 && b->read_gb_per_s > 0;
+    snprintf(share, sizeof(share), known ? "%.1f %%" : "-", known ? 100 * t->gb_per_s / b->read_gb_per_s : 0);
+    printf("| %-30s | %6.2f GiB | %10s | %-10s | %3u | %-15s | %21s | %7s | %7s |\n", model_label(b, label),
+           (double)b->model_info.weight_bytes / (1 << 30), params, "Vulkan", b->model_info.n_layers + 1, test_name(t, name), speed, bytes,
+           share);
     fflush(stdout);
 }
 
@@ -229,7 +236,8 @@ static void print_csv(const struct bench *b)
     }
 }
 
-// ---- the whole ---------------------------------------------------------------------------------------------------------
+// ---- the whole
+// ---------------------------------------------------------------------------------------------------------
 
 static int add_tests(struct bench *b)
 {
@@ -273,6 +281,10 @@ static int open_all(struct bench *b)
     char label[] = "loading";
     const struct fm_load_params load = {.session = &largest, .progress = tool_progress, .user = label};
     enum fm_result result = fm_device_open(&device, &b->device);
+    double read_bytes_per_s = 0;
+    if (result == FM_OK && fm_device_measure_read(b->device, &read_bytes_per_s) != FM_OK)
+        fprintf(stderr, "fulmen: no share of the read bandwidth: %s\n", fm_error_message());
+    b->read_gb_per_s = read_bytes_per_s * 1e-9;
     if (result == FM_OK)
         result = fm_model_load(b->model, b->device, &load);
     if (result != FM_OK)
@@ -296,8 +308,8 @@ static int run_all(struct bench *b)
             print_md(b, &b->tests[i]);
     }
     if (md)
-        printf("\nfulmen %s (%s); %s, driver %s, rung %s, %s\n", fm_version(), fm_commit(), b->device_info.name, b->device_info.driver,
-               b->device_info.rung, b->device_info.uuid);
+        printf("\nfulmen %s (%s); %s, driver %s, rung %s, %s; reads %.1f GB/s\n", fm_version(), fm_commit(), b->device_info.name,
+               b->device_info.driver, b->device_info.rung, b->device_info.uuid, b->read_gb_per_s);
     else if (strcmp(format, "csv") == 0)
         print_csv(b);
     else

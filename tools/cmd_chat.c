@@ -37,7 +37,8 @@ struct chat {
     int write_error; // errno of a failed write
 };
 
-// ---- the conversation --------------------------------------------------------------------------------------------------
+// ---- the conversation
+// --------------------------------------------------------------------------------------------------
 
 static bool add_message(struct chat *c, const char *role, const char *content)
 {
@@ -69,7 +70,8 @@ static bool begin(struct chat *c)
     return system == NULL || system[0] == '\0' || add_message(c, "system", system);
 }
 
-// ---- answering ---------------------------------------------------------------------------------------------------------
+// ---- answering
+// ---------------------------------------------------------------------------------------------------------
 
 static bool append(struct text *t, const char *data, size_t bytes)
 {
@@ -189,7 +191,8 @@ static int answer(struct chat *c)
     return result == FM_CANCELLED ? TOOL_FAILED : 0;
 }
 
-// ---- on a terminal -----------------------------------------------------------------------------------------------------
+// ---- on a terminal
+// -----------------------------------------------------------------------------------------------------
 
 static char *prompt_mark(EditLine *line)
 {
@@ -278,7 +281,8 @@ static int converse(struct chat *c)
     return status;
 }
 
-// ---- the whole ---------------------------------------------------------------------------------------------------------
+// ---- the whole
+// ---------------------------------------------------------------------------------------------------------
 
 static int answer_one(struct chat *c)
 {

@@ -2,9 +2,15 @@
 // fulmen devices: one line a device.
 #include <cjson/cJSON.h>
 
+#include "kernel/kernel.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {OPT_JSON, OPT_VERBOSE};
+
+static bool reaches(const struct fm_device_info *info, int rung)
+{
+    return rung <= (int)fm_rung_from_name(info->rung);
+}
 
 static int print_json(const struct fm_device_info *infos, size_t count)
 {
@@ -17,6 +23,9 @@ static int print_json(const struct fm_device_info *infos, size_t count)
         cJSON_AddStringToObject(d, "uuid", infos[i].uuid);
         cJSON_AddStringToObject(d, "kind", infos[i].kind);
         cJSON_AddStringToObject(d, "rung", infos[i].rung);
+        cJSON *rungs = cJSON_AddArrayToObject(d, "rungs");
+        for (int rung = 0; rung < FM_RUNG_COUNT && reaches(&infos[i], rung); rung++)
+            cJSON_AddItemToArray(rungs, cJSON_CreateString(fm_rung_name((enum fm_rung)rung)));
         cJSON_AddNumberToObject(d, "memory_bytes", (double)infos[i].memory_bytes);
         cJSON_AddNumberToObject(d, "available_bytes", (double)infos[i].available_bytes);
         cJSON_AddBoolToObject(d, "unified", infos[i].unified);
@@ -31,6 +40,16 @@ static int print_json(const struct fm_device_info *infos, size_t count)
     return TOOL_DONE;
 }
 
+// The line that people paste into reports.
+static void print_line(size_t index, const struct fm_device_info *info)
+{
+    printf("%zu: %s (%s), driver %s, rungs", index, info->name, info->kind, info->driver);
+    for (int rung = 0; rung < FM_RUNG_COUNT && reaches(info, rung); rung++)
+        printf(" %s", fm_rung_name((enum fm_rung)rung));
+    printf(", %.1f of %.1f GB available%s, %s\n", (double)info->available_bytes * 1e-9, (double)info->memory_bytes * 1e-9,
+           info->unified ? " (shared with the host)" : "", info->uuid);
+}
+
 static int run(const struct tool_options *options)
 {
     struct fm_device_info *infos = NULL;
@@ -42,9 +61,7 @@ static int run(const struct tool_options *options)
     if (options->json)
         status = print_json(infos, count);
     for (size_t i = 0; i < count && !options->json; i++)
-        printf("%zu: %s (%s), driver %s, rung %s, %.1f of %.1f GB available%s, %s\n", i, infos[i].name, infos[i].kind, infos[i].driver,
-               infos[i].rung, (double)infos[i].available_bytes * 1e-9, (double)infos[i].memory_bytes * 1e-9,
-               infos[i].unified ? " (shared with the host)" : "", infos[i].uuid);
+        print_line(i, &infos[i]);
     fm_device_list_free(infos);
     return status;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// fulmen perplexity: how well a text is foretold. Chunks of the context's length, each read from nothing; the second half of a chunk is
-// scored, so that every scored token has at least half a context before it. The same numbers as llama.cpp's tool without strides.
+// fulmen perplexity: how well a text is foretold. Chunks of the context's length, each read from nothing; the second
+// half of a chunk is scored, so that every scored token has at least half a context before it. The same numbers as
+// llama.cpp's tool without strides.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

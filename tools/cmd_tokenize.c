@@ -2,10 +2,12 @@
 // fulmen tokenize: text to ids.
 #include <cjson/cJSON.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tool.h"
 
-static const enum tool_option option_list[] = {OPT_MODEL, OPT_PROMPT, OPT_FILE, OPT_JSON, OPT_VERBOSE};
+static const enum tool_option option_list[] = {OPT_MODEL,  OPT_PROMPT, OPT_FILE,   OPT_NO_BOS,
+                                               OPT_NO_SPECIAL, OPT_JSON, OPT_VERBOSE};
 
 static int print_json(const uint32_t *tokens, size_t count)
 {
@@ -21,37 +23,69 @@ static int print_json(const uint32_t *tokens, size_t count)
     return TOOL_DONE;
 }
 
-// One line a token: id, and its text with everything unprintable as \xNN.
-static void print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tokens, size_t count)
+// Is the token's text whole characters? `buffer` has room for fm_tokenizer_max_piece + 4 bytes.
+static bool is_text(const struct fm_tokenizer *tokenizer, uint32_t token, const char *piece, size_t bytes, char *buffer)
 {
+    struct fm_utf8_stream stream = {.started = true};
+    size_t n = fm_tokenizer_stream(tokenizer, &stream, token, true, buffer);
+    return n == bytes && memcmp(buffer, piece, bytes) == 0;
+}
+
+// One line a token: id, and its text with what is no text as \xNN.
+static int print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tokens, size_t count)
+{
+    char *buffer = malloc(fm_tokenizer_max_piece(tokenizer) + 4);
+    if (buffer == NULL)
+        return tool_fail(FM_NOMEM);
     for (size_t i = 0; i < count; i++) {
         size_t bytes = 0;
-        const unsigned char *piece = (const unsigned char *)fm_tokenizer_piece(tokenizer, tokens[i], true, &bytes);
+        const char *piece = fm_tokenizer_piece(tokenizer, tokens[i], true, &bytes);
+        bool text = is_text(tokenizer, tokens[i], piece, bytes, buffer);
         printf("%6u -> '", tokens[i]);
         for (size_t b = 0; b < bytes; b++) {
-            if (piece[b] < 0x20 || piece[b] == 0x7f || piece[b] == '\\')
-                printf("\\x%02x", piece[b]);
+            unsigned char c = (unsigned char)piece[b];
+            if (c < 0x20 || c == 0x7f || c == '\\' || (c >= 0x80 && !text))
+                printf("\\x%02x", c);
             else
-                putchar(piece[b]);
+                putchar(c);
         }
         printf("'\n");
     }
+    free(buffer);
+    return TOOL_DONE;
+}
+
+static int encode(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text, size_t bytes)
+{
+    uint32_t *tokens = NULL;
+    size_t count = 0;
+    unsigned flags = (options->no_bos ? 0 : FM_ENCODE_BOS) | (options->no_parse_special ? 0 : FM_ENCODE_SPECIAL);
+    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, flags, &tokens, &count);
+    if (result != FM_OK)
+        return tool_fail(result);
+    int status = options->json ? print_json(tokens, count) : print_lines(tokenizer, tokens, count);
+    fm_tokens_free(tokens);
+    return status;
 }
 
 static int run(const struct tool_options *options)
 {
     struct fm_model *model = NULL;
-    uint32_t *tokens = NULL;
-    size_t count = 0;
+    char *text = NULL;
+    size_t bytes = 0;
+    if ((options->prompt == NULL) == (options->file == NULL))
+        return tool_bad("tokenize: expected one of -p TEXT and -f FILE, found %s", options->prompt == NULL ? "none" : "both");
     int status = tool_open_model(options, &model);
     if (status != 0)
         return status;
-    status = tool_prompt(options, model, &tokens, &count);
-    if (status == 0 && options->json)
-        status = print_json(tokens, count);
-    else if (status == 0)
-        print_lines(fm_model_tokenizer(model), tokens, count);
-    free(tokens);
+    const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
+    if (tokenizer == NULL)
+        status = tool_bad("%s has no tokenizer", options->model);
+    else if (options->prompt != NULL)
+        status = encode(options, tokenizer, options->prompt, strlen(options->prompt));
+    else if ((status = tool_read_text(options->file, &text, &bytes)) == 0)
+        status = encode(options, tokenizer, text, bytes);
+    free(text);
     fm_model_close(&model);
     return status;
 }

@@ -62,7 +62,8 @@ double tool_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-// ---- signals -----------------------------------------------------------------------------------------------------------
+// ---- signals
+// -----------------------------------------------------------------------------------------------------------
 
 static volatile sig_atomic_t interrupted;
 static struct fm_session *volatile cancel_target;
@@ -123,7 +124,8 @@ bool tool_progress(void *user, uint64_t done, uint64_t total)
     return true;
 }
 
-// ---- input -------------------------------------------------------------------------------------------------------------
+// ---- input
+// -------------------------------------------------------------------------------------------------------------
 
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
 {
@@ -207,7 +209,8 @@ struct fm_sampling tool_sampling(const struct tool_options *o)
                                 .repeat_penalty = o->repeat_penalty, .repeat_last_n = o->repeat_last_n, .seed = seed};
 }
 
-// ---- opening -----------------------------------------------------------------------------------------------------------
+// ---- opening
+// -----------------------------------------------------------------------------------------------------------
 
 int tool_open_model(const struct tool_options *options, struct fm_model **out_model)
 {

@@ -12,8 +12,8 @@ static const struct tool_command *const commands[] = {
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-// The command that the first words name, the longest name first: "bench kernels" is not "bench" with an argument. *out_words: how
-// many they are.
+// The command that the first words name, the longest name first: "bench kernels" is not "bench" with an argument.
+// *out_words: how many they are.
 static const struct tool_command *find_command(int argc, char **argv, int *out_words)
 {
     const struct tool_command *found = NULL;
@@ -55,7 +55,8 @@ static int run_command(const struct tool_command *command, int argc, char **argv
     }
     // What is left in the buffer goes now, so that a full disk is noticed.
     if ((fflush(stdout) != 0 || ferror(stdout)) && status == TOOL_DONE && !tool_interrupted()) {
-        fprintf(stderr, "fulmen: standard output: %s\n", strerror(errno));
+        if (errno != EPIPE) // `| head` has seen enough
+            fprintf(stderr, "fulmen: standard output: %s\n", strerror(errno));
         status = TOOL_FAILED;
     }
     return status;

@@ -9,7 +9,8 @@
 
 enum tool_exit { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2, TOOL_NO_DEVICE = 3 };
 
-// ---- options (options.c) ----------------------------------------------------------------------------------------------
+// ---- options (options.c)
+// ----------------------------------------------------------------------------------------------
 
 enum tool_kind { TOOL_TEXT, TOOL_U32, TOOL_U64, TOOL_FLOAT, TOOL_FLAG, TOOL_COUNT /* u32, at least 1 */, TOOL_COUNT_OR_ALL /* u32; -1 = 0 = no limit */ };
 
@@ -52,6 +53,8 @@ enum tool_kind { TOOL_TEXT, TOOL_U32, TOOL_U64, TOOL_FLOAT, TOOL_FLAG, TOOL_COUN
     X(CHECK_KERNEL, NULL, "--kernel", "TEXT", TEXT, kernel, "only kernels with this in their name")                           \
     X(CHECK_PROBLEM, NULL, "--problem", "TEXT", TEXT, problem, "only problems with this in their name")                       \
     X(ALL_KERNELS, NULL, "--all", NULL, FLAG, all_kernels, "every kernel that can run, not only the one chosen")              \
+    X(NO_BOS, NULL, "--no-bos", NULL, FLAG, no_bos, "no token for the beginning of the text")                                 \
+    X(NO_SPECIAL, NULL, "--no-parse-special", NULL, FLAG, no_parse_special, "special tokens in the text are plain text")      \
     X(KERNEL_R, "-r", "--repetitions", "N", COUNT, kernel_r, "replays of each kernel (20)")                                     \
     X(CHECK_SEED, "-s", "--seed", "SEED", U32, check_seed, "of the random operands (1)")
 
@@ -91,14 +94,15 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
 // "5,17,3" to numbers; release with free. The line says what is wrong. At least one.
 int tool_parse_list(const char *text, const char *what, uint32_t **out_list, size_t *out_count);
 
-// ---- helpers (common.c) -----------------------------------------------------------------------------------------------
+// ---- helpers (common.c)
+// -----------------------------------------------------------------------------------------------
 
 // Print the library's message and return the exit code of a result.
 int tool_fail(enum fm_result result);
 // Print a line of our own (bad input) and return TOOL_BAD_INPUT.
 int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
-// After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a pipe has gone, else
-// a line and TOOL_FAILED.
+// After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a
+// pipe has gone, else a line and TOOL_FAILED.
 int tool_output_failed(const char *name);
 double tool_seconds(void); // of a monotonic clock
 
@@ -123,8 +127,9 @@ struct tool_setup {
     uint32_t n_ctx, n_slots;
     double load_s;
 };
-// Device, model, session as the options say (-m or --shape, -c, -ub, --device, ...); says on standard error which device and
-// rung it took. n_ctx and n_slots 0 = as the options or the defaults say. tool_close after success and failure.
+// Device, model, session as the options say (-m or --shape, -c, -ub, --device, ...); says on standard error which
+// device and rung it took. n_ctx and n_slots 0 = as the options or the defaults say. tool_close after success and
+// failure.
 int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slots, struct tool_setup *setup);
 int tool_open_model(const struct tool_options *options, struct fm_model **out_model); // only the file or shape
 struct fm_session_params tool_session_params(const struct tool_options *options, const struct fm_model *model);
@@ -135,7 +140,8 @@ struct fm_sampling tool_sampling(const struct tool_options *options);
 // Bytes that a token at position `pos` makes the device read: weights, and the cache up to it.
 double tool_token_bytes(const struct tool_setup *setup, double pos);
 
-// ---- commands ---------------------------------------------------------------------------------------------------------
+// ---- commands
+// ---------------------------------------------------------------------------------------------------------
 
 #define X(id) extern const struct tool_command cmd_##id;
 #include "commands.def"

@@ -41,6 +41,11 @@ FM_API void fm_device_get_info(const struct fm_device *device, struct fm_device_
 // Device memory in use by this process as the driver reports it; 0 where it does not.
 FM_API uint64_t fm_device_used_bytes(const struct fm_device *device);
 
+// What it reads from its memory at best, in bytes per second: measured by a kernel that only reads, over up to 1 GiB
+// (64 MiB on processors) that must be free. Takes half a second to two. FM_UNSUPPORTED where the device has no clock,
+// FM_NOSPACE.
+FM_API enum fm_result fm_device_measure_read(struct fm_device *device, double *out_bytes_per_s);
+
 struct fm_pipeline_stats {
     uint64_t create_ns; // wall time spent on pipelines so far
     uint32_t created;   // pipelines made

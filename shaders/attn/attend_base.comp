@@ -1,9 +1,11 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// ATTEND, one query row at a time: softmax(scale q k^T) v over the row's own positions, by online softmax (Milakov and Gimelshein 2018; the
-// rescaling of FlashAttention, Dao et al. 2022, algorithm 1) over tiles of one key per invocation.
-//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial [T,H,split,C+2] f32
-// A workgroup makes one part of the keys of one head of one token. Query head h reads KV head h / (H/G). Head width at most 512.
+// ATTEND, one query row at a time: softmax(scale q k^T) v over the row's own positions, by online softmax (Milakov and
+// Gimelshein 2018; the rescaling of FlashAttention, Dao et al. 2022, algorithm 1) over tiles of one key per invocation.
+//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
+//   [T,H,split,C+2] f32
+// A workgroup makes one part of the keys of one head of one token. Query head h reads KV head h / (H/G). Head width at
+// most 512.
 // Specialisation: 0 workgroup size (power of two, 64..1024). Needs: base; the sg rung reduces within subgroups.
 // Accumulates in f32: a key's dot product in order, tiles in order. Moves 2*keys*Cp*cache bytes a head and token.
 #extension GL_GOOGLE_include_directive : require

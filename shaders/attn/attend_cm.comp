@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
-// ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1) over tiles.
+// ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1) over
+// tiles.
 //   q [T,H*C] f32, kc, vc [S,G,L,C] f16, pos, slot [T] -> y [T,H*C] f32
-// One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with rising positions (the
-//     scheduler's promise); a tile that holds rows of several slots does its runs one after another. A subgroup holds the queries
-//     and the sums of its rows in matrices: DOWN subgroups share the rows, ACROSS the columns. Scores go through shared memory,
-//     where masks and exponentials are taken, PARTS invocations a row; a factor per row meets the sums as a matrix of equal columns.
+// One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with rising
+// positions (the
+//     scheduler's promise); a tile that holds rows of several slots does its runs one after another. A subgroup holds
+//     the queries and the sums of its rows in matrices: DOWN subgroups share the rows, ACROSS the columns. Scores go
+//     through shared memory, where masks and exponentials are taken, PARTS invocations a row; a factor per row meets
+//     the sums as a matrix of equal columns.
 // Spec constants: 0 workgroup size (64 or 128), 1 subgroup size, 2 head width C (a multiple of 16).
 // Defines: MS, the shape MS x MS x MS of one matrix.
 // Needs: coopmat, float16, subgroup; full subgroups.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// ATTEND for prompts, on matrix units through NV_cooperative_matrix2: FlashAttention-2 (Dao 2023, algorithm 1) over tiles.
+// ATTEND for prompts, on matrix units through NV_cooperative_matrix2: FlashAttention-2 (Dao 2023, algorithm 1) over
+// tiles.
 //   q [T,H*C] f32, kc, vc [S,G,L,Cp] f16, pos, slot [T] -> y [T,H*C] f32
-// One workgroup: BR consecutive rows of one head. Rows of one slot follow one another with rising positions (the scheduler's promise); a tile
-// that holds rows of several slots does its runs one after another.
-// Spec constants: 0 workgroup size, 2 head width C (a multiple of 32).
+// One workgroup: BR consecutive rows of one head. Rows of one slot follow one another with rising positions (the
+// scheduler's promise); a tile that holds rows of several slots does its runs one after another. Spec constants: 0
+// workgroup size, 2 head width C (a multiple of 32).
 // Needs: coopmat2, float16, storage16. Accumulates in f32; q, k, v and the probabilities are rounded to f16.
 // Bytes moved: k and v once per BR rows, q and y once.
 #version 460

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: MIT
 // ATTEND_MERGE: put the parts of a split attention together by their log-sum-exp (Flash-Decoding, Dao et al. 2023).
 //   partial [T,H,split,C+2] f32 (not normalised sums, max, sum of exponentials) -> y [T,H*C] f32
-// A workgroup makes one head of one token: first all maxima and sums at once, then the sums of the parts that are not empty (those
+// A workgroup makes one head of one token: first all maxima and sums at once, then the sums of the parts that are not
+// empty (those
 //     come first: fm_attend_range). The sums of an empty part are never read.
 // Spec constants: 0 workgroup size. Needs: base. Parts in order, f32.
 // Moves 4*parts*(C+2) + 4*C bytes a head and token. Limits: split at most 64.

@@ -1,9 +1,9 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// CAST: activations to f16 for matrix units. x [T,K] f32 -> y [T,stride_y] f16, saturated to +-65504, columns beyond K zero, and so are the
-// rows from T up to a multiple of pad_rows.
-// A workgroup makes TILE_COLS columns of one row, two per invocation and turn. Specialisation: 0 workgroup size. Needs: base.
-// Rounds to nearest even. Moves 6*K bytes a row.
+// CAST: activations to f16 for matrix units. x [T,K] f32 -> y [T,stride_y] f16, saturated to +-65504, columns beyond K
+// zero, and so are the rows from T up to a multiple of pad_rows. A workgroup makes TILE_COLS columns of one row, two
+// per invocation and turn. Specialisation: 0 workgroup size. Needs: base. Rounds to nearest even. Moves 6*K bytes a
+// row.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"

@@ -1,7 +1,8 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // GATHER: the rows whose logits are wanted. x [T,D] f32, out_row [O] u32 -> y [O,D] f32.
-// A workgroup copies TILE_COLS columns of one row. Specialisation: 0 workgroup size. Needs: base. Moves 8*D bytes a row.
+// A workgroup copies TILE_COLS columns of one row. Specialisation: 0 workgroup size. Needs: base. Moves 8*D bytes a
+// row.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"

@@ -2,7 +2,8 @@
 // Computes: y[t] = scale * w[ids[t]]; a row of zeros for an id that is no row of w.
 // Shapes: ids [rows] u32, w [n_vocab, width] of any weight format, y [rows, width] f32.
 // Layouts: weights as src/quant/quant.h says.
-// One workgroup: 8 columns per invocation of one row (tile columns = 8 * workgroup size): 8 neighbouring elements of plain
+// One workgroup: 8 columns per invocation of one row (tile columns = 8 * workgroup size): 8 neighbouring elements of
+// plain
 //     formats, one unit (two runs of 4 elements of a block of 32) of quantised ones.
 // Spec constants: 0 workgroup size.
 // Needs: Vulkan 1.3 only.

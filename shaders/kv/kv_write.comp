@@ -1,7 +1,8 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// KV_WRITE: append keys and values to the cache. k, v [T,G*C] f32, pos, slot [T] -> kc, vc [S,G,L,Cp] f32 or f16, padding columns 0.
-// One invocation per pair of cache columns of one token. Specialisation: 0 workgroup size. Needs: base. Rounds to nearest even.
+// KV_WRITE: append keys and values to the cache. k, v [T,G*C] f32, pos, slot [T] -> kc, vc [S,G,L,Cp] f32 or f16,
+// padding columns 0. One invocation per pair of cache columns of one token. Specialisation: 0 workgroup size. Needs:
+// base. Rounds to nearest even.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"

@@ -9,9 +9,10 @@
 #ifndef FM_ABI_H
 #define FM_ABI_H
 
-// ---- the step block --------------------------------------------------------------------------------------------------
-// All that changes from step to step; written by the host. Header (8 words), then the arrays token[T], pos[T], slot[T],
-// out_row[O], sampler[O] at offsets of the plan (fm_step_layout).
+// ---- the step block
+// -------------------------------------------------------------------------------------------------- All that changes
+// from step to step; written by the host. Header (8 words), then the arrays token[T], pos[T], slot[T], out_row[O],
+// sampler[O] at offsets of the plan (fm_step_layout).
 #define FM_STEP_TOKENS 0u      // tokens of this step: rows >= this are padding of the bucket
 #define FM_STEP_OUTPUTS 1u     // output rows of this step
 #define FM_STEP_HEADER_WORDS 8u
@@ -30,9 +31,10 @@
 #define FM_SAMPLER_SEED_HI 7u
 #define FM_SAMPLER_WORDS 8u
 
-// ---- push constants, by op -------------------------------------------------------------------------------------------
-// `step` is the step block's header everywhere. `rows_word` = FM_STEP_TOKENS or FM_STEP_OUTPUTS: which count bounds the
-// rows of x and y. An absent optional operand has address 0.
+// ---- push constants, by op
+// ------------------------------------------------------------------------------------------- `step` is the step
+// block's header everywhere. `rows_word` = FM_STEP_TOKENS or FM_STEP_OUTPUTS: which count bounds the rows of x and y.
+// An absent optional operand has address 0.
 
 // grid: see plan/emit.c, one line per op. S and L: slots and context length of the states.
 #define FM_PUSH_TOKEN_FEED(A, P) A(REF_STEP, step) A(REF_U32, token) A(REF_U32, pos) A(REF_U32, slot) A(REF_U32, history) \
@@ -41,7 +43,8 @@
 #define FM_PUSH_NORM(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_V, w) A(REF_V, bias) A(REF_Y, y) P(width) P(eps_bits) P(kind) P(rows_word)
 #define FM_PUSH_ADD_NORM(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_X, x2) A(REF_V, w) A(REF_V, bias) A(REF_Y, sum) A(REF_Y, y) \
     P(width) P(eps_bits) P(kind) P(rows_word)
-// y [T,n] = x [T,k] w [n,k]^T (+ bias [n]) (+ residual [T,n]); MATMUL and MATMUL_ADD. stride_x: elements from row to row of x
+// y [T,n] = x [T,k] w [n,k]^T (+ bias [n]) (+ residual [T,n]); MATMUL and MATMUL_ADD. stride_x: elements from row to
+// row of x
 // (k, or the padded width of a cast copy).
 #define FM_PUSH_MATMUL(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, w) A(REF_V, bias) A(REF_Y, residual) A(REF_Y, y) \
     P(n) P(k) P(stride_x) P(rows_word)

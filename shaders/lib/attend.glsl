@@ -6,8 +6,8 @@
 // Below every score, and the maximum of a part without keys; exp of a difference to it is 0, never NaN.
 #define FM_ATTEND_NONE (-3.0e38)
 
-// Keys [first, end) that the query at `pos` sees (sliding window of `window` positions, 0 = all), then part `part` of `split` of them: parts
-// are multiples of 32 keys long; late ones may be empty (first >= end).
+// Keys [first, end) that the query at `pos` sees (sliding window of `window` positions, 0 = all), then part `part` of
+// `split` of them: parts are multiples of 32 keys long; late ones may be empty (first >= end).
 uvec2 fm_attend_range(uint pos, uint window, uint part, uint split)
 {
     uint end = pos + 1;

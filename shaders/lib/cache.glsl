@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The KV cache: [S,G,L,Cp] in f32 or f16, Cp = head width rounded up to 8. Elements are written in pairs, so that halves need no 16-bit store.
+// The KV cache: [S,G,L,Cp] in f32 or f16, Cp = head width rounded up to 8. Elements are written in pairs, so that
+// halves need no 16-bit store.
 #ifndef FM_CACHE_GLSL
 #define FM_CACHE_GLSL
 

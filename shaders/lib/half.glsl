@@ -2,7 +2,8 @@
 #ifndef FM_HALF_GLSL
 #define FM_HALF_GLSL
 
-// f32 -> f16 by integer arithmetic: round to nearest even on every device (packHalf2x16 may truncate). Overflow gives infinity, NaN stays NaN.
+// f32 -> f16 by integer arithmetic: round to nearest even on every device (packHalf2x16 may truncate). Overflow gives
+// infinity, NaN stays NaN.
 
 uint fm_half_bits(float x)
 {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Device addresses: the buffer types that kernels read and write through, and the macros that turn a layout of abi.h into a
-// push-constant block. No 64-bit integers: addresses are only indexed, cast from type to type and compared with zero.
+// Device addresses: the buffer types that kernels read and write through, and the macros that turn a layout of abi.h
+// into a push-constant block. No 64-bit integers: addresses are only indexed, cast from type to type and compared with
+// zero.
 //
 //     #define REF_STEP fm_u32s
 //     ...
 //     layout(push_constant, scalar) uniform Push { FM_PUSH_ADD(FM_A, FM_P) } pc;
 //
-// An index is at most 2^31 - 1 elements of its type. Types with "out" are written; a buffer read through a read-only type must
-// not be written by the same dispatch.
+// An index is at most 2^31 - 1 elements of its type. Types with "out" are written; a buffer read through a read-only
+// type must not be written by the same dispatch.
 #ifndef FM_IO_GLSL
 #define FM_IO_GLSL
 

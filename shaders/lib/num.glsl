@@ -8,9 +8,10 @@
 #define FM_ACT_SILU 0u
 #define FM_ACT_GELU_TANH 1u
 
-// e^x, error below 2 ULP for results that are normal numbers; 0 below -87.33 (where the result would be denormal), +inf above
-// 88.72, NaN for NaN. x = i ln2 + r, |r| <= ln2/2, with ln2 in two parts (Cody and Waite); e^r by its Taylor polynomial of
-// degree 7 (remainder 5e-9).
+// e^x, error below 2 ULP for results that are normal numbers; 0 below -87.33 (where the result would be denormal), +inf
+// above
+// 88.72, NaN for NaN. x = i ln2 + r, |r| <= ln2/2, with ln2 in two parts (Cody and Waite); e^r by its Taylor polynomial
+// of degree 7 (remainder 5e-9).
 float fm_exp(float x)
 {
     float i = floor(x * 1.44269504089 + 0.5);
@@ -35,8 +36,8 @@ float fm_exp(float x)
     return isnan(x) ? x : y;
 }
 
-// Natural logarithm of a positive normal number, error below 3 ULP (absolute 2^-24 near x = 1); -inf for 0 and denormals.
-// x = 2^e m, m in [sqrt(1/2), sqrt(2)); log m = 2 artanh(s), s = (m-1)/(m+1), by the series to s^9.
+// Natural logarithm of a positive normal number, error below 3 ULP (absolute 2^-24 near x = 1); -inf for 0 and
+// denormals. x = 2^e m, m in [sqrt(1/2), sqrt(2)); log m = 2 artanh(s), s = (m-1)/(m+1), by the series to s^9.
 float fm_log(float x)
 {
     uint bits = floatBitsToUint(x);
@@ -57,8 +58,8 @@ float fm_log(float x)
     return x < 1.17549435e-38 ? -uintBitsToFloat(0x7f800000u) : (bits == 0x7f800000u ? x : y);
 }
 
-// tanh(x), relative error below 4 ULP. Small arguments by the odd Taylor polynomial (|x| < 0.3, remainder 1e-8 relative), the
-// others by 1 - 2 / (e^2x + 1).
+// tanh(x), relative error below 4 ULP. Small arguments by the odd Taylor polynomial (|x| < 0.3, remainder 1e-8
+// relative), the others by 1 - 2 / (e^2x + 1).
 float fm_tanh(float x)
 {
     float a = abs(x), z = x * x, y;
@@ -81,7 +82,8 @@ float fm_silu(float x)
     return x < -87.0 ? 0.0 : x / (1.0 + fm_exp(-x));
 }
 
-// the tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), written as x / (1 + e^-2u), which does not cancel for x < 0
+// the tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), written as x / (1 + e^-2u), which does not cancel for x
+// < 0
 float fm_gelu_tanh(float x)
 {
     float u = 0.797884560803 * fma(0.044715 * x * x, x, x);
@@ -93,8 +95,8 @@ float fm_act(uint kind, float x)
     return kind == FM_ACT_SILU ? fm_silu(x) : fm_gelu_tanh(x);
 }
 
-// cos and sin of `turn` / 2^32 turns (one turn = 2 pi), error below 2^-22. The nearest quarter turn comes from the bits; Taylor
-// polynomials for the rest, |angle| <= pi/4.
+// cos and sin of `turn` / 2^32 turns (one turn = 2 pi), error below 2^-22. The nearest quarter turn comes from the
+// bits; Taylor polynomials for the rest, |angle| <= pi/4.
 vec2 fm_cos_sin_turn(uint turn)
 {
     uint q = (turn + 0x20000000u) >> 30;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-// Decoding of weights: every format of quant.def that kernels read, in the device layout of src/quant/quant.h. The format is
-// chosen by the manifest (FM_W_<TYPE>).
+// Decoding of weights: every format of quant.def that kernels read, in the device layout of src/quant/quant.h. The
+// format is chosen by the manifest (FM_W_<TYPE>).
 //
-// Plain formats (FM_W_PLAIN: F32, F16, BF16) are rows of elements. Quantised ones (FM_W_QUANT) are blocks of 32; the smallest
-// piece handled here is a *unit*, t = 0..3 of a block: elements 4t..4t+3 ("lo") and 16+4t..16+4t+3 ("hi"), because these share
-// one word of nibbles.
+// Plain formats (FM_W_PLAIN: F32, F16, BF16) are rows of elements. Quantised ones (FM_W_QUANT) are blocks of 32; the
+// smallest piece handled here is a *unit*, t = 0..3 of a block: elements 4t..4t+3 ("lo") and 16+4t..16+4t+3 ("hi"),
+// because these share one word of nibbles.
 //
-// Bytes become floats without conversions or shifts to place: with M = 2^23, uintBitsToFloat((w & mask) | M) is 2^23 + q*2^s for
-// a field of the word's lower 23 bits at bit s; subtracting 2^23 (+ bias*2^s) is exact. What remains is a power of two per
-// position, 2^s: `fm_q_unit` returns q*2^s and FM_QLO, FM_QHI hold 2^-s, which the caller multiplies into whatever is cheapest
+// Bytes become floats without conversions or shifts to place: with M = 2^23, uintBitsToFloat((w & mask) | M) is 2^23 +
+// q*2^s for a field of the word's lower 23 bits at bit s; subtracting 2^23 (+ bias*2^s) is exact. What remains is a
+// power of two per position, 2^s: `fm_q_unit` returns q*2^s and FM_QLO, FM_QHI hold 2^-s, which the caller multiplies
+// into whatever is cheapest
 // (the activations, when several columns share them).
 //
 //   symmetric (FM_W_SYMMETRIC):  w = scale * (q - bias), the bias is taken off by fm_q_unit
@@ -25,7 +26,8 @@
 #define FM_W_QUANT 1
 #endif
 
-// ---- plain formats ------------------------------------------------------------------------------------------------------
+// ---- plain formats
+// ------------------------------------------------------------------------------------------------------
 #ifdef FM_W_PLAIN
 
 // element e of the weight
@@ -64,7 +66,8 @@ vec4 fm_w_quad(fm_u32s w, uint i)
 }
 
 #endif
-// ---- quantised formats --------------------------------------------------------------------------------------------------
+// ---- quantised formats
+// --------------------------------------------------------------------------------------------------
 #ifdef FM_W_QUANT
 
 #if defined(FM_W_Q4_1) || defined(FM_W_Q5_1) || defined(FM_W_Q4_K) || defined(FM_W_Q5_K)
@@ -124,8 +127,8 @@ uvec2 fm_q_high(fm_u32s w, fm_planes p, uint block)
 #endif
 }
 
-// words that hold the scales of a block, as they lie in memory; fm_q_scales makes numbers of them. Apart, so that loads can be
-// issued long before their use.
+// words that hold the scales of a block, as they lie in memory; fm_q_scales makes numbers of them. Apart, so that loads
+// can be issued long before their use.
 #if defined(FM_W_Q4_K) || defined(FM_W_Q5_K)
 #define fm_q_raw_scales uvec4
 #elif defined(FM_W_Q6_K)
@@ -187,8 +190,8 @@ vec4 fm_q_signed_bytes(uint word)
     return vec4(bitfieldExtract(i, 0, 8), bitfieldExtract(i, 8, 8), bitfieldExtract(i, 16, 8), i >> 24);
 }
 
-// Unit t of a block: q0 = word t of its quants, q1 = word t+4 (bytes only), high = fm_q_high. Values come without scale and
-// offset and times 1/FM_QLO, 1/FM_QHI.
+// Unit t of a block: q0 = word t of its quants, q1 = word t+4 (bytes only), high = fm_q_high. Values come without scale
+// and offset and times 1/FM_QLO, 1/FM_QHI.
 void fm_q_unit(uint q0, uint q1, uvec2 high, uint t, out vec4 lo, out vec4 hi)
 {
 #if defined(FM_W_Q8_0)

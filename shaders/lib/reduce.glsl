@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Sums and maxima over a workgroup. The order of additions depends on the workgroup and subgroup sizes only, so that a run
-// repeated gives the same bits. Define FM_REDUCE_MAX_GROUP (greatest workgroup size) before including; with
-// FM_REDUCE_SUBGROUP the first steps use subgroup operations, otherwise a tree in shared memory, which takes a workgroup size
-// that is a power of two. Every invocation must call, and all get the result.
+// Sums and maxima over a workgroup. The order of additions depends on the workgroup and subgroup sizes only, so that a
+// run repeated gives the same bits. Define FM_REDUCE_MAX_GROUP (greatest workgroup size) before including; with
+// FM_REDUCE_SUBGROUP the first steps use subgroup operations, otherwise a tree in shared memory, which takes a
+// workgroup size that is a power of two. Every invocation must call, and all get the result.
 #ifndef FM_REDUCE_GLSL
 #define FM_REDUCE_GLSL
 

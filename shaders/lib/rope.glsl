@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Rotary position embedding (Su et al., RoFormer, section 3.4) with exact angles: the frequency is a 64-bit fraction of a turn per position,
-// so pos * freq modulo one turn is plain integer arithmetic, and stays exact at a million positions.
+// Rotary position embedding (Su et al., RoFormer, section 3.4) with exact angles: the frequency is a 64-bit fraction of
+// a turn per position, so pos * freq modulo one turn is plain integer arithmetic, and stays exact at a million
+// positions.
 #ifndef FM_ROPE_GLSL
 #define FM_ROPE_GLSL
 

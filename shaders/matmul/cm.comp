@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), on matrix units through KHR_cooperative_matrix.
-// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows, n] f32.
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), on matrix units through
+// KHR_cooperative_matrix.
+// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows,
+// n] f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of 32, stride_x of 8; rows and n any.
-// One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up), in slices of 32 along k. The next slice is on its way into
-//     registers while this one is multiplied out of shared memory, where weights lie decoded to f16. A subgroup makes a rectangle of
-//     TM x TN matrices of MM x MN; at the end each goes through shared memory, where bias, residual and edges are dealt with.
+// One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up), in slices of 32 along k. The next slice is on
+// its way into
+//     registers while this one is multiplied out of shared memory, where weights lie decoded to f16. A subgroup makes a
+//     rectangle of TM x TN matrices of MM x MN; at the end each goes through shared memory, where bias, residual and
+//     edges are dealt with.
 // Spec constants: 0 workgroup size, 1 subgroup size.
 // Needs: coopmat (MM x MN x MK, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups.
-// Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the unit's sums.
-// Bytes moved: w once per BM rows, x once per BN columns, y once.
+// Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the
+// unit's sums. Bytes moved: w once per BM rows, x once per BN columns, y once.
 // Limits: weights beyond 65504 (bf16, quantised) saturate. Shared memory (BM + BN) * 80 + 4 * MM * MN * subgroups.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -42,7 +46,8 @@ f16vec4 to_halves(vec4 v)
     return f16vec4(clamp(v, vec4(-65504.0), vec4(65504.0)));
 }
 
-// ---- slices: from memory into registers, from there decoded into shared memory ------------------------------------------
+// ---- slices: from memory into registers, from there decoded into shared memory
+// ------------------------------------------
 
 #ifdef FM_W_QUANT
 #define W_TASKS (BN * 4u / GROUP) // a task is a unit of quant.glsl: 8 weights
@@ -134,7 +139,8 @@ void keep(uint col0, uint k0, uint tid)
         keep_w(i, col0, k0, tid);
 }
 
-// ---- products -------------------------------------------------------------------------------------------------------------
+// ---- products
+// -------------------------------------------------------------------------------------------------------------
 
 ACC acc[TM * TN];
 
@@ -145,8 +151,8 @@ ACC acc[TM * TN];
 #define UNROLL_K [[unroll]]
 #endif
 
-// Line of the weights' tile where matrix j of a subgroup in column `across` begins. With two streams the second half of a
-// subgroup's matrices is up, for the same columns of y as the first.
+// Line of the weights' tile where matrix j of a subgroup in column `across` begins. With two streams the second half of
+// a subgroup's matrices is up, for the same columns of y as the first.
 uint line_of(uint across, uint j)
 {
 #if FM_STREAMS == 2

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), on matrix units through NV_cooperative_matrix2.
-// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows, n] f32.
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), on matrix units through
+// NV_cooperative_matrix2.
+// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows,
+// n] f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of 32, n of 8.
-// One workgroup: BM rows by BN columns of y, in slices of BK along k. Tiles at the edge load through a layout that clamps (zero beyond) and
-//     stores nothing beyond; inner tiles do without the checks. Quantised weights are decoded element by element as they are loaded.
+// One workgroup: BM rows by BN columns of y, in slices of BK along k. Tiles at the edge load through a layout that
+// clamps (zero beyond) and
+//     stores nothing beyond; inner tiles do without the checks. Quantised weights are decoded element by element as
+//     they are loaded.
 // Spec constants: 0 workgroup size.
 // Needs: coopmat2, float16, storage16.
-// Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the unit's sums.
-// Bytes moved: w once per BM rows, x once per BN columns, y once.
+// Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the
+// unit's sums. Bytes moved: w once per BM rows, x once per BN columns, y once.
 // Limits: weights beyond 65504 (bf16, quantised) saturate.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -27,7 +31,8 @@ float16_t to_half(float x)
     return float16_t(clamp(x, -65504.0, 65504.0));
 }
 
-// ---- one weight as the tensor load wants it: a function per stream, because it has to know the planes' base ------------
+// ---- one weight as the tensor load wants it: a function per stream, because it has to know the planes' base
+// ------------
 
 #if defined(FM_W_BF16)
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer fm_block { uint pair; };

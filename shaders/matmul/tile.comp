@@ -2,9 +2,11 @@
 // Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for any size and every weight format.
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says; quantised ones have k a multiple of 32, plain ones any k.
-// One workgroup: 64 rows by 64 columns of y (32 columns of gate and of up). Slices of 32 along k are decoded to f32 into shared
-//     memory, stored k-major; an invocation then multiplies 8 rows by 4 columns (gate and up: 2 columns of each). Quad c of
-//     line k lies at c ^ (k/4 mod 8), so that neighbouring invocations can load along k and still store to different banks.
+// One workgroup: 64 rows by 64 columns of y (32 columns of gate and of up). Slices of 32 along k are decoded to f32
+// into shared
+//     memory, stored k-major; an invocation then multiplies 8 rows by 4 columns (gate and up: 2 columns of each). Quad
+//     c of line k lies at c ^ (k/4 mod 8), so that neighbouring invocations can load along k and still store to
+//     different banks.
 // Spec constants: 0 workgroup size, must be 128.
 // Needs: Vulkan 1.3 only.
 // Accumulation: f32, k ascending, one fused multiply-add per term: error <= k u Σ|x w|, in practice sqrt(k) u.
@@ -22,8 +24,8 @@ const uint BM = 64u, BN = 64u, BK = 32u; // rows, columns of all streams, depth 
 shared vec4 xs[BK * BM / 4u]; // [k][row]
 shared vec4 ws[BK * BN / 4u]; // [k][column]
 
-// Column v of the tile: with two streams each quad of columns holds two of gate and the same two of up, so that one invocation
-// ends with both.
+// Column v of the tile: with two streams each quad of columns holds two of gate and the same two of up, so that one
+// invocation ends with both.
 uint stream_of(uint v)
 {
     return FM_STREAMS == 2 ? (v >> 1) & 1u : 0u;

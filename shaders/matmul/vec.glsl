@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // What the mat-vec kernels share: how a workgroup is cut up, the sums, and their reduction.
 //
-// A workgroup is FM_GROUP / LANES teams; a team of LANES invocations makes COLS neighbouring columns of y (of gate and of up too)
-// for ROWS rows, its invocations taking turns along k. From rung sg on a team is a whole number of subgroups.
+// A workgroup is FM_GROUP / LANES teams; a team of LANES invocations makes COLS neighbouring columns of y (of gate and
+// of up too) for ROWS rows, its invocations taking turns along k. From rung sg on a team is a whole number of
+// subgroups.
 #ifndef FM_VEC_GLSL
 #define FM_VEC_GLSL
 

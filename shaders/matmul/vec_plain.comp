@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
-// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over f32, f16 or
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over
+// f32, f16 or
 //     bf16 weights.
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: k a multiple of 8; x rows a multiple of 4 elements apart.
-// One workgroup: see vec.glsl. An invocation takes every LANES-th piece of 8 elements, UNROLL pieces of all its columns loaded
+// One workgroup: see vec.glsl. An invocation takes every LANES-th piece of 8 elements, UNROLL pieces of all its columns
+// loaded
 //     before the first is used, 16 bytes a load.
 // Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS, 5 UNROLL.
 // Needs: rung base nothing; rung sg subgroup arithmetic and full subgroups, LANES a multiple of the subgroup size.
-// Accumulation: f32, one fused multiply-add per term; per invocation in order of k, then subgroup sum, then subgroups in order.
-// Bytes moved: w once; x once per workgroup (from cache); y once.
+// Accumulation: f32, one fused multiply-add per term; per invocation in order of k, then subgroup sum, then subgroups
+// in order. Bytes moved: w once; x once per workgroup (from cache); y once.
 // Limits: shared memory 4 * workgroup / subgroup size * COLS * ROWS * streams bytes.
 #version 460
 #extension GL_GOOGLE_include_directive : require

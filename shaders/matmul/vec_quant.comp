@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT
-// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over quantised weights.
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over
+// quantised weights.
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says, k a multiple of 32; x rows a multiple of 4 elements apart.
-// One workgroup: see vec.glsl. An invocation takes every LANES-th block of 32; it loads the block of all its columns at once,
+// One workgroup: see vec.glsl. An invocation takes every LANES-th block of 32; it loads the block of all its columns at
+// once,
 //     16 bytes a load, decodes 8 weights of each at a time and multiplies them with all rows.
 //     With STAGE (rung sg, one row) each subgroup first copies its run of x to shared memory with neighbouring lanes on
 //     neighbouring addresses, 9 quads a block, so that reading a block per lane meets no bank twice.
 // Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS,
 //     5 STAGE: 1 or 0.
 // Needs: rung base nothing; rung sg subgroup arithmetic and full subgroups, LANES a multiple of the subgroup size.
-// Accumulation: f32. Symmetric formats: integer quants times x summed over a block, then times the scale; affine formats: each
+// Accumulation: f32. Symmetric formats: integer quants times x summed over a block, then times the scale; affine
+// formats: each
 //     weight is decoded first. Per invocation blocks in order, then subgroup sum, then subgroups in order.
 // Bytes moved: w once; x once per workgroup (from cache); y once.
-// Limits: shared memory 4 * workgroup / subgroup size * COLS * ROWS * streams bytes, with STAGE 144 * workgroup size more.
+// Limits: shared memory 4 * workgroup / subgroup size * COLS * ROWS * streams bytes, with STAGE 144 * workgroup size
+// more.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "spec.glsl"

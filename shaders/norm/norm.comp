@@ -1,11 +1,13 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// NORM and ADD_NORM: root-mean-square norm (Zhang and Sennrich 2019) or layer norm of rows, ADD_NORM after adding two operands.
+// NORM and ADD_NORM: root-mean-square norm (Zhang and Sennrich 2019) or layer norm of rows, ADD_NORM after adding two
+// operands.
 //   x (, x2) [T,D] f32, w [D] f32, optional bias [D] f32 -> (sum [T,D],) y [T,D] f32
-// One workgroup makes one row: it reads the row two times (RMS) or three times (LAYER); the later reads come from the cache.
+// One workgroup makes one row: it reads the row two times (RMS) or three times (LAYER); the later reads come from the
+// cache.
 // Specialisation: 0 FM_GROUP (power of two). Needs: base; the sg rung sums within subgroups.
-// Accumulates in f32: FM_GROUP strided partial sums, then a tree. The variance is taken about the mean (no cancellation).
-// Moves 4*D*(2 or 4) bytes a row and 4*D or 8*D of parameters.
+// Accumulates in f32: FM_GROUP strided partial sums, then a tree. The variance is taken about the mean (no
+// cancellation). Moves 4*D*(2 or 4) bytes a row and 4*D or 8*D of parameters.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// NORM and ADD_NORM of rows that one workgroup holds in registers: the same function as norm.comp in one read of the row, with every load issued
-// before the first sum, for decoding, where a row's latency counts and nothing else.
+// NORM and ADD_NORM of rows that one workgroup holds in registers: the same function as norm.comp in one read of the
+// row, with every load issued before the first sum, for decoding, where a row's latency counts and nothing else.
 //   x (, x2) [T,D] f32, w [D] f32, optional bias [D] f32 -> (sum [T,D],) y [T,D] f32
 // One workgroup makes one row; an invocation holds QUADS groups of 4 neighbours, FM_GROUP groups apart.
 // Spec constants: 0 workgroup size, 2 QUADS; D <= 4 * QUADS * workgroup size, a multiple of 4.
 // Needs: subgroup arithmetic, full subgroups.
-// Accumulation: f32; an invocation's own elements in order, subgroupAdd, then subgroups by subgroupAdd. The variance is taken about the mean.
-// Bytes moved: 4*D*(2 or 4) a row and 4*D or 8*D of parameters.
+// Accumulation: f32; an invocation's own elements in order, subgroupAdd, then subgroups by subgroupAdd. The variance is
+// taken about the mean. Bytes moved: 4*D*(2 or 4) a row and 4*D or 8*D of parameters.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"

@@ -1,7 +1,8 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// ROPE: rotate the first `rotated` elements of every head by position. x [T,H*C] f32, freq [R,2] u32, pos [T] -> y [T,H*C].
-// One invocation per pair of elements (rotated pairs first, then the untouched rest of each head). Specialisation: 0 workgroup size.
+// ROPE: rotate the first `rotated` elements of every head by position. x [T,H*C] f32, freq [R,2] u32, pos [T] -> y
+// [T,H*C]. One invocation per pair of elements (rotated pairs first, then the untouched rest of each head).
+// Specialisation: 0 workgroup size.
 // Needs: base. Angles exact to 2^-32 turns, products in f32. Moves 8*H*C bytes a row.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"

@@ -1,9 +1,12 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// ROPE_KV_WRITE: rotate q, rotate k into the cache, copy v into the cache: what lies between the projections and attention.
-//   q [T,H*C], k, v [T,G*C] f32, freq [R,2] u32, pos, slot [T] -> y [T,H*C] f32; kc, vc [S,G,L,Cp] f32 or f16, padding columns 0
-// A workgroup makes one head of one token: heads 0..H-1 of q, then G of k, then G of v. Keys are rotated in shared memory, because a pair's
-// elements may be far apart and the cache is written two neighbours at a time. Head width at most 512.
+// ROPE_KV_WRITE: rotate q, rotate k into the cache, copy v into the cache: what lies between the projections and
+// attention.
+//   q [T,H*C], k, v [T,G*C] f32, freq [R,2] u32, pos, slot [T] -> y [T,H*C] f32; kc, vc [S,G,L,Cp] f32 or f16, padding
+//   columns 0
+// A workgroup makes one head of one token: heads 0..H-1 of q, then G of k, then G of v. Keys are rotated in shared
+// memory, because a pair's elements may be far apart and the cache is written two neighbours at a time. Head width at
+// most 512.
 // Specialisation: 0 workgroup size. Needs: base. Moves 4*(2H+2G)*C + 2*G*Cp*cache bytes a token.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"

@@ -1,10 +1,13 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// SAMPLE: one id per output row, exactly the algorithm that src/ref/sample.c defines: penalty, top-k, top-p, min-p, temperature, draw.
-//   logits [O,V] f32 (penalised in place), out_row [O], pos, slot [T], sampler [O,8], history [S,L] u32 -> id [O], last [S] u32
-// A workgroup makes one row. Nothing is sorted: thresholds are found by radix selection, eight bits of the logit at a time, on counts (top-k)
-// and on masses (top-p). Probabilities are fixed-point numbers, so every sum is exact and independent of order. With top_k <= workgroup size the
-// work after the second pass is on a short list: the k-th greatest of the invocations' own maxima bounds the k-th greatest logit from below.
+// SAMPLE: one id per output row, exactly the algorithm that src/ref/sample.c defines: penalty, top-k, top-p, min-p,
+// temperature, draw.
+//   logits [O,V] f32 (penalised in place), out_row [O], pos, slot [T], sampler [O,8], history [S,L] u32 -> id [O], last
+//   [S] u32
+// A workgroup makes one row. Nothing is sorted: thresholds are found by radix selection, eight bits of the logit at a
+// time, on counts (top-k) and on masses (top-p). Probabilities are fixed-point numbers, so every sum is exact and
+// independent of order. With top_k <= workgroup size the work after the second pass is on a short list: the k-th
+// greatest of the invocations' own maxima bounds the k-th greatest logit from below.
 // Specialisation: 0 workgroup size (power of two up to 1024). Needs: base.
 // Reads 4*V bytes once when greedy, twice with a small top_k, up to 12 times without.
 #extension GL_GOOGLE_include_directive : require
@@ -96,7 +99,8 @@ void keep_greater(inout float value, inout uint id, float other, uint other_id)
     }
 }
 
-// The greatest logit of every invocation, left in list_logit[tid], and of all, in best_value[0]; the lowest id wins ties. Eight loads in flight.
+// The greatest logit of every invocation, left in list_logit[tid], and of all, in best_value[0]; the lowest id wins
+// ties. Eight loads in flight.
 void find_best()
 {
     const uint LANES = 8;
@@ -196,8 +200,8 @@ uvec2 total_weight(uint low, float top)
     return group_sum64(sum);
 }
 
-// Make the list of the ids that can be among the top_k: those at or above the k-th greatest of the invocations' maxima (list_logit, one each),
-// which k ids reach. Leaves all ids as candidates when too many tie.
+// Make the list of the ids that can be among the top_k: those at or above the k-th greatest of the invocations' maxima
+// (list_logit, one each), which k ids reach. Leaves all ids as candidates when too many tie.
 void make_list(uint top_k, float top)
 {
     in_list = true;
@@ -230,7 +234,8 @@ uint final_weight(uint i, uint low, float top, float temp, float least)
     return weight_of(l, top, temp);
 }
 
-// The first id in ascending order whose running weight exceeds W * u / 2^32. On the list: every invocation sums what comes before its entries.
+// The first id in ascending order whose running weight exceeds W * u / 2^32. On the list: every invocation sums what
+// comes before its entries.
 void draw_from_list(uint low, float top, float temp, float least, uint u)
 {
     uvec2 sum = uvec2(0u);

@@ -1,9 +1,9 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// READ_SUM: x [T,W] u32 -> y [T] u32, the sum of each row modulo 2^32. It exists to read memory as fast as the device can and to
-// prove that it did: the read bandwidth that timings are compared with.
-// W is a multiple of 4; rows begin at multiples of 16 bytes. One workgroup sums one row: 16-byte loads, neighbours side by side, four
-// in flight per invocation, then a tree in shared memory. Specialisation: 0 workgroup size (power of two, at most 256). Needs: base.
+// READ_SUM: x [T,W] u32 -> y [T] u32, the sum of each row modulo 2^32. It exists to read memory as fast as the device
+// can and to prove that it did: the read bandwidth that timings are compared with. W is a multiple of 4; rows begin at
+// multiples of 16 bytes. One workgroup sums one row: 16-byte loads, neighbours side by side, four in flight per
+// invocation, then a tree in shared memory. Specialisation: 0 workgroup size (power of two, at most 256). Needs: base.
 // Integer sums: exact in any order. Moves 4*W bytes a row.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"

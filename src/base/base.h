@@ -40,7 +40,8 @@ enum fm_result fm_nomem(void);
 // allocations were made since the last call.
 uint64_t fm_alloc_fail_at(uint64_t n);
 
-// Grow *ptr (capacity *cap elements of elem_bytes) so that it holds at least `need` elements; doubles. FM_NOMEM leaves all as it was.
+// Grow *ptr (capacity *cap elements of elem_bytes) so that it holds at least `need` elements; doubles. FM_NOMEM leaves
+// all as it was.
 enum fm_result fm_array_reserve(void **ptr, size_t *cap, size_t need, size_t elem_bytes);
 
 // --- checked arithmetic --------------------------------------------------------------------------------------------

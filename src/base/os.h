@@ -12,7 +12,8 @@ struct fm_mapping {
     uint64_t size_bytes;
 };
 
-// Map a regular file read-only. FM_IO with the system's reason (message names the path); directories and pipes are refused.
+// Map a regular file read-only. FM_IO with the system's reason (message names the path); directories and pipes are
+// refused.
 enum fm_result fm_mapping_open(const char *path, struct fm_mapping *out_mapping);
 void fm_mapping_close(struct fm_mapping *mapping);
 // Tell the system that [offset, offset+size) was read and its pages may go.
@@ -29,8 +30,8 @@ uint64_t fm_clock_ns(void); // monotonic
 
 // --- environment (env.c): the only getenv in the library ------------------------------------------------------------
 
-// Folder for the pipeline cache, created if needed: $FULMEN_CACHE_DIR, else $XDG_CACHE_HOME/fulmen, else ~/.cache/fulmen.
-// FM_IO when none can be had (callers then go without a cache).
+// Folder for the pipeline cache, created if needed: $FULMEN_CACHE_DIR, else $XDG_CACHE_HOME/fulmen, else
+// ~/.cache/fulmen. FM_IO when none can be had (callers then go without a cache).
 enum fm_result fm_env_cache_dir(char *out_path, size_t path_bytes);
 // true when the variable is set to something other than "" and "0".
 bool fm_env_flag(const char *name);

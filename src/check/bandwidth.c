@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The read bandwidth of a device: the time of a kernel that does nothing but read, over more memory than any cache holds.
+// The read bandwidth of a device: the time of a kernel that does nothing but read, over more memory than any cache
+// holds.
 #include "check/timing.h"
 
 #include "shaders/lib/abi.h"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Kernel timings on the bench problems, from GPU timestamps of replayed submissions. On GPUs the caches are swept before each
+// Kernel timings on the bench problems, from GPU timestamps of replayed submissions. On GPUs the caches are swept
+// before each
 // replay: weights that the layers of a model take turns with are never in a cache when a kernel wants them.
 #include "check/timing.h"
 

@@ -8,7 +8,8 @@
 
 #include <math.h>
 
-// ---- random numbers (splitmix64) -------------------------------------------------------------------------------------
+// ---- random numbers (splitmix64)
+// -------------------------------------------------------------------------------------
 
 static uint64_t next(uint64_t *state)
 {
@@ -44,7 +45,8 @@ static float value(uint64_t *state, enum fm_problem_data data, uint64_t i)
     }
 }
 
-// ---- graph -----------------------------------------------------------------------------------------------------------
+// ---- graph
+// -----------------------------------------------------------------------------------------------------------
 
 static uint32_t operand(struct fm_builder *b, const char *name, uint32_t rows, uint32_t width)
 {
@@ -163,7 +165,8 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
     return n;
 }
 
-// ---- data ------------------------------------------------------------------------------------------------------------
+// ---- data
+// ------------------------------------------------------------------------------------------------------------
 
 static enum fm_result fill_value(struct fm_case *c, const struct fm_problem *p, uint32_t id, uint64_t *rng)
 {
@@ -181,7 +184,8 @@ static enum fm_result fill_value(struct fm_case *c, const struct fm_problem *p, 
             words[i] = (uint32_t)(next(rng) % (p->n ? p->n : 1000));
         return FM_OK;
     }
-    // Weights keep a normal spread whatever the activations are, so that only one side is extreme. Large problems repeat a block.
+    // Weights keep a normal spread whatever the activations are, so that only one side is extreme. Large problems
+    // repeat a block.
     enum fm_problem_data data = v->kind == FM_VALUE_WEIGHT ? FM_DATA_NORMAL : p->data;
     uint32_t last = v->dims[v->n_dims - 1];
     uint64_t distinct = FM_MIN(elems, p->bench ? (uint64_t)(last > 1 << 16 ? 1 : (1 << 16) / last) * last : elems);
@@ -237,7 +241,10 @@ static enum fm_result fill_inputs(struct fm_case *c, const struct fm_problem *p,
     for (uint32_t t = 0; t < p->bucket; t++) {
         bool used = t < p->rows;
         // Padding rows hold what would do harm if a kernel looked at them.
-        c->input[FM_INPUT_TOKEN][t] = !used ? 0x7fffffffu : p->op == FM_OP_TOKEN_FEED && t % 5 == 2 ? FM_TOKEN_LAST : (uint32_t)(next(rng) % (p->n ? p->n : 1000));
+        uint32_t token = (uint32_t)(next(rng) % (p->n ? p->n : 1000));
+        if (p->op == FM_OP_TOKEN_FEED && t % 5 == 2)
+            token = FM_TOKEN_LAST;
+        c->input[FM_INPUT_TOKEN][t] = used ? token : 0x7fffffffu;
         c->input[FM_INPUT_SLOT][t] = used ? t / per_slot : 0x7fffffffu;
         c->input[FM_INPUT_POS][t] = used ? p->first_pos + t % per_slot : 0x7fffffffu;
         c->input[FM_INPUT_OUT_ROW][t] = used ? (p->rows - 1 - t) : 0x7fffffffu;

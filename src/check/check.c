@@ -73,12 +73,14 @@ static void compare(const struct fm_value *v, const struct fm_ref_tensor *ref, c
         if (v->type == FM_TYPE_I32) {
             if (g != want) {
                 result->passed = false;
-                snprintf(result->message, sizeof result->message, "%s[%llu]: got %.0f, expected %.0f", v->name, (unsigned long long)i, g, want);
+                snprintf(result->message, sizeof result->message, "%s[%llu]: got %.0f, expected %.0f", v->name,
+                         (unsigned long long)i, g, want);
             }
             continue;
         }
         double mag = ref->mag ? ref->mag[i] : fabs(want);
-        double bound = kernel->bound_c * kernel->bound_unit * mag + 1e-32; // exp() of what is below -87 is 0: times another operand, that much is lost
+        // exp() of what is below -87 is 0: times another operand, that much is lost.
+        double bound = kernel->bound_c * kernel->bound_unit * mag + 1e-32;
         if (v->type == FM_TYPE_F16) // the stored result is rounded: one unit in the last place more
             bound += FM_MAX(fabs(want) * 0x1p-10, 0x1p-24);
         double error = fabs(g - want);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Kernel self-test and kernel benchmark: one list of problems, the production selector and planner, the double reference.
-// Used by tests/kern, `fulmen check` and `fulmen bench kernels`.
+// Kernel self-test and kernel benchmark: one list of problems, the production selector and planner, the double
+// reference. Used by tests/kern, `fulmen check` and `fulmen bench kernels`.
 #ifndef FM_CHECK_CHECK_H
 #define FM_CHECK_CHECK_H
 
@@ -55,7 +55,8 @@ struct fm_case_run {
     struct fm_vk_memory *memory[FM_POOL_COUNT];
     struct fm_vk_program *program;
 };
-// Plans with the production planner for `caps` (masked as the caller likes), or with the kernel `force` unless NULL, and uploads everything.
+// Plans with the production planner for `caps` (masked as the caller likes), or with the kernel `force` unless NULL,
+// and uploads everything.
 enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, struct fm_case *c, const struct fm_kernel *force,
                                   uint32_t rows, bool timed, struct fm_case_run *out_run);
 void fm_case_run_finish(struct fm_case_run *run);
@@ -89,13 +90,15 @@ struct fm_check_totals {
     uint32_t unsupported; // problems for which no kernel exists under a rung (each also counts as failed)
 };
 
-// Open the device that `selector` names (as fm_vk_choose takes it; NULL = the default). *out_rung: the rung that it reaches, but
-// at most the one called `rung` (NULL = no limit), for params.max_rung. FM_ARG for an unknown rung. Close with fm_vk_close.
+// Open the device that `selector` names (as fm_vk_choose takes it; NULL = the default). *out_rung: the rung that it
+// reaches, but at most the one called `rung` (NULL = no limit), for params.max_rung. FM_ARG for an unknown rung. Close
+// with fm_vk_close.
 enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_vk **out_vk, enum fm_rung *out_rung);
 // FM_ARG when params name an op or a kernel that does not exist.
 enum fm_result fm_check_validate(const struct fm_check_params *params);
 
-// Rung by rung: mask, ask the selector, skip what was run before, run twice, compare. FM_OK even when checks failed (see totals).
+// Rung by rung: mask, ask the selector, skip what was run before, run twice, compare. FM_OK even when checks failed
+// (see totals).
 enum fm_result fm_check_run(struct fm_vk *vk, const struct fm_check_params *params, struct fm_check_totals *out_totals);
 
 struct fm_kernel_time {
@@ -105,14 +108,14 @@ struct fm_kernel_time {
     uint64_t moved_bytes;
     double flops;
 };
-// Time the bench problems with GPU timestamps: every kernel that fits when `all_kernels`, else the selector's choice. `repeat` replays
-// on a device that was warmed up, on GPUs with cold caches.
+// Time the bench problems with GPU timestamps: every kernel that fits when `all_kernels`, else the selector's choice.
+// `repeat` replays on a device that was warmed up, on GPUs with cold caches.
 enum fm_result fm_check_bench(struct fm_vk *vk, const struct fm_check_params *params, bool all_kernels, uint32_t repeat,
                               void (*report)(void *user, const struct fm_kernel_time *time), void *user);
 
 // What this device reads from its memory at best: GB/s (10^9 bytes), the median of several passes over 1 GiB (64 MiB on
-// processors; less where less is free), with the device warmed up. Takes about half a second. The sums that the kernel makes are
-// checked. FM_UNSUPPORTED on devices without timestamps, FM_NOSPACE.
+// processors; less where less is free), with the device warmed up. Takes about half a second. The sums that the kernel
+// makes are checked. FM_UNSUPPORTED on devices without timestamps, FM_NOSPACE.
 enum fm_result fm_check_read_bandwidth(struct fm_vk *vk, double *out_gbps);
 
 #endif

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The list of problems: for every op and format the sizes 1, primes, tile +- 1, multiples and maxima, and the awkward data.
+// The list of problems: for every op and format the sizes 1, primes, tile +- 1, multiples and maxima, and the awkward
+// data.
 #include "check/check.h"
 
 #include <stdio.h>
@@ -57,6 +58,10 @@ static void matmuls(struct list *l)
             matmul(l, ops[o], (enum fm_type)t, 1, 1, 1, unit == 1 ? 1 : unit, can_bias, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 1, 1, 300, 4096, false, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 32, 17, 257, 1280, can_bias, FM_DATA_NORMAL, false);
+            // Long sums: more than any kernel holds of x at once.
+            static const struct { uint32_t rows, k; } deep[] = {{1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
+            for (size_t i = 0; i < FM_COUNT(deep); i++)
+                matmul(l, ops[o], (enum fm_type)t, deep[i].rows, deep[i].rows, 9, deep[i].k, false, FM_DATA_NORMAL, false);
             for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
                 matmul(l, ops[o], (enum fm_type)t, 1, 1, 64, 256, false, (enum fm_problem_data)d, false);
                 matmul(l, ops[o], (enum fm_type)t, 32, 32, 64, 256, false, (enum fm_problem_data)d, false);
@@ -179,7 +184,8 @@ static void attention(struct list *l)
 static void tokens(struct list *l)
 {
     for (uint32_t slots = 1; slots <= 3; slots += 2) {
-        struct fm_problem p = {.op = FM_OP_TOKEN_FEED, .w = FM_TYPE_NONE, .bucket = 32, .rows = 29, .ctx = 50, .slots = slots, .first_pos = 3};
+        struct fm_problem p = {.op = FM_OP_TOKEN_FEED, .w = FM_TYPE_NONE, .bucket = 32, .rows = 29, .ctx = 50,
+                               .slots = slots, .first_pos = 3};
         char shape[64];
         snprintf(shape, sizeof shape, "29,s%u", slots);
         push(l, &p, shape);

@@ -51,7 +51,9 @@ static enum fm_result create_memories(struct fm_vk *vk, struct fm_case_run *run)
             continue;
         }
         enum fm_vk_place place = pool == FM_POOL_ARENA ? FM_VK_DEVICE : pool == FM_POOL_STEP ? FM_VK_UPLOAD : FM_VK_READBACK;
-        uint64_t bytes = pool == FM_POOL_ARENA ? run->plan.arena_bytes : pool == FM_POOL_STEP ? run->plan.step.bytes : run->plan.result_bytes;
+        uint64_t bytes = pool == FM_POOL_ARENA  ? run->plan.arena_bytes
+                         : pool == FM_POOL_STEP ? run->plan.step.bytes
+                                                : run->plan.result_bytes;
         r = fm_vk_memory_create_single(vk, names[pool], place, FM_MAX(bytes, 256), &run->memory[pool]);
     }
     return r;

@@ -8,9 +8,10 @@
 // Entries that a timed program is recorded for: so many replays are under way at once, so that the device never idles.
 #define FM_TIMING_RING 4u
 
-// GPU times of `repeat` replays of `program` (created timed, with FM_TIMING_RING entries), rising. First the device is warmed up,
-// because one that idled runs several times slower for up to a second: replays until the medians of two groups in a row differ
-// by 3 % or less, for at least 300 ms and at most 2 s. `before` (NULL = nothing) is submitted ahead of each replay and not timed.
+// GPU times of `repeat` replays of `program` (created timed, with FM_TIMING_RING entries), rising. First the device is
+// warmed up, because one that idled runs several times slower for up to a second: replays until the medians of two
+// groups in a row differ by 3 % or less, for at least 300 ms and at most 2 s. `before` (NULL = nothing) is submitted
+// ahead of each replay and not timed.
 enum fm_result fm_timing_run(struct fm_vk *vk, struct fm_vk_program *program, struct fm_vk_program *before, uint32_t repeat,
                              uint64_t *out_ns);
 

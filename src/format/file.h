@@ -56,8 +56,9 @@ const struct fm_meta *fm_file_meta_find(const struct fm_file *file, const char *
 // Tell the system that a tensor's pages were read and may go.
 void fm_file_drop_tensor(const struct fm_file *file, const struct fm_tensor *tensor);
 
-// Typed getters by declared type. Absent key: FM_OK with the fallback when `required` is false, else FM_FORMAT naming the key.
-// A value of another kind or out of [min, max] is FM_FORMAT naming key, expected and found. Integers accept any signed or unsigned width.
+// Typed getters by declared type. Absent key: FM_OK with the fallback when `required` is false, else FM_FORMAT naming
+// the key. A value of another kind or out of [min, max] is FM_FORMAT naming key, expected and found. Integers accept
+// any signed or unsigned width.
 enum fm_result fm_meta_u32(const struct fm_file *file, const char *key, bool required, uint32_t min, uint32_t max, uint32_t fallback,
                            uint32_t *out_value);
 enum fm_result fm_meta_f32(const struct fm_file *file, const char *key, bool required, float fallback, float *out_value);

@@ -42,10 +42,12 @@ uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pa
 uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32_t v, uint32_t freq,
                             const struct fm_attr *attr);
 
-// The rows of x [T,D] that are output -> [O,D]. In the last layer, everything after the attention is needed for these only.
+// The rows of x [T,D] that are output -> [O,D]. In the last layer, everything after the attention is needed for these
+// only.
 uint32_t fm_build_output_rows(struct fm_builder *b, const char *name, uint32_t x);
 
-// Token feed at the start (-> ids [T]); norm, head and sampling at the end, for the output rows x [O,D]. `vocab` = ids that may be sampled.
+// Token feed at the start (-> ids [T]); norm, head and sampling at the end, for the output rows x [O,D]. `vocab` = ids
+// that may be sampled.
 uint32_t fm_build_tokens(struct fm_builder *b);
 void fm_build_head(struct fm_builder *b, uint32_t x, uint32_t norm_w, uint32_t norm_b, enum fm_norm_kind kind,
                    float eps, uint32_t w_out, uint32_t bias, uint32_t vocab);

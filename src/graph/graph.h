@@ -130,8 +130,8 @@ enum fm_result fm_graph_add_value(struct fm_graph *graph, const struct fm_value 
 // with the first offence.
 enum fm_result fm_graph_validate(const struct fm_graph *graph);
 
-// One line a node, stable: "%12 = matmul %9 %3 : f32[T,64]  # blk.0.attn_q" (the grammar is in print.c). Parse reads the
-// same text back (tests, golden files).
+// One line a node, stable: "%12 = matmul %9 %3 : f32[T,64]  # blk.0.attn_q" (the grammar is in print.c). Parse reads
+// the same text back (tests, golden files).
 enum fm_result fm_graph_print(const struct fm_graph *graph, char **out_text); // release with fm_free
 enum fm_result fm_graph_parse(const char *text, struct fm_graph *out_graph);
 

@@ -5,7 +5,8 @@
 
 #include "graph/graph.h"
 
-// ---- capabilities ----------------------------------------------------------------------------------------------------
+// ---- capabilities
+// ----------------------------------------------------------------------------------------------------
 
 enum fm_rung { FM_RUNG_BASE, FM_RUNG_SG, FM_RUNG_F16, FM_RUNG_DOT, FM_RUNG_CM, FM_RUNG_CM2, FM_RUNG_COUNT };
 const char *fm_rung_name(enum fm_rung rung); // "base", "sg", ...
@@ -60,7 +61,8 @@ struct fm_caps fm_caps_mask(const struct fm_caps *caps, enum fm_rung rung);
 // Apply the quirk table (quirks.c): may clear bits and set quirk flags; logs each row that applied at DEBUG.
 void fm_caps_apply_quirks(struct fm_caps *caps);
 
-// ---- the kernel table ------------------------------------------------------------------------------------------------
+// ---- the kernel table
+// ------------------------------------------------------------------------------------------------
 
 // Numbers that a kernel's window, specialisation and grid may refer to. Filled per node by fm_want_from_node.
 #define FM_PARAMS(X)                                                                                                   \
@@ -118,7 +120,8 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     struct fm_spec spec[FM_KERNEL_SPECS]; // constant ids as in shaders/lib/spec.glsl; id 0 = workgroup size x
     uint8_t n_specs;
     uint32_t group;         // workgroup size x (invocations)
-    // Rows and columns (or heads) of the result that one workgroup makes: numbers or FM_TILE_PARAM | param; 0 = rule of the op.
+    // Rows and columns (or heads) of the result that one workgroup makes: numbers or FM_TILE_PARAM | param; 0 = rule of
+    // the op.
     uint32_t tile_rows, tile_cols;
     uint32_t split;         // most parts a reduction may be cut into (attention keys, K); 1 = no split
     uint32_t shared_bytes;
@@ -136,7 +139,8 @@ extern const size_t fm_kernel_count;
 extern const uint64_t fm_kernel_manifest_hash;
 extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cm2"
 
-// ---- selection -------------------------------------------------------------------------------------------------------
+// ---- selection
+// -------------------------------------------------------------------------------------------------------
 
 enum fm_reject { FM_REJECT_NONE, FM_REJECT_NEEDS, FM_REJECT_FORMAT, FM_REJECT_WINDOW, FM_REJECT_SHARED, FM_REJECT_MATRIX, FM_REJECT_GROUP,
                  FM_REJECT_QUIRK, FM_REJECT_SCORE };

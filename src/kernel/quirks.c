@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Facts about vendors, devices and drivers. The only place that names one. A row stays until somebody shows that it is wrong:
-// `reason` says what was seen and where it is written down.
+// Facts about vendors, devices and drivers. The only place that names one. A row stays until somebody shows that it is
+// wrong: `reason` says what was seen and where it is written down.
 #include "kernel/quirks.h"
 
 enum { VENDOR_ANY = 0, VENDOR_AMD = 0x1002, VENDOR_INTEL = 0x8086 };

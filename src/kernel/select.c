@@ -103,7 +103,8 @@ static bool check_limits(const struct fm_caps *caps, const struct fm_kernel *ker
     return true;
 }
 
-// Subgroup matrices must be listed as they are. For workgroup matrices the list holds granularities for one workgroup size.
+// Subgroup matrices must be listed as they are. For workgroup matrices the list holds granularities for one workgroup
+// size.
 static bool check_matrix(const struct fm_caps *caps, const struct fm_kernel *kernel, struct verdict *v)
 {
     if (kernel->matrix_m == 0)

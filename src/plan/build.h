@@ -5,8 +5,8 @@
 
 #include "plan/plan.h"
 
-// A piece of the arena: one per TEMP or OUTPUT value and per scratch. Until memory.c has run, an ARENA binding's offset is the
-// buffer's index.
+// A piece of the arena: one per TEMP or OUTPUT value and per scratch. Until memory.c has run, an ARENA binding's offset
+// is the buffer's index.
 struct fm_plan_buffer {
     uint64_t bytes;
     uint32_t first, last; // dispatches that touch it first and last; FM_NONE, 0 = none yet
@@ -42,7 +42,8 @@ struct fm_build {
     size_t n_buffers, cap_buffers;
 };
 
-// ---- emit.c: helpers of the emitters ---------------------------------------------------------------------------------
+// ---- emit.c: helpers of the emitters
+// ---------------------------------------------------------------------------------
 
 // Positions of an op's push constants as enumerators of the function that uses this: bind_<name> and word_<name>.
 #define FM_EMIT_BIND(ref, name) bind_##name,
@@ -58,8 +59,8 @@ struct fm_build {
 typedef void fm_emit_fn(struct fm_build *b, uint32_t node);
 fm_emit_fn *fm_emit_of(enum fm_op op); // NULL for lowered ops
 
-// Append a dispatch of `kernel` for `want`, all addresses null but bind 0, the step block. The name is the node's and `suffix`.
-// NULL once the build has failed. The pointer holds until the next call.
+// Append a dispatch of `kernel` for `want`, all addresses null but bind 0, the step block. The name is the node's and
+// `suffix`. NULL once the build has failed. The pointer holds until the next call.
 struct fm_dispatch *fm_emit_begin(struct fm_build *b, uint32_t node, const struct fm_kernel *kernel, const struct fm_want *want,
                                   const char *suffix, uint32_t n_bind, uint32_t n_words);
 // Bind a value of the graph (a state's place is its first version's), or a buffer.
@@ -85,18 +86,21 @@ fm_emit_fn fm_emit_rope, fm_emit_kv_write, fm_emit_rope_kv_write, fm_emit_attend
 fm_emit_fn fm_emit_token_feed, fm_emit_embed, fm_emit_gather, fm_emit_sample;   // emit_token.c
 fm_emit_fn fm_emit_norm, fm_emit_add_norm, fm_emit_glu, fm_emit_act, fm_emit_add; // emit_rows.c
 
-// ---- resolving -------------------------------------------------------------------------------------------------------
+// ---- resolving
+// -------------------------------------------------------------------------------------------------------
 
-// Barriers (hazard.c): a dispatch gets one iff it touches bytes that were written, or writes bytes that were touched, since
-// the last barrier. WEIGHTS and STEP are never written by the device. out_groups: barrier groups (barriers + 1). FM_NOMEM.
+// Barriers (hazard.c): a dispatch gets one iff it touches bytes that were written, or writes bytes that were touched,
+// since the last barrier. WEIGHTS and STEP are never written by the device. out_groups: barrier groups (barriers + 1).
+// FM_NOMEM.
 enum fm_result fm_plan_mark_barriers(struct fm_dispatch *dispatches, size_t count, uint32_t *out_groups);
 
-// Offsets of all buffers (memory.c), by the barriers that are marked: two buffers share bytes only if a barrier lies between
-// their lives, so that sharing never asks for a barrier of its own.
+// Offsets of all buffers (memory.c), by the barriers that are marked: two buffers share bytes only if a barrier lies
+// between their lives, so that sharing never asks for a barrier of its own.
 enum fm_result fm_plan_place_buffers(struct fm_build *b, uint64_t *out_arena_bytes);
 
 enum fm_result fm_step_layout_make(const struct fm_dims *dims, struct fm_step_layout *out_layout); // layout.c
-// Bytes of a value as it lies on the device: weights and constants packed, others rows of their type. false on overflow.
+// Bytes of a value as it lies on the device: weights and constants packed, others rows of their type. false on
+// overflow.
 bool fm_value_device_bytes(const struct fm_value *value, const struct fm_dims *dims, uint64_t *out_bytes);
 
 #endif

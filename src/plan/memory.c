@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The activation arena: buffers live from the first to the last barrier group that touches them; largest first, each at the
-// lowest offset where nothing that lives at the same time lies. (Greedy by size: Pisarchyk and Lee, "Efficient Memory
-// Management for Deep Neural Net Inference", 2020.)
+// The activation arena: buffers live from the first to the last barrier group that touches them; largest first, each at
+// the lowest offset where nothing that lives at the same time lies. (Greedy by size: Pisarchyk and Lee, "Efficient
+// Memory Management for Deep Neural Net Inference", 2020.)
 #include "plan/build.h"
 
 #include <stdlib.h>

@@ -9,7 +9,8 @@
 
 #define CAST_ALIGN_ELEMS 8u // f16 rows start at multiples of 16 bytes
 
-// ---- a kernel for every node -----------------------------------------------------------------------------------------
+// ---- a kernel for every node
+// -----------------------------------------------------------------------------------------
 
 struct pass_user {
     const struct fm_caps *caps;
@@ -90,7 +91,8 @@ static enum fm_result want_cast(struct fm_build *b, uint32_t id)
     return FM_OK;
 }
 
-// ---- places ----------------------------------------------------------------------------------------------------------
+// ---- places
+// ----------------------------------------------------------------------------------------------------------
 
 static enum fm_result place_from_layout(struct fm_build *b, uint32_t id)
 {
@@ -172,7 +174,8 @@ static enum fm_result place_values(struct fm_build *b)
     return result;
 }
 
-// ---- resolving -------------------------------------------------------------------------------------------------------
+// ---- resolving
+// -------------------------------------------------------------------------------------------------------
 
 // Barriers first, as if every buffer had memory of its own; then offsets such that sharing breaks none of them.
 static enum fm_result resolve_memory(struct fm_build *b)
@@ -260,7 +263,8 @@ static enum fm_result finish_plan(struct fm_build *b)
     return FM_OK;
 }
 
-// ---- the whole -------------------------------------------------------------------------------------------------------
+// ---- the whole
+// -------------------------------------------------------------------------------------------------------
 
 static enum fm_result start_build(struct fm_build *b)
 {

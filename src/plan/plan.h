@@ -16,8 +16,8 @@ enum fm_pool {
 };
 const char *fm_pool_name(enum fm_pool pool);
 
-// A pool is one range of offsets, cut into chunks of chunk_bytes (one device allocation each, of chunk_used bytes); nothing
-// straddles a chunk.
+// A pool is one range of offsets, cut into chunks of chunk_bytes (one device allocation each, of chunk_used bytes);
+// nothing straddles a chunk.
 struct fm_pool_size {
     uint64_t chunk_bytes;
     uint32_t n_chunks;
@@ -30,8 +30,8 @@ struct fm_place { // where a value lies; pool NONE = nowhere (yet)
     uint64_t offset, bytes;
 };
 
-// Places of weights, constants and states: made once per model and session, shared by all plans. Value ids of these kinds are
-// the same in every graph built from one architecture and configuration, and passes keep them.
+// Places of weights, constants and states: made once per model and session, shared by all plans. Value ids of these
+// kinds are the same in every graph built from one architecture and configuration, and passes keep them.
 struct fm_layout {
     struct fm_arena arena;
     struct fm_place *place; // [n_values of the graph it was made from]
@@ -39,8 +39,9 @@ struct fm_layout {
     struct fm_pool_size pool[FM_POOL_COUNT]; // WEIGHTS and STATE filled
 };
 
-// Weights go packed (fm_pack_layout); constants too, into the WEIGHTS pool. dims: s and l give the states' size. Each place
-// starts at a multiple of 256 and is followed by at least `guard_bytes` (tests), and never less than 16, of nothing, so that
+// Weights go packed (fm_pack_layout); constants too, into the WEIGHTS pool. dims: s and l give the states' size. Each
+// place starts at a multiple of 256 and is followed by at least `guard_bytes` (tests), and never less than 16, of
+// nothing, so that
 // 16-byte loads may overrun.
 // FM_NOSPACE when one tensor is larger than caps->max_alloc_bytes; the message names it.
 enum fm_result fm_layout_create(const struct fm_graph *graph, const struct fm_caps *caps, const struct fm_dims *dims,
@@ -92,9 +93,10 @@ struct fm_plan {
     uint64_t hash;          // of everything above
 };
 
-// Compile `graph` (rewritten in place by the passes) for `dims` on `caps`. FM_UNSUPPORTED when some node has no kernel (the
-// message names node, op, formats and the nearest kernel's reason) or a grid is too large; FM_ARG when the layout was made for
-// other dims. options: NULL = all zero. With keep_values every TEMP gets memory of its own (tests read them back).
+// Compile `graph` (rewritten in place by the passes) for `dims` on `caps`. FM_UNSUPPORTED when some node has no kernel
+// (the message names node, op, formats and the nearest kernel's reason) or a grid is too large; FM_ARG when the layout
+// was made for other dims. options: NULL = all zero. With keep_values every TEMP gets memory of its own (tests read
+// them back).
 struct fm_plan_options {
     bool keep_values;
     bool no_fuse;            // skip the passes (tests of single ops)
@@ -105,8 +107,8 @@ enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *la
                               const struct fm_dims *dims, const struct fm_plan_options *options, struct fm_plan *out_plan);
 void fm_plan_finish(struct fm_plan *plan);
 
-// EXPLAIN: pools and their sizes, then a line a dispatch: barrier, node, kernel, spec constants, grid, bytes. Release with
-// fm_free.
+// EXPLAIN: pools and their sizes, then a line a dispatch: barrier, node, kernel, spec constants, grid, bytes. Release
+// with fm_free.
 enum fm_result fm_plan_print(const struct fm_graph *graph, const struct fm_plan *plan, char **out_text);
 
 // What a node of this graph wants under dims on caps.

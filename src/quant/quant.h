@@ -46,9 +46,9 @@ void fm_quant_encode(enum fm_type type, const float *src, uint64_t k, void *dst)
 //        element 16+4t+c. Q6_K, per block two u32: word h (0..1), byte lane c, bits 2t..2t+1 are bits 4..5 of
 //        element 16h+4t+c.   (So `(qh >> t) & 0x01010101` pairs with word t of the low nibbles.)
 //   sc   Q8_0 Q4_0 Q5_0: f16 d per block. Q4_1 Q5_1: u32 per block, f16 d in the low, f16 m in the high half.
-//        Q4_K Q5_K, per super-block four u32: word 0 = low 4 bits of the 8 sub-block scales, scale i at bit 4i; word 1 =
-//        the same of the 8 minimums; word 2 = upper 2 bits of scale i at bit 2i, of minimum i at bit 16+2i;
-//        word 3 = f16 d (low half), f16 dmin (high half).
+//        Q4_K Q5_K, per super-block four u32: word 0 = low 4 bits of the 8 sub-block scales, scale i at bit 4i; word 1
+//        = the same of the 8 minimums; word 2 = upper 2 bits of scale i at bit 2i, of minimum i at bit 16+2i; word 3 =
+//        f16 d (low half), f16 dmin (high half).
 //        Q6_K: per block two int8 (elements 0..15, 16..31).
 //   sd   Q6_K: f16 d per super-block.
 //
@@ -63,9 +63,9 @@ struct fm_pack {
 // Plane offsets of a weight [n,k]. false on overflow or when k is no multiple of the block.
 bool fm_pack_layout(enum fm_type type, uint64_t n, uint64_t k, struct fm_pack *out_pack);
 
-// Pack `rows` rows starting at row0 of a weight [n,k] from file order `src` (pointing at row row0) to the device layout. Each plane's
-// part is written through `put(user, offset in the packed weight, data, bytes)` in pieces of any size; a failing put ends the packing
-// with its result. Rows of plain types go out without a copy.
+// Pack `rows` rows starting at row0 of a weight [n,k] from file order `src` (pointing at row row0) to the device
+// layout. Each plane's part is written through `put(user, offset in the packed weight, data, bytes)` in pieces of any
+// size; a failing put ends the packing with its result. Rows of plain types go out without a copy.
 typedef enum fm_result fm_pack_put_fn(void *user, uint64_t offset_bytes, const void *data, size_t size_bytes);
 enum fm_result fm_pack_rows(enum fm_type type, uint64_t n, uint64_t k, uint64_t row0, uint64_t rows, const void *src, fm_pack_put_fn *put,
                             void *user);

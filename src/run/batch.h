@@ -26,8 +26,8 @@ enum fm_result fm_batch_init(struct fm_batch *batch, uint32_t capacity); // FM_N
 void fm_batch_finish(struct fm_batch *batch);
 
 // Form a step of at most batch->capacity tokens: sequences that decode first, one token each, then prompts, from source
-// `first` on and round, until the step is full. The tokens of one slot stand together, in rising positions. An output row
-// for the last token of a prompt and for every decoded one; with `all_rows` for every token.
+// `first` on and round, until the step is full. The tokens of one slot stand together, in rising positions. An output
+// row for the last token of a prompt and for every decoded one; with `all_rows` for every token.
 void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first, bool all_rows);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A session on paper: parameters resolved, memory laid out, every size of step planned. No device is touched, so that the
-// sizes are known, and refused, before anything is uploaded.
+// A session on paper: parameters resolved, memory laid out, every size of step planned. No device is touched, so that
+// the sizes are known, and refused, before anything is uploaded.
 #include "run/run.h"
 
 #define DEFAULT_CONTEXT 4096u
@@ -25,7 +25,8 @@ enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_
     return FM_OK;
 }
 
-// ---- parameters -------------------------------------------------------------------------------------------------------
+// ---- parameters
+// -------------------------------------------------------------------------------------------------------
 
 static enum fm_result cache_type(const char *name, enum fm_type fallback, enum fm_type *out_type)
 {
@@ -74,7 +75,8 @@ static const struct fm_graph *graph_of(const struct fm_blueprint *b)
     return b->graph != NULL ? b->graph : &b->own_graph;
 }
 
-// ---- plans -------------------------------------------------------------------------------------------------------------
+// ---- plans
+// -------------------------------------------------------------------------------------------------------------
 
 enum fm_result fm_blueprint_plan(const struct fm_blueprint *b, const struct fm_caps *caps, uint32_t tokens, uint32_t outputs,
                                  struct fm_bucket *out_bucket)

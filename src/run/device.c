@@ -2,6 +2,7 @@
 // Devices as the public API sees them.
 #include <stdio.h>
 
+#include "check/check.h"
 #include "run/run.h"
 
 #define UUID_BYTES 16
@@ -109,6 +110,15 @@ void fm_device_get_info(const struct fm_device *device, struct fm_device_info *o
 uint64_t fm_device_used_bytes(const struct fm_device *device)
 {
     return fm_vk_used_bytes(device->vk);
+}
+
+enum fm_result fm_device_measure_read(struct fm_device *device, double *out_bytes_per_s)
+{
+    double gbps = 0;
+    enum fm_result result = fm_check_read_bandwidth(device->vk, &gbps);
+    if (result == FM_OK)
+        *out_bytes_per_s = gbps * 1e9;
+    return result;
 }
 
 void fm_device_get_pipeline_stats(const struct fm_device *device, struct fm_pipeline_stats *out_stats)

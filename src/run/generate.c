@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// From prompts to tokens. A decoded token never passes through the host on its way into the next step: the step that will read
-// it is submitted before it is known (FM_TOKEN_LAST), and what a stopped sequence had too much is rewound.
+// From prompts to tokens. A decoded token never passes through the host on its way into the next step: the step that
+// will read it is submitted before it is known (FM_TOKEN_LAST), and what a stopped sequence had too much is rewound.
 #include "base/os.h"
 #include "run/session.h"
 #include "shaders/lib/abi.h"
@@ -25,7 +25,8 @@ struct generating {
     uint64_t start_ns;
 };
 
-// ---- checks ------------------------------------------------------------------------------------------------------------
+// ---- checks
+// ------------------------------------------------------------------------------------------------------------
 
 static enum fm_result check_tokens(const struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count)
 {
@@ -58,7 +59,8 @@ static enum fm_result check_requests(const struct fm_session *session, const str
     return FM_OK;
 }
 
-// ---- one step ----------------------------------------------------------------------------------------------------------
+// ---- one step
+// ----------------------------------------------------------------------------------------------------------
 
 static bool wants_decode(const struct generating *g, const struct running *r)
 {
@@ -170,7 +172,8 @@ static enum fm_result collect(struct generating *g)
     return result;
 }
 
-// ---- the whole ---------------------------------------------------------------------------------------------------------
+// ---- the whole
+// ---------------------------------------------------------------------------------------------------------
 
 // Programs of the steps that will come, so that making them is not counted as reading the prompt.
 static enum fm_result prepare(struct generating *g)
@@ -236,7 +239,8 @@ enum fm_result fm_session_generate(struct fm_session *session, struct fm_request
     return result;
 }
 
-// ---- logits ------------------------------------------------------------------------------------------------------------
+// ---- logits
+// ------------------------------------------------------------------------------------------------------------
 
 #define LOGITS_BYTES (8u << 20) // downloaded at once
 

@@ -25,7 +25,8 @@ static enum fm_result report(const struct loading *l)
     return FM_OK;
 }
 
-// ---- into the ring -----------------------------------------------------------------------------------------------------
+// ---- into the ring
+// -----------------------------------------------------------------------------------------------------
 
 struct copying {
     uint8_t *to;
@@ -135,7 +136,8 @@ static enum fm_result load_values(struct loading *l)
     return result != FM_OK ? result : drained;
 }
 
-// ---- the whole -----------------------------------------------------------------------------------------------------------
+// ---- the whole
+// -----------------------------------------------------------------------------------------------------------
 
 static enum fm_result check_room(const struct fm_model *model, const struct fm_caps *caps, const struct fm_blueprint *b)
 {

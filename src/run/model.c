@@ -4,7 +4,8 @@
 
 #include <stdio.h>
 
-// ---- what the weights are -----------------------------------------------------------------------------------------------
+// ---- what the weights are
+// -----------------------------------------------------------------------------------------------
 
 static void add_type(struct fm_model *model, enum fm_type type, uint64_t elems, uint64_t bytes)
 {
@@ -81,7 +82,8 @@ static enum fm_result build_graph(struct fm_model *model)
     return result == FM_OK ? measure_weights(model) : result;
 }
 
-// ---- opening -------------------------------------------------------------------------------------------------------------
+// ---- opening
+// -------------------------------------------------------------------------------------------------------------
 
 static enum fm_result open_file(struct fm_model *model, const char *path)
 {
@@ -175,7 +177,8 @@ void fm_model_close(struct fm_model **handle)
     fm_free(model);
 }
 
-// ---- describing ----------------------------------------------------------------------------------------------------------
+// ---- describing
+// ----------------------------------------------------------------------------------------------------------
 
 void fm_model_get_info(const struct fm_model *model, struct fm_model_info *out_info)
 {
@@ -216,7 +219,8 @@ enum fm_result fm_model_need(const struct fm_model *model, const struct fm_devic
     return FM_OK;
 }
 
-// ---- explaining ----------------------------------------------------------------------------------------------------------
+// ---- explaining
+// ----------------------------------------------------------------------------------------------------------
 
 enum fm_result fm_model_explain(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
                                 uint32_t n_tokens, char **out_text)

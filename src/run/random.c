@@ -73,7 +73,8 @@ static enum fm_result repeat(struct fm_vk *vk, struct fm_vk_memory *to, uint64_t
     return result;
 }
 
-// A matrix: each plane from the pattern's plane. Blocks stand in the same order in all planes, so any part of them is valid.
+// A matrix: each plane from the pattern's plane. Blocks stand in the same order in all planes, so any part of them is
+// valid.
 static enum fm_result fill_matrix(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, const struct fm_value *value,
                                   struct fm_vk_memory *pattern, const struct fm_pack *pp)
 {

@@ -31,7 +31,8 @@ struct fm_session {
     atomic_bool cancelled;
 };
 
-// step.c ---------------------------------------------------------------------------------------------------------------
+// step.c
+// ---------------------------------------------------------------------------------------------------------------
 
 // Make the program for steps of `tokens` tokens. FM_CANCELLED when the session was cancelled meanwhile.
 enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool all_rows);
@@ -47,7 +48,8 @@ void fm_step_finish(struct fm_session *session); // destroys programs and memori
 // FM_CANCELLED if somebody asked for it; the request is then used up.
 enum fm_result fm_step_cancelled(struct fm_session *session);
 
-// state.c --------------------------------------------------------------------------------------------------------------
+// state.c
+// --------------------------------------------------------------------------------------------------------------
 
 enum fm_result fm_state_create(struct fm_session *session); // zeroed
 enum fm_result fm_state_copy_slot(struct fm_session *session, uint32_t from, uint32_t to);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// State: what lives from step to step. Every STATE value of the graph has the slots as its first dimension, so a slot's part of
-// it is one range of bytes; copying and clearing a sequence is copying and clearing these ranges. Rewinding costs nothing:
-// attention reads no position beyond a token's own, and the next token written there replaces what was.
+// State: what lives from step to step. Every STATE value of the graph has the slots as its first dimension, so a slot's
+// part of it is one range of bytes; copying and clearing a sequence is copying and clearing these ranges. Rewinding
+// costs nothing: attention reads no position beyond a token's own, and the next token written there replaces what was.
 #include "run/session.h"
 
 // Calls fn for a slot's range of every state.

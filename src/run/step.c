@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// One step: the host writes about 1 KB, submits a recorded program, and waits for a number. Two step blocks take turns, so that
-// the host writes the next while the device works on the last.
+// One step: the host writes about 1 KB, submits a recorded program, and waits for a number. Two step blocks take turns,
+// so that the host writes the next while the device works on the last.
 #include "run/session.h"
 
 #include "shaders/lib/abi.h"
@@ -15,7 +15,8 @@ static const struct fm_bucket *bucket_of(const struct fm_session *session, bool 
     return all_rows ? &session->all[index] : &session->paper.bucket[index];
 }
 
-// ---- memory ------------------------------------------------------------------------------------------------------------
+// ---- memory
+// ------------------------------------------------------------------------------------------------------------
 
 static void drop_programs(struct fm_session *session)
 {
@@ -46,7 +47,8 @@ static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, 
     enum fm_result result;
     if ((result = fm_vk_memory_create_single(session->vk, "arena", FM_VK_DEVICE, arena_bytes, &session->arena)) != FM_OK ||
         (result = fm_vk_memory_create_single(session->vk, "step", FM_VK_UPLOAD, step_stride * FM_RUN_RING, &session->step)) != FM_OK ||
-        (result = fm_vk_memory_create_single(session->vk, "result", FM_VK_READBACK, result_stride * FM_RUN_RING, &session->result)) != FM_OK) {
+        (result = fm_vk_memory_create_single(session->vk, "result", FM_VK_READBACK, result_stride * FM_RUN_RING,
+                                              &session->result)) != FM_OK) {
         fm_step_finish(session);
         return result;
     }
@@ -56,7 +58,8 @@ static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, 
     return FM_OK;
 }
 
-// ---- programs ----------------------------------------------------------------------------------------------------------
+// ---- programs
+// ----------------------------------------------------------------------------------------------------------
 
 static bool is_cancelled(void *user)
 {
@@ -107,7 +110,8 @@ enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool
     return result;
 }
 
-// ---- steps -------------------------------------------------------------------------------------------------------------
+// ---- steps
+// -------------------------------------------------------------------------------------------------------------
 
 static uint32_t float_bits(float value)
 {

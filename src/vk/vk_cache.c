@@ -2,7 +2,8 @@
 // The pipeline cache on disk: <cache folder>/<device>-<driver>-<kernels>.pipelines
 //
 // Drivers are known to trust what they are given, so nothing reaches them that did not come from here whole: the file
-// begins with a header whose every field, checksum included, must be as expected. Anything else is ignored and replaced.
+// begins with a header whose every field, checksum included, must be as expected. Anything else is ignored and
+// replaced.
 #include <inttypes.h>
 #include <stdio.h>
 

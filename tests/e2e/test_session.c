@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Sessions through the public interface: sequences together and alone, seeds, rewinding, forks, limits, cancelling, loading.
+// Sessions through the public interface: sequences together and alone, seeds, rewinding, forks, limits, cancelling,
+// loading.
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -93,7 +94,8 @@ static void assert_same(const struct made *a, const struct made *b)
     assert_memory_equal(a->tokens, b->tokens, a->count * sizeof(a->tokens[0]));
 }
 
-// ---- what is generated -------------------------------------------------------------------------------------------------
+// ---- what is generated
+// -------------------------------------------------------------------------------------------------
 
 static void test_twice_the_same(void **state)
 {
@@ -169,7 +171,8 @@ static void test_together_as_alone(void **state)
     fm_session_destroy(&session);
 }
 
-// ---- slots -------------------------------------------------------------------------------------------------------------
+// ---- slots
+// -------------------------------------------------------------------------------------------------------------
 
 static void test_rewinding(void **state)
 {
@@ -211,7 +214,8 @@ static void test_fork(void **state)
     fm_session_destroy(&session);
 }
 
-// ---- limits ------------------------------------------------------------------------------------------------------------
+// ---- limits
+// ------------------------------------------------------------------------------------------------------------
 
 static void test_context_ends(void **state)
 {
@@ -277,7 +281,8 @@ static void test_bad_arguments(void **state)
     }
 }
 
-// ---- cancelling --------------------------------------------------------------------------------------------------------
+// ---- cancelling
+// --------------------------------------------------------------------------------------------------------
 
 static bool refuse_at_half(void *user, uint64_t done, uint64_t total)
 {
@@ -322,7 +327,8 @@ static void test_cancel(void **state)
     fm_session_destroy(&endless);
 }
 
-// ---- loading -----------------------------------------------------------------------------------------------------------
+// ---- loading
+// -----------------------------------------------------------------------------------------------------------
 
 static bool refuse(void *user, uint64_t done, uint64_t total)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Every Vulkan call that can fail fails once: the run ends with an error and a message, nothing is left behind (the leak
-// checker looks), and the next attempt is none the worse for it.
+// Every Vulkan call that can fail fails once: the run ends with an error and a message, nothing is left behind (the
+// leak checker looks), and the next attempt is none the worse for it.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The kernel suite on one device: every problem, every rung that the device reaches. One line per failure, with the command that repeats it.
+// The kernel suite on one device: every problem, every rung that the device reaches. One line per failure, with the
+// command that repeats it.
 // Usage: test_kern [--device SEL] [--rung RUNG] [--op OP] [--kernel TEXT] [--problem TEXT] [--seed N] [-v]
 #include "check/check.h"
 

@@ -107,7 +107,8 @@ static void test_weights_of_8b(void **state)
     struct fm_layout layout;
     build_shape(fm_shape_find("llama-8b"), FM_TYPE_F16, &graph);
     assert_int_equal(fm_layout_create(&graph, &caps, &dims, 0, &layout), FM_OK);
-    // 8.03e9 parameters of 2 bytes; a state of 2 slots, 1024 positions, 32 layers, 8 heads of 128, keys and values of 2 bytes
+    // 8.03e9 parameters of 2 bytes; a state of 2 slots, 1024 positions, 32 layers, 8 heads of 128, keys and values of 2
+    // bytes
     assert_true(layout.pool[FM_POOL_WEIGHTS].total_bytes > 16.05e9 && layout.pool[FM_POOL_WEIGHTS].total_bytes < 16.08e9);
     uint64_t cache = 2ull * 1024 * 32 * 8 * 128 * 2 * 2;
     assert_true(layout.pool[FM_POOL_STATE].total_bytes >= cache && layout.pool[FM_POOL_STATE].total_bytes < cache + 65536);
