@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: MIT
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over quantised
+//     weights, with packed 4x8 integer dot products.
+// Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
+// Layouts: weights as src/quant/quant.h says, k a multiple of 32; x rows a multiple of 4 elements apart.
+// Method: every block of 32 elements of x becomes integers of 16 bits, x = step * i with step = max |x| / 32512, and those two
+//     signed bytes, i = 256 h + l. A block's sum of q * x is then step * (256 * sum(q h) + sum(q l)): two packed products for four
+//     weights, exact in 32-bit integers. Zero points are taken off with the sum of i, exact too.
+// One workgroup: see vec.glsl for teams and columns. It turns CHUNK blocks of each row at a time into bytes in shared memory, where
+//     neighbouring blocks are neighbouring quads; then an invocation takes every LANES-th block, for all its columns at once, 16
+//     bytes a load. The weights of the next turn are under way while this one is computed, the first ones while x is converted.
+// Spec constants: 0 workgroup size, 1 subgroup size, 2 LANES (a multiple of the subgroup size), 3 COLS, 4 ROWS,
+//     5 CHUNK (blocks, a multiple of LANES).
+// Needs: subgroup arithmetic and shuffle, full subgroups of at least 4; packed integer dot products.
+// Accumulation: within a block exact; blocks in f32: per invocation in order, then subgroup sum, then subgroups in order.
+// Error: |x - step * i| <= max |x| of the block * 2^-16 (step / 2), and f32 from block to block. Below 1e-33 step stops shrinking.
+// Bytes moved: w once; x once per workgroup (from cache); y once.
+// Limits: shared memory ROWS * (64 * (CHUNK + 4) + 12 * CHUNK) + 4 * workgroup / subgroup size * COLS * ROWS * streams bytes.
+#version 460
+#extension GL_GOOGLE_include_directive : require
+#extension GL_EXT_integer_dot_product : require
+#include "spec.glsl"
+#include "quant.glsl"
+#include "args.glsl"
+#include "vec.glsl"
+#extension GL_KHR_shader_subgroup_shuffle : require
+
+layout(constant_id = 5) const uint CHUNK = 128;
+
+const uint LINES = COLS * STREAMS; // rows of weights that an invocation reads; index column * STREAMS + stream
+
+// ---- x as bytes -----------------------------------------------------------------------------------------------------------
+
+// A piece is what one invocation converts: elements 4t..4t+3 and 16+4t..16+4t+3 of a block, t = piece % 4.
+const uint PIECES = ROWS * CHUNK * 4u;
+const uint TURNS = (PIECES + FM_GROUP - 1u) / FM_GROUP;
+const uint BATCH = TURNS < 4u ? TURNS : 4u; // pieces loaded before the first is converted
+
+// Four quads a block, each in a plane of its own: h of lo elements, h of hi elements, l of lo, l of hi.
+const uint PITCH = CHUNK + 4u;
+shared uvec4 x_bytes[ROWS * 4u * PITCH];
+shared float x_step[ROWS * CHUNK];
+
+// How the sum of i is used: not at all, as an integer times the zero point (Q6_K: one per scale), or as a number times the offset.
+#if defined(FM_W_Q8_0)
+const int BIAS = 0;
+#elif defined(FM_W_AFFINE)
+shared float x_sum[ROWS * CHUNK];
+#elif defined(FM_W_Q6_K)
+const int BIAS = 32;
+shared ivec2 x_sum[ROWS * CHUNK];
+#else
+#if defined(FM_W_Q4_0)
+const int BIAS = 8;
+#else
+const int BIAS = 16;
+#endif
+shared int x_sum[ROWS * CHUNK];
+#endif
+
+// x * 32512 / max + this has i + 128 in its lower 16 bits: byte 1 is h, byte 0 is l + 128.
+const float MAGIC = 12582912.0 + 128.0; // 1.5 * 2^23
+
+uint pack_bytes(uvec4 v, int bit)
+{
+    uvec4 b = (v >> bit) & 0xffu;
+    return b.x | b.y << 8 | b.z << 16 | b.w << 24;
+}
+
+// Converts a piece; the four invocations of its block are neighbours and come here together. at: row * CHUNK + block.
+void store_piece(vec4 lo, vec4 hi, uint row, uint block, uint t, bool wanted)
+{
+    vec4 m4 = max(abs(lo), abs(hi));
+    float most = max(max(m4.x, m4.y), max(m4.z, m4.w));
+    most = max(most, subgroupShuffleXor(most, 1u));
+    most = max(most, subgroupShuffleXor(most, 2u));
+    most = max(most, 1e-33);
+    float inverse = 32512.0 / most;
+    uvec4 v_lo = floatBitsToUint(fma(lo, vec4(inverse), vec4(MAGIC)));
+    uvec4 v_hi = floatBitsToUint(fma(hi, vec4(inverse), vec4(MAGIC)));
+    const uint zero = floatBitsToUint(MAGIC);
+    ivec2 sum = ivec2(v_lo.x + v_lo.y + v_lo.z + v_lo.w - 4u * zero, v_hi.x + v_hi.y + v_hi.z + v_hi.w - 4u * zero);
+#if defined(FM_W_Q6_K)
+    sum += subgroupShuffleXor(sum, 1u);
+    sum += subgroupShuffleXor(sum, 2u);
+#elif !defined(FM_W_Q8_0)
+    int both = sum.x + sum.y;
+    both += subgroupShuffleXor(both, 1u);
+    both += subgroupShuffleXor(both, 2u);
+#endif
+    if (!wanted)
+        return;
+    uint at = row * 4u * PITCH + block;
+    x_bytes[at][t] = pack_bytes(v_lo, 8);
+    x_bytes[at + PITCH][t] = pack_bytes(v_hi, 8);
+    x_bytes[at + 2u * PITCH][t] = pack_bytes(v_lo, 0) ^ 0x80808080u;
+    x_bytes[at + 3u * PITCH][t] = pack_bytes(v_hi, 0) ^ 0x80808080u;
+    if (t == 0u) {
+        x_step[row * CHUNK + block] = most * (1.0 / 32512.0);
+#if defined(FM_W_Q6_K)
+        x_sum[row * CHUNK + block] = sum;
+#elif defined(FM_W_AFFINE)
+        x_sum[row * CHUNK + block] = float(both);
+#elif !defined(FM_W_Q8_0)
+        x_sum[row * CHUNK + block] = both;
+#endif
+    }
+}
+
+// Converts blocks block0 .. block0 + CHUNK of all rows, as far as they exist; row r of x begins at quad x0[r].
+void convert_x(uint me, uint x0[ROWS], uint block0, uint blocks)
+{
+    for (uint turn = 0u; turn < TURNS; turn += BATCH) {
+        if (ROWS == 1u && block0 + turn * FM_GROUP / 4u >= blocks)
+            break;
+        vec4 lo[BATCH], hi[BATCH];
+        [[unroll]] for (uint i = 0u; i < BATCH; i++) {
+            uint piece = min((turn + i) * FM_GROUP + me, PIECES - 4u + (me & 3u));
+            uint block = min(block0 + piece / 4u % CHUNK, blocks - 1u);
+            uint quad = x0[piece / (4u * CHUNK)] + 8u * block + (piece & 3u);
+            lo[i] = FM_CAST(fm_f32x4s, pc.x).d[quad];
+            hi[i] = FM_CAST(fm_f32x4s, pc.x).d[quad + 4u];
+        }
+        [[unroll]] for (uint i = 0u; i < BATCH; i++) {
+            uint piece = (turn + i) * FM_GROUP + me, block = piece / 4u % CHUNK;
+            store_piece(lo[i], hi[i], piece / (4u * CHUNK), block, piece & 3u, piece < PIECES && block0 + block < blocks);
+        }
+    }
+}
+
+// ---- weights --------------------------------------------------------------------------------------------------------------
+
+// a block of weights as it lies in memory
+struct raw_block {
+    uvec4 q0;
+#if FM_Q_WORDS == 8
+    uvec4 q1;
+#endif
+    uvec2 high;
+    fm_q_raw_scales scales;
+};
+
+raw_block load_block(fm_u32s w, fm_planes planes, uint block)
+{
+    raw_block raw;
+#if FM_Q_WORDS == 8
+    raw.q0 = FM_CAST(fm_u32x4s, w).d[2u * block];
+    raw.q1 = FM_CAST(fm_u32x4s, w).d[2u * block + 1u];
+#else
+    raw.q0 = FM_CAST(fm_u32x4s, w).d[block];
+#endif
+    raw.high = fm_q_high(w, planes, block);
+    raw.scales = fm_q_load_scales(w, planes, block);
+    return raw;
+}
+
+// Quants as bytes: four of lo elements and four of hi elements a word.
+void unpack_block(raw_block raw, out ivec4 lo, out ivec4 hi)
+{
+#if FM_Q_WORDS == 8
+    lo = ivec4(raw.q0);
+    hi = ivec4(raw.q1);
+#else
+    uvec4 a = raw.q0 & 0x0f0f0f0fu, b = (raw.q0 >> 4) & 0x0f0f0f0fu;
+#if defined(FM_W_Q6_K)
+    a |= ((uvec4(raw.high.x) >> uvec4(0u, 2u, 4u, 6u)) & 0x03030303u) << 4;
+    b |= ((uvec4(raw.high.y) >> uvec4(0u, 2u, 4u, 6u)) & 0x03030303u) << 4;
+#elif defined(FM_W_Q5_0) || defined(FM_W_Q5_1) || defined(FM_W_Q5_K)
+    a |= ((uvec4(raw.high.x) >> uvec4(0u, 1u, 2u, 3u)) & 0x01010101u) << 4;
+    b |= ((uvec4(raw.high.x) >> uvec4(4u, 5u, 6u, 7u)) & 0x01010101u) << 4;
+#endif
+    lo = ivec4(a);
+    hi = ivec4(b);
+#endif
+}
+
+int dot16(ivec4 q, uvec4 x, int sum)
+{
+    [[unroll]] for (uint t = 0u; t < 4u; t++)
+        sum += dotPacked4x8EXT(q[t], int(x[t]));
+    return sum;
+}
+
+// Adds the products of a block of x (row r, block `at` of the chunk) with one of each line.
+void add_block(inout float sums[SUMS], uint r, uint at, ivec4 lo[LINES], ivec4 hi[LINES], vec3 scale[LINES])
+{
+    uint quad = r * 4u * PITCH + at;
+    uvec4 h_lo = x_bytes[quad], h_hi = x_bytes[quad + PITCH];
+    uvec4 l_lo = x_bytes[quad + 2u * PITCH], l_hi = x_bytes[quad + 3u * PITCH];
+    float step = x_step[r * CHUNK + at];
+    [[unroll]] for (uint l = 0u; l < LINES; l++) {
+        float value;
+#if defined(FM_W_Q6_K)
+        ivec2 zero = BIAS * x_sum[r * CHUNK + at];
+        int first = dot16(lo[l], h_lo, 0) * 256 + dot16(lo[l], l_lo, 0) - zero.x;
+        int second = dot16(hi[l], h_hi, 0) * 256 + dot16(hi[l], l_hi, 0) - zero.y;
+        value = fma(scale[l].x, float(first), scale[l].y * float(second));
+#else
+        int whole = dot16(hi[l], h_hi, dot16(lo[l], h_lo, 0)) * 256;
+        whole += dot16(hi[l], l_hi, dot16(lo[l], l_lo, 0));
+#if defined(FM_W_AFFINE)
+        value = fma(scale[l].x, float(whole), scale[l].z * x_sum[r * CHUNK + at]);
+#elif defined(FM_W_Q8_0)
+        value = scale[l].x * float(whole);
+#else
+        value = scale[l].x * float(whole - BIAS * x_sum[r * CHUNK + at]);
+#endif
+#endif
+        sums[l * ROWS + r] = fma(step, value, sums[l * ROWS + r]);
+    }
+}
+
+void main()
+{
+    uint rows = pc.step.d[pc.rows_word];
+    uint row0 = gl_WorkGroupID.y * ROWS;
+    if (FM_ROW_ABSENT(row0, pc.rows_word, rows))
+        return;
+    uint me = vec_me(), lane = me % LANES;
+    uint col0 = (gl_WorkGroupID.x * TEAMS + me / LANES) * COLS;
+    uint blocks = pc.k >> 5;
+    fm_planes planes = fm_w_planes(pc.n, pc.k);
+
+    // rows and columns beyond the end are computed from the last one and not stored
+    uint x0[ROWS], first[COLS];
+    [[unroll]] for (uint r = 0u; r < ROWS; r++)
+        x0[r] = (r == 0u ? row0 : min(row0 + r, rows - 1u)) * (pc.stride_x >> 2);
+    [[unroll]] for (uint c = 0u; c < COLS; c++)
+        first[c] = min(col0 + c, pc.n - 1u) * blocks;
+
+    float sums[SUMS];
+    [[unroll]] for (uint i = 0u; i < SUMS; i++)
+        sums[i] = 0.0;
+
+    raw_block ahead[LINES];
+    [[unroll]] for (uint l = 0u; l < LINES; l++)
+        ahead[l] = load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(lane, blocks - 1u));
+
+    // all teams make the same number of turns: they meet at the barriers
+    for (uint turn = 0u; turn < blocks; turn += LANES) {
+        uint at = turn % CHUNK + lane, b = turn + lane;
+        if (turn % CHUNK == 0u) {
+            if (turn != 0u)
+                barrier();
+            convert_x(me, x0, turn, blocks);
+            barrier();
+        }
+        raw_block raw[LINES];
+        [[unroll]] for (uint l = 0u; l < LINES; l++)
+            raw[l] = ahead[l];
+        if (turn + LANES < blocks) {
+            [[unroll]] for (uint l = 0u; l < LINES; l++)
+                ahead[l] = load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(b + LANES, blocks - 1u));
+        }
+        if (b < blocks) {
+            ivec4 lo[LINES], hi[LINES];
+            vec3 scale[LINES];
+            [[unroll]] for (uint l = 0u; l < LINES; l++) {
+                unpack_block(raw[l], lo[l], hi[l]);
+                scale[l] = fm_q_scales(raw[l].scales, first[l / STREAMS] + b);
+            }
+            [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                add_block(sums, r, at, lo, hi, scale);
+        }
+    }
+    vec_finish(me, rows, sums);
+}
