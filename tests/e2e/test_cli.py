@@ -1,0 +1,350 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The command-line tool as a user or a script meets it: output, messages, exit codes.
+
+    test_cli.py FULMEN SOURCE_ROOT
+
+Runs on whatever device Vulkan finds; FM_TEST_RUNNER, if set, is the command line that programs are started with. Ends with
+`N passed, N failed, N skipped`.
+"""
+
+import csv
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+FULMEN = sys.argv[1]
+ROOT = pathlib.Path(sys.argv[2])
+RUNNER = os.environ.get("FM_TEST_RUNNER", "").split()
+DEMO = ROOT / "models/demo/demo-llama.gguf"
+MODELS = ROOT / "tests/fixtures/models"
+TINY = MODELS / "llama.gguf"        # F32 weights, no tokenizer
+DONE, FAILED, BAD_INPUT, NO_DEVICE = 0, 1, 2, 3
+RUNGS = ["base", "sg", "f16", "dot", "cm", "cm2"]
+SECONDS = 300
+
+tests = []
+
+
+def test(function):
+    tests.append(function)
+    return function
+
+
+class Result:
+    def __init__(self, arguments, done):
+        self.arguments = arguments
+        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    def text(self):
+        return self.out.decode("utf-8")
+
+    def json(self):
+        return json.loads(self.text())
+
+    def expect(self, condition, what):
+        if not condition:
+            raise AssertionError(f"fulmen {' '.join(self.arguments)}: {what}\n  exit status {self.status}\n"
+                                 f"  stdout: {self.out[-600:]!r}\n  stderr: {self.err[-600:]!r}")
+
+
+def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subprocess.PIPE):
+    """Runs the tool. Whatever happens it must not be a crash, and with no terminal nothing may be painted on one."""
+    arguments = [str(a) for a in arguments]
+    environment = dict(os.environ)
+    runner = RUNNER
+    if no_driver:
+        environment |= {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
+        runner = []     # it would set its own driver
+    done = subprocess.run([*runner, FULMEN, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment,
+                          timeout=SECONDS, check=False)
+    result = Result(arguments, done)
+    result.expect(done.returncode == status, f"expected exit status {status}")
+    result.expect(b"\r" not in done.stderr and b"\x1b" not in done.stderr, "paints on what is no terminal")
+    return result
+
+
+def refused(*arguments, says, status=BAD_INPUT, **options):
+    """A refusal is one line that says what was wrong, perhaps after the one that names the device, and nothing on standard
+    output."""
+    result = fulmen(*arguments, status=status, **options)
+    lines = [line for line in result.err.decode("utf-8").splitlines() if not line.startswith("device: ")]
+    result.expect(len(lines) == 1 and lines[0].startswith("fulmen: "), "expected one line on standard error")
+    result.expect(says in lines[0], f"expected '{says}' in the message")
+    result.expect(result.out == b"", "expected nothing on standard output")
+
+
+# ---------------------------------------------------------------------------------------------------- the frame
+
+@test
+def version():
+    result = fulmen("--version")
+    result.expect(result.text().startswith("fulmen ") and result.text().count("\n") == 1, "expected one line")
+
+
+@test
+def help_lists_commands_and_their_options():
+    usage = fulmen("--help").text()
+    names = [line[2:16].strip() for line in usage.splitlines() if line.startswith("  ") and line[2] != " "]
+    for name in ("run", "chat", "logits", "perplexity", "tokenize", "info", "devices", "plan", "bench", "bench kernels", "check"):
+        assert name in names, f"help does not list {name}: {names}"
+    for name in names:
+        result = fulmen(*name.split(), "--help")
+        result.expect(result.text().startswith(f"fulmen {name}"), "help begins with the name")
+        result.expect(len(result.text().splitlines()) >= 4, "help lists options")
+
+
+@test
+def no_command():
+    result = fulmen(status=BAD_INPUT)
+    result.expect(b"devices" in result.err and result.out == b"", "expected the usage on standard error")
+
+
+@test
+def bad_command_lines():
+    refused("fly", says="unknown command 'fly'")
+    refused("devices", "--fly", says="unknown option '--fly'")
+    refused("devices", "fly", says="unknown argument 'fly'")
+    refused("plan", "-m", says="-m needs a value")
+    refused("run", "-m", DEMO, "-p", "x", "-n", "-2", says="-n")
+    refused("run", "-m", DEMO, "-p", "x", "-c", "99999999999", says="-c")
+    refused("run", "-m", DEMO, "-p", "x", "--temp", "warm", says="--temp")
+    refused("bench", "kernels", "-r", "0", says="-r")
+    refused("bench", "kernels", "-o", "xml", says="expected md, json, jsonl or csv")
+
+
+@test
+def full_disk_is_noticed():
+    with open("/dev/full", "wb") as full:
+        result = fulmen("devices", status=FAILED, stdout=full)
+    result.expect(b"No space left" in result.err, "expected the reason")
+
+
+@test
+def closed_pipe_is_quiet():
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = fulmen("plan", "-m", TINY, status=FAILED, stdout=writer)
+    os.close(writer)
+    result.expect(result.err == b"", "expected no message")
+
+
+# ---------------------------------------------------------------------------------------------------- devices
+
+@test
+def devices():
+    lines = fulmen("devices").text().splitlines()
+    described = fulmen("devices", "--json").json()
+    assert len(lines) == len(described) >= 1, lines
+    for index, (line, device) in enumerate(zip(lines, described)):
+        assert line.startswith(f"{index}: {device['name']} ({device['kind']}), driver {device['driver']}"), line
+        assert device["rungs"] == RUNGS[:len(device["rungs"])] and device["rungs"][-1] == device["rung"], device
+        assert f"rungs {' '.join(device['rungs'])}," in line, line
+        assert 0 < device["available_bytes"] <= device["memory_bytes"], device
+
+
+@test
+def device_selection():
+    device = fulmen("devices", "--json").json()[0]
+    for selector in ("0", device["uuid"], device["name"][:8].lower()):
+        assert fulmen("plan", "-m", TINY, "--device", selector).text().startswith("plan for")
+    refused("plan", "-m", TINY, "--device", "no such thing", says="no device matches 'no such thing'", status=NO_DEVICE)
+    refused("plan", "-m", TINY, "--rung", "top", says="no rung 'top'")
+
+
+@test
+def no_driver():
+    for command in (("devices",), ("devices", "--json"), ("check",), ("bench", "kernels"), ("plan", "-m", TINY),
+                    ("run", "-m", DEMO, "-p", "x")):
+        refused(*command, says="Vulkan", status=NO_DEVICE, no_driver=True)
+    result = fulmen("info", TINY, no_driver=True)       # a file can be described without a device
+    result.expect("device        none: " in result.text(), "expected a line that there is no device")
+    assert fulmen("info", TINY, "--json", no_driver=True).json()["devices"] == []
+
+
+# ---------------------------------------------------------------------------------------------------- model files
+
+@test
+def info():
+    described = fulmen("info", TINY, "--json").json()
+    assert described["architecture"] == "llama" and described["file_bytes"] == TINY.stat().st_size, described
+    assert [t["type"] for t in described["types"]] == ["f32"], described
+    assert described["params"] == sum(t["elems"] for t in described["types"]), described
+    assert described["types"][0]["bytes"] == 4 * described["params"], described
+    device = described["devices"][0]
+    assert device["fits"] and device["total_bytes"] >= device["weights_bytes"] + device["state_bytes"], device
+    longer = fulmen("info", TINY, "--json", "-c", 2 * device["context"]).json()["devices"][0]
+    assert longer["state_bytes"] > 1.9 * device["state_bytes"], (device, longer)
+    text = fulmen("info", "-m", DEMO).text()
+    assert "llama, 8 layers" in text and "q8_0" in text and "chatml" in text and "fits" in text, text
+
+
+@test
+def too_large_a_model_does_not_fit():
+    device = fulmen("info", "--shape", "llama2-70b:f16", "--json").json()["devices"][0]
+    assert device["fits"] == (device.get("total_bytes", 1 << 62) <= device["available_bytes"]), device
+    text = fulmen("info", "--shape", "llama2-70b:f16").text()
+    assert device["fits"] or "does not fit" in text or "largest" in text, text
+
+
+@test
+def bad_files():
+    data = TINY.read_bytes()
+    refused("info", "/nonexistent", says="/nonexistent: cannot open")
+    refused("info", ROOT, says=str(ROOT))
+    refused("info", ROOT / "README.md", says="expected 'GGUF'")
+    refused("info", says="no model")
+    refused("info", TINY, "-m", DEMO, says="two files")
+    with tempfile.TemporaryDirectory() as folder:
+        bad = pathlib.Path(folder) / "bad.gguf"
+        for what, content in (("nothing", b""), ("a header", data[:24]), ("half", data[:len(data) // 2]),
+                              ("no end", data[:-1]), ("a version", data[:4] + struct.pack("<I", 99) + data[8:]),
+                              ("a count", data[:8] + struct.pack("<Q", 1 << 60) + data[16:])):
+            bad.write_bytes(content)
+            for command in (("info", bad), ("plan", "-m", bad), ("logits", "-m", bad, "--tokens", "1")):
+                try:
+                    refused(*command, says=str(bad))
+                except AssertionError as error:
+                    raise AssertionError(f"file with {what}: {error}") from error
+
+
+@test
+def shapes():
+    refused("plan", "--shape", "llama-1b", says="NAME:TYPE")
+    refused("plan", "--shape", "llama-9z:q4_0", says="no built-in shape 'llama-9z'")
+    refused("plan", "--shape", "llama-1b:q9", says="no weight type 'q9'")
+    refused("plan", "--shape", "llama-1b:f16", "-m", TINY, says="exclude")
+
+
+# ---------------------------------------------------------------------------------------------------- text
+
+@test
+def tokenize():
+    text = "Hello <|im_start|>user\nworld, é€"
+    ids = fulmen("tokenize", "-m", DEMO, "-p", text, "--json").json()
+    assert fulmen("tokenize", "-m", DEMO, "-f", "-", "--json", stdin=text.encode()).json() == ids
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(text.encode())
+        file.flush()
+        assert fulmen("tokenize", "-m", DEMO, "-f", file.name, "--json").json() == ids
+    lines = fulmen("tokenize", "-m", DEMO, "-p", text).text().splitlines()
+    assert [int(line.split("->")[0]) for line in lines] == ids, lines
+    assert sum("<|im_start|>" in line for line in lines) == 1, lines
+    plain = fulmen("tokenize", "-m", DEMO, "-p", text, "--json", "--no-parse-special").json()
+    assert len(plain) > len(ids), (plain, ids)
+    assert fulmen("tokenize", "-m", DEMO, "-p", "", "--json", "--no-bos").json() == []
+    refused("tokenize", "-m", TINY, "-p", "x", says="has no tokenizer")
+    refused("tokenize", "-m", DEMO, says="found none")
+    refused("tokenize", "-m", DEMO, "-p", "x", "-f", "y", says="found both")
+    refused("tokenize", "-m", DEMO, "-f", "/nonexistent", says="/nonexistent")
+
+
+@test
+def run_is_repeatable():
+    arguments = ("run", "-m", DEMO, "-p", "Once upon a time", "-n", 12, "--temp", 0)
+    first = fulmen(*arguments, "--json").json()
+    assert 1 <= len(first["tokens"]) <= 12 and first["prompt_tokens"] >= 1, first
+    assert fulmen(*arguments, "--json").json()["tokens"] == first["tokens"]
+    streamed = fulmen(*arguments)
+    streamed.expect(first["text"].strip() in streamed.text(), "the text of --json and the text streamed differ")
+    sampled = [fulmen("run", "-m", DEMO, "-p", "Once", "-n", 12, "-s", 7, "--json").json()["tokens"] for _ in range(2)]
+    assert sampled[0] == sampled[1], sampled
+
+
+@test
+def logits_are_the_fixtures():
+    case = next(c for c in json.loads((MODELS / "models.json").read_text())["models"] if c["model"] == TINY.name)
+    run = next(r for r in case["runs"] if r["length"] == 33)
+    count = run["rows"] * case["vocab_size"]
+    want = struct.unpack_from(f"<{count}f", (MODELS / case["logits"]).read_bytes(), run["offset_bytes"])
+    tokens = ",".join(str(i) for i in case["ids"][:33])
+    got = fulmen("logits", "-m", TINY, "--tokens", tokens, "--all", "--rung", "base").out
+    assert len(got) == 4 * count, (len(got), count)
+    got = struct.unpack(f"<{count}f", got)
+    largest, worst = max(map(abs, want)), max(abs(g - w) for g, w in zip(got, want))
+    assert worst <= 2e-4 * largest, f"worst difference {worst}, largest logit {largest}"
+    last = struct.unpack(f"<{case['vocab_size']}f", fulmen("logits", "-m", TINY, "--tokens", tokens, "--rung", "base").out)
+    assert max(abs(a - b) for a, b in zip(last, got[-case["vocab_size"]:])) <= 2e-4 * largest
+    refused("logits", "-m", TINY, "--tokens", "1,,2", says="1,,2")
+    refused("logits", "-m", TINY, "--tokens", str(case["vocab_size"]), says=str(case["vocab_size"]))
+
+
+# ---------------------------------------------------------------------------------------------------- plan, check, bench
+
+def plan_rows(text):
+    """Node and kernel of every dispatch of a listing."""
+    rows = []
+    for line in text.splitlines():
+        words = line.replace("|", " ").split()
+        if words and words[0].isdigit() and " x " in line:
+            rows.append((words[1], words[3]))
+    return rows
+
+
+@test
+def plan():
+    text = fulmen("plan", "-m", TINY).text()
+    rows = plan_rows(text)
+    assert text.startswith("plan for 1 tokens") and len(rows) > 10, text
+    for pool in ("weights", "state", "arena", "step", "result"):
+        assert f"pool {pool}" in text, text
+    base = plan_rows(fulmen("plan", "-m", TINY, "--rung", "base").text())
+    assert base and all("base" in kernel.split("_") for _, kernel in base), base
+    node, kernel = next(row for row in rows if "ffn_down" in row[0])
+    why = fulmen("plan", "-m", TINY, "--why", node).text().splitlines()
+    chosen = [line.split()[1] for line in why if line.startswith("*")]
+    assert chosen == [kernel], (chosen, kernel)
+    rejected = [line.split(None, 1) for line in why if line.startswith("  ")]
+    assert rejected and all(len(words) == 2 for words in rejected), "every other candidate has a reason"
+    refused("plan", "-m", TINY, "--why", "nothing", says="nothing")
+
+
+@test
+def check():
+    described = fulmen("check", "--op", "add", "--json").json()
+    assert described["passed"] > 0 and described["failed"] == 0 and described["failures"] == [], described
+    assert described["rung"] in RUNGS and described["kernels"] >= 1, described
+    result = fulmen("check", "--op", "add", "--rung", "base", "--seed", 5, "-v")
+    lines = [line for line in result.text().splitlines() if line.startswith("ok ")]
+    result.expect(lines and all("rung base" in line for line in lines), "expected a line per problem at base")
+    result.expect(f"{len(lines)} passed, 0 failed" in result.text(), "the total is the number of lines")
+    refused("check", "--op", "levitate", says="no op 'levitate'")
+    refused("check", "--kernel", "levitate", says="no kernel has 'levitate'")
+    refused("check", "--rung", "top", says="no rung 'top'")
+    result = fulmen("check", "--op", "add", "--problem", "levitate", status=BAD_INPUT)
+    result.expect(b"no problem matches" in result.err, "expected the reason")
+
+
+@test
+def bench_kernels():
+    described = fulmen("bench", "kernels", "--op", "sample", "-r", 2, "-o", "json").json()
+    assert described["read_gb_per_s"] > 0 and len(described["kernels"]) == 1, described
+    row = described["kernels"][0]
+    assert 0 < row["min_ns"] <= row["median_ns"] <= row["max_ns"], row
+    rows = list(csv.DictReader(fulmen("bench", "kernels", "--op", "sample", "-r", 2, "-o", "csv").text().splitlines()))
+    assert len(rows) == 1 and rows[0]["problem"] == row["problem"] and int(rows[0]["median_ns"]) > 0, rows
+    table = fulmen("bench", "kernels", "--op", "sample", "-r", 2).text()
+    assert row["kernel"] in table and "GB/s" in table, table
+
+
+# ---------------------------------------------------------------------------------------------------- main
+
+def main():
+    failed = 0
+    for function in tests:
+        try:
+            function()
+            print(f"ok   {function.__name__}", flush=True)
+        except (AssertionError, KeyError, IndexError, StopIteration, ValueError, OSError, subprocess.TimeoutExpired) as error:
+            failed += 1
+            print(f"FAIL {function.__name__}: {type(error).__name__}: {error}", flush=True)
+    print(f"{len(tests) - failed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
