@@ -67,6 +67,7 @@
 #define FM_PUSH_GATHER(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_U32, out_row) A(REF_Y, y) P(width)
 #define FM_PUSH_SAMPLE(A, P) A(REF_STEP, step) A(REF_Y, logits) A(REF_U32, out_row) A(REF_U32, pos) A(REF_U32, slot) \
     A(REF_U32, settings) A(REF_U32, history) A(REF_U32, last) A(REF_U32, id) P(n_vocab) P(vocab) P(ctx)
+#define FM_PUSH_DEQUANTIZE(A, P) A(REF_STEP, step) A(REF_W, w) A(REF_Y, y) P(n) P(k)
 #define FM_PUSH_CAST(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(stride_y) P(rows_word) P(pad_rows)
 // y [T] = sums of the rows of x [T,width] u32
 #define FM_PUSH_READ_SUM(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width)

@@ -23,6 +23,7 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer fm
 layout(buffer_reference, scalar, buffer_reference_align = 4) readonly buffer fm_f32s { float d[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) readonly buffer fm_f32x4s { vec4 d[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer fm_out_u32s { uint d[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 16) buffer fm_out_u32x4s { uvec4 d[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer fm_out_f32s { float d[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer fm_out_f32x4s { vec4 d[]; };
 

@@ -58,6 +58,7 @@ static void matmuls(struct list *l)
             matmul(l, ops[o], (enum fm_type)t, 1, 1, 1, unit == 1 ? 1 : unit, can_bias, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 1, 1, 300, 4096, false, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 32, 17, 257, 1280, can_bias, FM_DATA_NORMAL, false);
+            matmul(l, ops[o], (enum fm_type)t, 256, 131, 264, 512, can_bias, FM_DATA_NORMAL, false);
             // Long sums: more than any kernel holds of x at once.
             static const struct { uint32_t rows, k; } deep[] = {{1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
             for (size_t i = 0; i < FM_COUNT(deep); i++)

@@ -343,6 +343,13 @@ static enum fm_result shape_cast(const struct call *c)
     return FM_OK;
 }
 
+// w [N,K] -> the same in f16
+static enum fm_result shape_dequantize(const struct call *c)
+{
+    give(c, 0, FM_TYPE_F16, 2, c->src[0]->dims[0], c->src[0]->dims[1]);
+    return FM_OK;
+}
+
 // partial [T,H,split,C+2]
 static enum fm_result shape_attend_merge(const struct call *c)
 {
@@ -393,6 +400,7 @@ static const struct {
     [FM_OP_ROPE_KV_WRITE] = {shape_rope_kv_write, HEADS | HEADS_KV | ROTATE},
     [FM_OP_ADD_NORM] = {shape_add_norm, FM_ATTR_NORM | FM_ATTR_EPS},
     [FM_OP_CAST] = {shape_cast, 0},
+    [FM_OP_DEQUANTIZE] = {shape_dequantize, 0},
     [FM_OP_ATTEND_MERGE] = {shape_attend_merge, HEADS},
     [FM_OP_READ_SUM] = {shape_read_sum, 0},
 };

@@ -126,6 +126,7 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     uint32_t split;         // most parts a reduction may be cut into (attention keys, K); 1 = no split
     uint32_t shared_bytes;
     uint32_t matrix_m, matrix_n, matrix_k; // cooperative matrix shape that must be listed; 0 = none
+    bool dequantize;        // the weights are written out as f16 before (op DEQUANTIZE), and the kernel reads that
     bool full_subgroups;    // require subgroup size = caps.subgroup_size and full subgroups
     int32_t priority;       // higher wins
     float bound_c;          // |got - ref| <= bound_c * unit * mag + tiny

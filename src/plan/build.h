@@ -22,6 +22,9 @@ struct fm_plan_cast {
     uint32_t buffer;    // FM_NONE until it is made
 };
 
+// How far ahead of its first reader a weight is dequantised: the readers of one input follow one another.
+#define FM_PLAN_AHEAD 4u
+
 struct fm_build {
     const struct fm_graph *graph;
     const struct fm_layout *layout;
@@ -35,6 +38,7 @@ struct fm_build {
     struct fm_want *want;            // per node
     uint32_t *value_buffer;          // per value: index in buffers or FM_NONE
     struct fm_plan_cast *casts;      // per value
+    uint32_t *dequantized;           // per value: buffer of a weight's f16 copy, FM_NONE until it is made
 
     struct fm_dispatch *dispatches;
     size_t n_dispatches, cap_dispatches;
@@ -74,6 +78,9 @@ void fm_emit_grid_elements(struct fm_build *b, struct fm_dispatch *d, const stru
 uint32_t fm_emit_buffer(struct fm_build *b, uint64_t bytes);
 // Make sure that the f16 copy of `value` (of rows counted by rows_word) exists; its buffer, and its stride in elements.
 uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_t *out_stride);
+
+// Make sure that the f16 copy of a quantised weight exists; its buffer.
+uint32_t fm_emit_dequantize(struct fm_build *b, uint32_t node, uint32_t value);
 
 uint32_t fm_emit_tile(uint32_t tile, const struct fm_want *want, uint32_t otherwise); // `otherwise` in place of 0
 uint32_t fm_emit_rows_word(const struct fm_build *b, uint32_t value); // FM_STEP_TOKENS or FM_STEP_OUTPUTS, by its first dimension

@@ -213,3 +213,37 @@ uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_
     fm_emit_grid_elements(b, d, &want, cast->stride, cast->pad_rows);
     return cast->buffer;
 }
+
+uint32_t fm_emit_dequantize(struct fm_build *b, uint32_t node, uint32_t value)
+{
+    if (b->error != FM_OK || b->dequantized[value] != FM_NONE)
+        return b->dequantized[value];
+    const struct fm_value *v = &b->graph->values[value];
+    struct fm_want want = {.op = FM_OP_DEQUANTIZE, .x = FM_TYPE_NONE, .w = v->type};
+    want.param[FM_PARAM_ROWS] = want.param[FM_PARAM_N] = v->dims[0];
+    want.param[FM_PARAM_K] = v->dims[1];
+    want.param[FM_PARAM_SUBGROUP] = b->caps->subgroup_size;
+    want.param[FM_PARAM_CORES] = b->caps->cores;
+    const struct fm_kernel *kernel = fm_kernel_select(b->caps, &want, NULL, NULL);
+    if (kernel == NULL) {
+        fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "node '%s': %s wants dequantised weights, and no kernel dequantises %s here",
+                                 b->graph->nodes[node].name, b->kernel[node]->name, fm_type_info(v->type)->name));
+        return FM_NONE;
+    }
+    uint64_t elems = (uint64_t)v->dims[0] * v->dims[1];
+    FM_EMIT_LAYOUT(FM_PUSH_DEQUANTIZE);
+    b->dequantized[value] = fm_emit_buffer(b, 2 * elems);
+    struct fm_dispatch *d = fm_emit_begin(b, node, kernel, &want, "/dequantize", n_bind, n_words);
+    if (d == NULL)
+        return FM_NONE;
+    fm_emit_bind(b, d, bind_w, value, false);
+    fm_emit_bind_buffer(b, d, bind_y, b->dequantized[value], true);
+    d->word[word_n] = v->dims[0];
+    d->word[word_k] = v->dims[1];
+    d->moved_bytes += d->bind[bind_w].bytes;
+    // Half blocks, one per invocation, in as many rows of workgroups as the grid's limit asks for.
+    uint64_t groups = (elems / 16 + kernel->group - 1) / kernel->group;
+    uint64_t across = FM_MIN(groups, LARGEST_GRID);
+    fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
+    return b->dequantized[value];
+}

@@ -23,6 +23,32 @@ static void bind_input(struct fm_build *b, struct fm_dispatch *d, uint32_t at, u
         fm_emit_bind(b, d, at, value, false);
 }
 
+// The f16 copies that this product's kernel wants, and those of the products of the same input that follow, so that one
+// barrier serves all.
+static void dequantize_ahead(struct fm_build *b, uint32_t node)
+{
+    uint32_t x = b->graph->nodes[node].src[0];
+    for (uint32_t i = node; i < b->graph->n_nodes && i < node + FM_PLAN_AHEAD; i++) {
+        const struct fm_node *next = &b->graph->nodes[i];
+        if (next->src[0] != x || b->kernel[i] == NULL || !b->kernel[i]->dequantize)
+            break;
+        fm_emit_dequantize(b, i, next->src[1]);
+        if (next->op == FM_OP_MATMUL_GLU)
+            fm_emit_dequantize(b, i, next->src[2]);
+    }
+}
+
+// The weight as the kernel reads it: as it lies, or its f16 copy.
+static void bind_weight(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t value)
+{
+    if (d->kernel->dequantize) {
+        fm_emit_bind_buffer(b, d, at, b->dequantized[value], false);
+        return;
+    }
+    fm_emit_bind(b, d, at, value, false);
+    d->moved_bytes += d->bind[at].bytes;
+}
+
 static void finish(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint32_t n_weights)
 {
     uint64_t n = want->param[FM_PARAM_N], k = want->param[FM_PARAM_K], rows = want->param[FM_PARAM_ROWS];
@@ -38,12 +64,13 @@ void fm_emit_matmul(struct fm_build *b, uint32_t node_id)
     bool add = node->op == FM_OP_MATMUL_ADD;
     unsigned bias = add ? 3 : 2;
     uint32_t cast_buffer, stride = stride_of_x(b, node_id, &cast_buffer);
+    dequantize_ahead(b, node_id);
     FM_EMIT_LAYOUT(FM_PUSH_MATMUL);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
     bind_input(b, d, bind_x, node->src[0], cast_buffer);
-    fm_emit_bind(b, d, bind_w, node->src[1], false);
+    bind_weight(b, d, bind_w, node->src[1]);
     if (node->n_src > bias)
         fm_emit_bind(b, d, bind_bias, node->src[bias], false);
     if (add)
@@ -53,7 +80,7 @@ void fm_emit_matmul(struct fm_build *b, uint32_t node_id)
     d->word[word_k] = want->param[FM_PARAM_K];
     d->word[word_stride_x] = stride;
     d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
-    d->moved_bytes += d->bind[bind_w].bytes + d->bind[bind_bias].bytes;
+    d->moved_bytes += d->bind[bind_bias].bytes;
     finish(b, d, want, 1);
 }
 
@@ -62,19 +89,19 @@ void fm_emit_matmul_glu(struct fm_build *b, uint32_t node_id)
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
     uint32_t cast_buffer, stride = stride_of_x(b, node_id, &cast_buffer);
+    dequantize_ahead(b, node_id);
     FM_EMIT_LAYOUT(FM_PUSH_MATMUL_GLU);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
     bind_input(b, d, bind_x, node->src[0], cast_buffer);
-    fm_emit_bind(b, d, bind_gate, node->src[1], false);
-    fm_emit_bind(b, d, bind_up, node->src[2], false);
+    bind_weight(b, d, bind_gate, node->src[1]);
+    bind_weight(b, d, bind_up, node->src[2]);
     fm_emit_bind(b, d, bind_y, node->dst[0], true);
     d->word[word_n] = want->param[FM_PARAM_N];
     d->word[word_k] = want->param[FM_PARAM_K];
     d->word[word_stride_x] = stride;
     d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
     d->word[word_act] = node->attr.act;
-    d->moved_bytes += d->bind[bind_gate].bytes + d->bind[bind_up].bytes;
     finish(b, d, want, 2);
 }

@@ -90,6 +90,11 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         want->param[FM_PARAM_HEAD] = a->head;
         set_width(want, a->heads * a->head, a->heads * a->head);
         return FM_OK;
+    case FM_OP_DEQUANTIZE:
+        want->x = FM_TYPE_NONE;
+        want->w = source(l, 0)->type;
+        set_width(want, dim(l, 0, 0), dim(l, 0, 1));
+        return FM_OK;
     case FM_OP_NORM:
     case FM_OP_ADD_NORM:
     case FM_OP_GLU:

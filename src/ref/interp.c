@@ -19,7 +19,7 @@ static fm_ref_fn *const functions[FM_OP_COUNT] = {
     [FM_OP_MATMUL_ADD] = fm_ref_matmul_add, [FM_OP_MATMUL_GLU] = fm_ref_matmul_glu,
     [FM_OP_ROPE_KV_WRITE] = fm_ref_rope_kv_write, [FM_OP_ADD_NORM] = fm_ref_add_norm,
     [FM_OP_CAST] = fm_ref_cast,             [FM_OP_ATTEND_MERGE] = fm_ref_attend_merge,
-    [FM_OP_READ_SUM] = fm_ref_read_sum,
+    [FM_OP_READ_SUM] = fm_ref_read_sum,     [FM_OP_DEQUANTIZE] = fm_ref_cast, // of weights decoded before
 };
 
 fm_ref_fn *fm_ref_of(enum fm_op op)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "check/check.h"
+#include "check/check.h"
 #include "run/run.h"
 
 #define UUID_BYTES 16
@@ -124,4 +125,17 @@ enum fm_result fm_device_measure_read(struct fm_device *device, double *out_byte
 void fm_device_get_pipeline_stats(const struct fm_device *device, struct fm_pipeline_stats *out_stats)
 {
     fm_vk_pipeline_stats(device->vk, &out_stats->create_ns, &out_stats->created, &out_stats->cached);
+}
+
+enum fm_result fm_device_read_bandwidth(struct fm_device *device, double *out_bytes_per_s)
+{
+    double gb_per_s = device->read_bytes_per_s * 1e-9;
+    if (device->read_bytes_per_s <= 0) {
+        enum fm_result result = fm_check_read_bandwidth(device->vk, &gb_per_s);
+        if (result != FM_OK)
+            return result;
+        device->read_bytes_per_s = gb_per_s * 1e9;
+    }
+    *out_bytes_per_s = device->read_bytes_per_s;
+    return FM_OK;
 }

@@ -17,6 +17,7 @@
 
 struct fm_device {
     struct fm_vk *vk;
+    double read_bytes_per_s; // 0 = not measured yet
 };
 
 struct fm_model_type { // elements and device bytes of one weight type

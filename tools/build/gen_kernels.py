@@ -33,10 +33,10 @@ MAX_U32 = 0xFFFFFFFF
 TILE_PARAM = 0x80000000                 # FM_TILE_PARAM: the tile is the value of a parameter
 
 ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "group", "spec", "tile", "split", "shared",
-            "matrix", "full_subgroups", "priority", "bound", "define", "opt"}
+            "matrix", "full_subgroups", "dequantize", "priority", "bound", "define", "opt"}
 OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend"}   # the planner casts their first operand
 OPS_WITH_TILE = {"matmul", "matmul_add", "matmul_glu"}              # what a workgroup makes has no default
-OPS_WITH_W = {"matmul", "matmul_add", "matmul_glu", "embed", "kv_write", "rope_kv_write", "attend"}
+OPS_WITH_W = {"matmul", "matmul_add", "matmul_glu", "dequantize", "embed", "kv_write", "rope_kv_write", "attend"}
 UNITS = {"f32": 2.0 ** -24, "f16": 2.0 ** -11, "bf16": 2.0 ** -8}
 
 # SPIR-V capabilities by number, and the capability bit that a device must have for them (None: in every Vulkan 1.3 device
@@ -202,7 +202,8 @@ def parse_needs(name, needs, rung, tables):
 def row_defines(row, tables, extra):
     defines = {f"FM_OP_{tables.ops[row.op]}": "1", f"FM_RUNG_{tables.rungs[row.rung].upper()}": "1", "FM_RUNG": str(row.rung)}
     if row.w:
-        defines |= {"FM_W": str(tables.type_number[row.w]), f"FM_W_{row.w}": "1"}
+        read = "F16" if row.dequantize else row.w
+        defines |= {"FM_W": str(tables.type_number[read]), f"FM_W_{read}": "1"}
     defines[f"FM_X_{row.x or 'F32'}"] = "1"
     for key, value in extra.items():
         if not re.fullmatch(r"[A-Za-z_]\w*", key) or key in defines:
@@ -245,6 +246,9 @@ def parse_row(raw, source, tables):
         raise ManifestError(f"{name}: matrix = {matrix!r}, expected [m, n, k]")
     row.matrix = [number(name, "matrix", m) for m in matrix]
     row.full_subgroups = bool(raw.get("full_subgroups", False))
+    row.dequantize = bool(raw.get("dequantize", False))
+    if row.dequantize and row.op not in OPS_WITH_TILE:
+        raise ManifestError(f"{name}: op {row.op} cannot ask for dequantize (only {' '.join(sorted(OPS_WITH_TILE))} can)")
     row.opt = bool(raw.get("opt", False))
     row.priority = number(name, "priority", raw.get("priority", [10, 20, 30, 40, 60, 80][row.rung]), -1000, 1000)
     row.bound_c, row.bound_unit = parse_bound(name, raw.get("bound", {"c": 0, "unit": "f32"}))
@@ -410,6 +414,7 @@ def c_row(row, offset):
               f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".group = {row.group}u",
               f".tile_rows = {row.tile[0]}u", f".tile_cols = {row.tile[1]}u", f".split = {row.split}u",
               f".shared_bytes = {row.shared}u", *(f".matrix_{d} = {v}u" for d, v in zip("mnk", row.matrix)),
+              f".dequantize = {'true' if row.dequantize else 'false'}",
               f".full_subgroups = {'true' if row.full_subgroups else 'false'}", f".priority = {row.priority}",
               f".bound_c = {row.bound_c!r}f", f".bound_unit = {row.bound_unit!r}",
               f".spirv = fm_kernel_spirv + {offset // 4}", f".spirv_bytes = {len(row.spirv)}"]
