@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
-// ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1) over
-// tiles.
+// ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1), in tiles.
 //   q [T,H*C] f32, kc, vc [S,G,L,C] f16, pos, slot [T] -> y [T,H*C] f32
-// One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with rising
-// positions (the
-//     scheduler's promise); a tile that holds rows of several slots does its runs one after another. A subgroup holds
-//     the queries and the sums of its rows in matrices: DOWN subgroups share the rows, ACROSS the columns. Scores go
-//     through shared memory, where masks and exponentials are taken, PARTS invocations a row; a factor per row meets
-//     the sums as a matrix of equal columns.
+// One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with
+//     rising positions (the scheduler's promise); a tile that holds rows of several slots does its runs one after
+//     another. A subgroup holds the queries and the sums of its rows in matrices: DOWN subgroups share the rows,
+//     ACROSS the columns. Scores go through shared memory, where masks and exponentials are taken, PARTS invocations
+//     a row; a factor per row meets the sums as a matrix of equal columns.
 // Spec constants: 0 workgroup size (64 or 128), 1 subgroup size, 2 head width C (a multiple of 16).
 // Defines: MS, the shape MS x MS x MS of one matrix.
 // Needs: coopmat, float16, subgroup; full subgroups.
@@ -129,7 +127,8 @@ void multiply_keys()
                 s[i] = coopMatMulAdd(query[i * DEEP + d], k, s[i]);
         }
         UNROLL for (uint i = 0; i < TR; i++)
-            coopMatStore(s[i], scores, (down * TR + i) * MS * S_PITCH + block * MS, S_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatStore(s[i], scores, (down * TR + i) * MS * S_PITCH + block * MS, S_PITCH,
+                         gl_CooperativeMatrixLayoutRowMajor);
     }
 }
 
@@ -181,7 +180,8 @@ void multiply_values()
     UNROLL for (uint b = 0; b < BC / MS; b++) {
         MAT_A p[TR];
         UNROLL for (uint i = 0; i < TR; i++)
-            coopMatLoad(p[i], probs, (down * TR + i) * MS * P_PITCH + b * (MS / 4), P_PITCH, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatLoad(p[i], probs, (down * TR + i) * MS * P_PITCH + b * (MS / 4), P_PITCH,
+                        gl_CooperativeMatrixLayoutRowMajor);
         UNROLL for (uint j = 0; j < TD; j++) {
             uint block = across + j * ACROSS;
             if (DEEP % ACROSS != 0 && block >= DEEP)

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts without matrix units: FlashAttention-2 (Dao 2023, algorithm 1) over tiles, in f32.
 //   q [T,H*C] f32, kc, vc [S,G,L,C] f32 or f16, pos, slot [T] -> y [T,H*C] f32
-// One workgroup: 32 consecutive rows of one head, keys in tiles of 64. Rows of one slot follow one another with rising positions (the
-//     scheduler's promise); a tile that holds rows of several slots does its runs one after another. An invocation makes the scores of
-//     4 rows by 4 keys, out of slices of 32 columns in shared memory, then the sums of 4 rows by 4 columns of every 64; in between
-//     4 invocations a row take masks and exponentials. Quad i of line c lies at i ^ (c/4 mod 8), so that neighbouring invocations
-//     can load along c and still store to different banks.
+// One workgroup: 32 consecutive rows of one head, keys in tiles of 64. Rows of one slot follow one another with
+//     rising positions (the scheduler's promise); a tile that holds rows of several slots does its runs one after
+//     another. An invocation makes the scores of 4 rows by 4 keys, out of slices of 32 columns in shared memory, then
+//     the sums of 4 rows by 4 columns of every 64; in between 4 invocations a row take masks and exponentials. Quad i
+//     of line c lies at i ^ (c/4 mod 8), so that neighbouring invocations can load along c and still store to
+//     different banks.
 // Spec constants: 0 workgroup size (must be 128), 1 subgroup size, 2 head width C (a multiple of 8, at most 256).
 // Needs: subgroup; full subgroups.
 // Accumulates in f32: a dot product in order, keys in order, one rescaling per tile.

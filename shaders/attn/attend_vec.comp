@@ -3,12 +3,11 @@
 // ATTEND for few rows (decoding): softmax(scale q k^T) v, keys and values read once for a whole group of query heads.
 //   q [T,H*C] f32, kc, vc [S,G,L,C] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
 //   [T,H,split,C+2] f32
-// One workgroup: one part of the keys (Flash-Decoding, Dao et al. 2023) of QH query heads that share a KV head, of one
-// token. A
-//     row of the cache is read by LANES neighbouring invocations, 8 elements each; a subgroup holds KEYS rows at once
-//     and has UNROLL of them in flight, keys and values. Every LANES invocations keep an online softmax of their own
-//     (Milakov and Gimelshein 2018); in the end they are put together, within the subgroup by shuffles, then through
-//     shared memory.
+// One workgroup: one part of the keys (Flash-Decoding, Dao et al. 2023) of QH query heads that share a KV head, of
+//     one token. A row of the cache is read by LANES neighbouring invocations, 8 elements each; a subgroup holds KEYS
+//     rows at once and has UNROLL of them in flight, keys and values. Every LANES invocations keep an online softmax
+//     of their own (Milakov and Gimelshein 2018); in the end they are put together, within the subgroup by shuffles,
+//     then through shared memory.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 head width C (a multiple of 8, at most 256), 3 QH (divides H/G).
 // Needs: subgroup; full subgroups.
 // Accumulates in f32: a dot product as C/8 chains of 8 and a tree, keys in steps of the workgroup, parts in order.
@@ -175,7 +174,8 @@ void join_clusters()
             sum[h] = sum[h] * mine + subgroupShuffleXor(sum[h], d) * theirs;
             [[unroll]] for (uint c = 0; c < PER; c++)
                 [[unroll]] for (uint i = 0; i < 2; i++)
-                    acc[h * PER + c][i] = acc[h * PER + c][i] * mine + subgroupShuffleXor(acc[h * PER + c][i], d) * theirs;
+                    acc[h * PER + c][i] =
+                        acc[h * PER + c][i] * mine + subgroupShuffleXor(acc[h * PER + c][i], d) * theirs;
         }
 }
 
