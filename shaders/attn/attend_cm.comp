@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1), in tiles.
+// ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1), tiled.
 //   q [T,H*C] f32, kc, vc [S,G,L,C] f16, pos, slot [T] -> y [T,H*C] f32
 // One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with
 //     rising positions (the scheduler's promise); a tile that holds rows of several slots does its runs one after
