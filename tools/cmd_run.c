@@ -77,6 +77,7 @@ static double rate(double count, uint64_t ns)
 
 struct numbers {
     double prompt_per_s, generate_per_s, gb_per_s;
+    double read_gb_per_s; // that the device can read; 0 = unknown
     double load_s, pipelines_s;
 };
 
@@ -89,6 +90,8 @@ static struct numbers measure(const struct tool_setup *setup, const struct fm_re
     if (r->n_generated > 1)
         n.generate_per_s = rate(r->n_generated - 1, r->generate_ns);
     n.gb_per_s = n.generate_per_s * tool_token_bytes(setup, (double)r->n_tokens + r->n_generated * 0.5) * 1e-9;
+    if (fm_device_read_bandwidth(setup->device, &n.read_gb_per_s) == FM_OK)
+        n.read_gb_per_s *= 1e-9;
     return n;
 }
 
@@ -97,6 +100,8 @@ static void print_stats(const struct tool_setup *setup, const struct fm_request 
     struct numbers n = measure(setup, r);
     fprintf(stderr, "prompt: %zu tokens, %.1f tokens/s; generated: %u tokens, %.1f tokens/s, %.1f GB/s", r->n_tokens, n.prompt_per_s,
             r->n_generated, n.generate_per_s, n.gb_per_s);
+    if (n.read_gb_per_s > 0)
+        fprintf(stderr, " (%.0f %% of the %.1f GB/s that it can read)", 100 * n.gb_per_s / n.read_gb_per_s, n.read_gb_per_s);
     fprintf(stderr, "; load %.2f s, of it pipelines %.2f s\n", n.load_s, n.pipelines_s);
 }
 
@@ -119,6 +124,8 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
     cJSON_AddNumberToObject(timings, "predicted_ms", (double)r->generate_ns * 1e-6);
     cJSON_AddNumberToObject(timings, "predicted_per_second", n.generate_per_s);
     cJSON_AddNumberToObject(timings, "read_gb_per_second", n.gb_per_s);
+    if (n.read_gb_per_s > 0)
+        cJSON_AddNumberToObject(timings, "device_read_gb_per_second", n.read_gb_per_s);
     cJSON_AddNumberToObject(timings, "load_ms", n.load_s * 1e3);
     cJSON_AddNumberToObject(timings, "pipelines_ms", n.pipelines_s * 1e3);
     cJSON *device = cJSON_AddObjectToObject(root, "device");

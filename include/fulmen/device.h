@@ -46,6 +46,10 @@ FM_API uint64_t fm_device_used_bytes(const struct fm_device *device);
 // FM_NOSPACE.
 FM_API enum fm_result fm_device_measure_read(struct fm_device *device, double *out_bytes_per_s);
 
+// Bytes per second that the device reads from its memory at best, measured by the first call (about half a second; one
+// thread at a time). FM_UNSUPPORTED where it has no timestamps, FM_NOSPACE.
+FM_API enum fm_result fm_device_read_bandwidth(struct fm_device *device, double *out_bytes_per_s);
+
 struct fm_pipeline_stats {
     uint64_t create_ns; // wall time spent on pipelines so far
     uint32_t created;   // pipelines made

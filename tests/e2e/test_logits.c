@@ -111,6 +111,16 @@ static void check_fixture(const struct fixture *f, struct fm_device *device, con
     fm_model_close(&model);
 }
 
+// Differs from the case "llama" in constants or weights alone: the same kernels run, whatever the rung.
+static bool is_constants_only(const char *name)
+{
+    static const char *const cases[] = {"llama-theta5e5", "llama-linear", "llama-rope-freqs", "llama-llama3-keys", "llama-tied"};
+    for (size_t i = 0; i < FM_COUNT(cases); i++)
+        if (strcmp(name, cases[i]) == 0)
+            return true;
+    return false;
+}
+
 // All sizes of micro-batches on the lowest rung; above it the kernels differ, not the steps.
 static void check_rung(const struct fixture *f, struct fm_device *device, enum fm_rung rung)
 {
@@ -142,6 +152,8 @@ static void test_fixtures(void **state)
         struct fm_device *device = e2e_device(fm_rung_name((enum fm_rung)rung));
         cJSON_ArrayForEach(entry, models) {
             struct fixture f;
+            if (rung > 0 && is_constants_only(string(entry, "name")))
+                continue;
             open_fixture(entry, &f);
             check_rung(&f, device, (enum fm_rung)rung);
             fm_free(f.logits);
