@@ -282,7 +282,7 @@ static int open_all(struct bench *b)
     const struct fm_load_params load = {.session = &largest, .progress = tool_progress, .user = label};
     enum fm_result result = fm_device_open(&device, &b->device);
     double read_bytes_per_s = 0;
-    if (result == FM_OK && fm_device_measure_read(b->device, &read_bytes_per_s) != FM_OK)
+    if (result == FM_OK && fm_device_read_bandwidth(b->device, &read_bytes_per_s) != FM_OK)
         fprintf(stderr, "fulmen: no share of the read bandwidth: %s\n", fm_error_message());
     b->read_gb_per_s = read_bytes_per_s * 1e-9;
     if (result == FM_OK)

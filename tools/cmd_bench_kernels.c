@@ -8,7 +8,8 @@
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
-    OPT_CHECK_OP, OPT_CHECK_KERNEL, OPT_CHECK_PROBLEM, OPT_ALL_KERNELS, OPT_KERNEL_R, OPT_BENCH_O, OPT_DEVICE, OPT_RUNG, OPT_VERBOSE,
+    OPT_CHECK_OP, OPT_CHECK_KERNEL, OPT_CHECK_PROBLEM, OPT_ALL_KERNELS, OPT_KERNEL_R,
+    OPT_BENCH_O,  OPT_DEVICE,       OPT_RUNG,          OPT_VERBOSE,
 };
 
 struct state {
@@ -62,7 +63,8 @@ static void report(void *user, const struct fm_kernel_time *t)
                (unsigned long long)t->moved_bytes, t->flops, gbps(t), gbps(t) / s->read_gbps, tflops(t));
     } else {
         printf("| %-34s | %-30s | %10.1f | %10.1f | %8.1f | %5.1f %% | %8.3f |\n", t->problem->name, t->kernel->name,
-               (double)t->median_ns * 1e-3, (double)(t->max_ns - t->min_ns) * 1e-3, gbps(t), 100 * gbps(t) / s->read_gbps, tflops(t));
+               (double)t->median_ns * 1e-3, (double)(t->max_ns - t->min_ns) * 1e-3, gbps(t),
+               100 * gbps(t) / s->read_gbps, tflops(t));
     }
     fflush(stdout);
 }
@@ -76,10 +78,13 @@ static bool cancel(void *user)
 static void print_head(const struct state *s)
 {
     if (strcmp(s->format, "csv") == 0)
-        printf("problem,kernel,median_ns,min_ns,max_ns,moved_bytes,flops,gb_per_s,share_of_read_bandwidth,tflop_per_s\n");
+        printf("problem,kernel,median_ns,min_ns,max_ns,moved_bytes,flops,gb_per_s,share_of_read_bandwidth,"
+               "tflop_per_s\n");
     if (strcmp(s->format, "md") == 0)
-        printf("| problem                            | kernel                         |  median µs |  spread µs |     GB/s | of read |  TFLOP/s |\n"
-               "| ---------------------------------- | ------------------------------ | ---------: | ---------: | -------: | ------: | -------: |\n");
+        printf("| problem                            | kernel                         |  median µs |  spread µs "
+               "|     GB/s | of read |  TFLOP/s |\n"
+               "| ---------------------------------- | ------------------------------ | ---------: | ---------: "
+               "| -------: | ------: | -------: |\n");
 }
 
 static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung rung)
@@ -116,20 +121,21 @@ static int bench(const struct tool_options *options, struct state *s, struct fm_
     result = fm_check_bench(vk, params, options->all_kernels, options->kernel_r, report, s);
     int status = TOOL_DONE;
     if (result == FM_OK && s->count == 0)
-        return tool_bad("bench kernels: no problem matches --op, --kernel and --problem at rung %s", fm_rung_name(params->max_rung));
+        return tool_bad("bench kernels: no problem matches --op, --kernel and --problem at rung %s",
+                        fm_rung_name(params->max_rung));
     if (s->rows != NULL)
         status = print_json(s, caps, params->max_rung);
     if (strcmp(s->format, "md") == 0)
-        printf("\nfulmen %s (%s); %s, driver %s %s, rung %s; reads %.1f GB/s\n", fm_version(), fm_commit(), caps->name, caps->driver,
-               caps->driver_info, fm_rung_name(params->max_rung), s->read_gbps);
+        printf("\nfulmen %s (%s); %s, driver %s %s, rung %s; reads %.1f GB/s\n", fm_version(), fm_commit(), caps->name,
+               caps->driver, caps->driver_info, fm_rung_name(params->max_rung), s->read_gbps);
     return result == FM_OK ? status : tool_fail(result);
 }
 
 static int run(const struct tool_options *options)
 {
     struct state state = {.format = options->bench_o};
-    struct fm_check_params params = {.kernel = options->kernel, .problem = options->problem, .op = options->op, .seed = 1,
-                                     .cancel = cancel, .user = &state};
+    struct fm_check_params params = {.kernel = options->kernel, .problem = options->problem, .op = options->op,
+                                     .seed = 1, .cancel = cancel, .user = &state};
     struct fm_vk *vk = NULL;
     const char *f = options->bench_o;
     if (strcmp(f, "md") != 0 && strcmp(f, "json") != 0 && strcmp(f, "jsonl") != 0 && strcmp(f, "csv") != 0)
@@ -139,15 +145,15 @@ static int run(const struct tool_options *options)
         result = fm_check_open(options->device, options->rung, &vk, &params.max_rung);
     if (result != FM_OK)
         return tool_fail(result);
-    if (strcmp(f, "json") == 0)
-        state.rows = cJSON_CreateArray();
-    int status = strcmp(f, "json") == 0 && state.rows == NULL ? tool_fail(FM_NOMEM) : bench(options, &state, vk, &params);
+    bool json = strcmp(f, "json") == 0;
+    state.rows = json ? cJSON_CreateArray() : NULL;
+    int status = json && state.rows == NULL ? tool_fail(FM_NOMEM) : bench(options, &state, vk, &params);
     cJSON_Delete(state.rows);
     fm_vk_close(&vk);
     return status;
 }
 
 const struct tool_command cmd_bench_kernels = {
-    .name = "bench kernels", .summary = "time of every kernel on large problems, on GPUs with cold caches", .options = option_list,
-    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+    .name = "bench kernels", .summary = "time of every kernel on large problems, on GPUs with cold caches",
+    .options = option_list, .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
 };

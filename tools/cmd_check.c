@@ -59,10 +59,12 @@ static void report(void *user, const struct fm_check_result *result)
         clear_progress(s);
         printf("FAIL %s, rung %s, problem %s, seed %u: %s\n"
                "     again: fulmen check --device '%s' --rung %s --problem '%s' --seed %u\n",
-               kernel, rung, result->problem->name, result->seed, result->message, s->device, rung, result->problem->name, result->seed);
+               kernel, rung, result->problem->name, result->seed, result->message, s->device, rung,
+               result->problem->name, result->seed);
     } else if (s->options->verbose && s->failures == NULL) {
         clear_progress(s);
-        printf("ok   %s, rung %s, problem %s: worst error %.3f of its bound\n", kernel, rung, result->problem->name, result->worst);
+        printf("ok   %s, rung %s, problem %s: worst error %.3f of its bound\n", kernel, rung, result->problem->name,
+               result->worst);
     }
     fflush(stdout);
     show_progress(s, result);
@@ -74,8 +76,8 @@ static bool cancel(void *user)
     return tool_interrupted();
 }
 
-static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung rung, const struct fm_check_totals *totals,
-                      double seconds)
+static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung rung,
+                      const struct fm_check_totals *totals, double seconds)
 {
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "version", fm_version());
@@ -108,19 +110,20 @@ static int check(struct state *s, struct fm_vk *vk, struct fm_check_params *para
     double start = tool_seconds();
     s->device = caps->name;
     if (!s->options->json)
-        printf("fulmen %s (%s); %s, driver %s %s, rung %s\n", fm_version(), fm_commit(), caps->name, caps->driver, caps->driver_info,
-               fm_rung_name(params->max_rung));
+        printf("fulmen %s (%s); %s, driver %s %s, rung %s\n", fm_version(), fm_commit(), caps->name, caps->driver,
+               caps->driver_info, fm_rung_name(params->max_rung));
     enum fm_result result = fm_check_run(vk, params, &totals);
     clear_progress(s);
     if (result == FM_OK && totals.passed + totals.failed == 0)
-        return tool_bad("check: no problem matches --op, --kernel and --problem at rung %s", fm_rung_name(params->max_rung));
+        return tool_bad("check: no problem matches --op, --kernel and --problem at rung %s",
+                        fm_rung_name(params->max_rung));
     int status = TOOL_DONE;
     double seconds = tool_seconds() - start;
     if (s->failures != NULL)
         status = print_json(s, caps, params->max_rung, &totals, seconds);
     else
-        printf("%u kernels, worst error %.3f of its bound, %.1f s\n%u passed, %u failed\n", totals.kernels, s->worst, seconds,
-               totals.passed, totals.failed);
+        printf("%u kernels, worst error %.3f of its bound, %.1f s\n%u passed, %u failed\n", totals.kernels, s->worst,
+               seconds, totals.passed, totals.failed);
     if (result != FM_OK)
         return tool_fail(result);
     return status == TOOL_DONE && totals.failed > 0 ? TOOL_FAILED : status;
@@ -129,8 +132,8 @@ static int check(struct state *s, struct fm_vk *vk, struct fm_check_params *para
 static int run(const struct tool_options *options)
 {
     struct state state = {.options = options};
-    struct fm_check_params params = {.kernel = options->kernel, .problem = options->problem, .op = options->op, .seed = options->check_seed,
-                                     .report = report, .cancel = cancel, .user = &state};
+    struct fm_check_params params = {.kernel = options->kernel, .problem = options->problem, .op = options->op,
+                                     .seed = options->check_seed, .report = report, .cancel = cancel, .user = &state};
     struct fm_vk *vk = NULL;
     enum fm_result result = fm_check_validate(&params);
     if (result == FM_OK)
@@ -139,13 +142,14 @@ static int run(const struct tool_options *options)
         return tool_fail(result);
     if (options->json)
         state.failures = cJSON_CreateArray();
-    int status = options->json && state.failures == NULL ? tool_fail(FM_NOMEM) : check(&state, vk, &params);
+    bool no_list = options->json && state.failures == NULL;
+    int status = no_list ? tool_fail(FM_NOMEM) : check(&state, vk, &params);
     cJSON_Delete(state.failures);
     fm_vk_close(&vk);
     return status;
 }
 
 const struct tool_command cmd_check = {
-    .name = "check", .summary = "test every kernel that the device can run against the reference", .options = option_list,
-    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+    .name = "check", .summary = "test every kernel that the device can run against the reference",
+    .options = option_list, .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
 };

@@ -46,8 +46,8 @@ static void print_line(size_t index, const struct fm_device_info *info)
     printf("%zu: %s (%s), driver %s, rungs", index, info->name, info->kind, info->driver);
     for (int rung = 0; rung < FM_RUNG_COUNT && reaches(info, rung); rung++)
         printf(" %s", fm_rung_name((enum fm_rung)rung));
-    printf(", %.1f of %.1f GB available%s, %s\n", (double)info->available_bytes * 1e-9, (double)info->memory_bytes * 1e-9,
-           info->unified ? " (shared with the host)" : "", info->uuid);
+    printf(", %.1f of %.1f GB available%s, %s\n", (double)info->available_bytes * 1e-9,
+           (double)info->memory_bytes * 1e-9, info->unified ? " (shared with the host)" : "", info->uuid);
 }
 
 static int run(const struct tool_options *options)

@@ -18,8 +18,8 @@ static void print_model(const struct fm_model *model)
     if (info.name[0] != '\0')
         printf("name          %s\n", info.name);
     printf("architecture  %s, %u layers\n", info.arch, info.n_layers);
-    printf("widths        model %u, FFN %u, %u heads of %u (%u for keys and values), vocabulary %u\n", info.width, info.ffn, info.heads,
-           info.head, info.heads_kv, info.vocab);
+    printf("widths        model %u, FFN %u, %u heads of %u (%u for keys and values), vocabulary %u\n", info.width,
+           info.ffn, info.heads, info.head, info.heads_kv, info.vocab);
     printf("context       %u tokens\n", info.context);
     printf("parameters    %.3f M in %.1f MB\n", (double)info.n_params * 1e-6, (double)info.weight_bytes * 1e-6);
     const char *type = NULL;
@@ -46,9 +46,10 @@ static cJSON *json_of_model(const struct fm_model *model)
     cJSON_AddStringToObject(o, "name", info.name);
     cJSON_AddStringToObject(o, "architecture", info.arch);
     const struct { const char *key; uint64_t value; } numbers[] = {
-        {"layers", info.n_layers}, {"width", info.width}, {"ffn", info.ffn}, {"heads", info.heads}, {"heads_kv", info.heads_kv},
-        {"head", info.head}, {"vocab", info.vocab}, {"context", info.context}, {"params", info.n_params},
-        {"file_bytes", info.file_bytes}, {"weight_bytes", info.weight_bytes}, {"token_bytes", info.token_bytes},
+        {"layers", info.n_layers}, {"width", info.width}, {"ffn", info.ffn}, {"heads", info.heads},
+        {"heads_kv", info.heads_kv}, {"head", info.head}, {"vocab", info.vocab}, {"context", info.context},
+        {"params", info.n_params}, {"file_bytes", info.file_bytes}, {"weight_bytes", info.weight_bytes},
+        {"token_bytes", info.token_bytes},
     };
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         cJSON_AddNumberToObject(o, numbers[i].key, (double)numbers[i].value);
@@ -63,8 +64,11 @@ static cJSON *json_of_model(const struct fm_model *model)
         cJSON_AddItemToArray(types, t);
     }
     cJSON_AddNumberToObject(o, "tokenizer_tokens", tokenizer != NULL ? fm_tokenizer_vocab(tokenizer) : 0);
-    if (tokenizer != NULL)
-        cJSON_AddStringToObject(o, "chat_template", fm_chat_template_name(fm_tokenizer_chat_template(tokenizer, &known)));
+    if (tokenizer != NULL) {
+        enum fm_chat_template chat = fm_tokenizer_chat_template(tokenizer, &known);
+        cJSON_AddStringToObject(o, "chat_template", fm_chat_template_name(chat));
+        cJSON_AddBoolToObject(o, "chat_template_known", known);
+    }
     return o;
 }
 
@@ -76,7 +80,8 @@ struct fit {
     char message[256]; // when it cannot
 };
 
-static enum fm_result find_fit(const struct tool_options *options, const struct fm_model *model, const char *selector, struct fit *fit)
+static enum fm_result find_fit(const struct tool_options *options, const struct fm_model *model, const char *selector,
+                               struct fit *fit)
 {
     struct fm_device *device = NULL;
     const struct fm_device_params params = {.selector = selector, .max_rung = options->rung};
@@ -100,10 +105,13 @@ static void print_fit(const struct fit *fit)
         printf("device        %s: %s\n", fit->device.name, fit->message);
         return;
     }
-    printf("device        %s, rung %s: context %u needs %.1f MB = %.1f weights + %.1f state + %.1f activations; %s (%.1f MB available)\n",
+    double rest = (double)(n->total_bytes - n->weights_bytes - n->state_bytes);
+    printf("device        %s, rung %s: context %u needs %.1f MB = %.1f weights + %.1f state + %.1f activations; "
+           "%s (%.1f MB available)\n",
            fit->device.name, fit->device.rung, n->n_ctx, (double)n->total_bytes * 1e-6, (double)n->weights_bytes * 1e-6,
-           (double)n->state_bytes * 1e-6, (double)(n->total_bytes - n->weights_bytes - n->state_bytes) * 1e-6,
-           n->total_bytes <= fit->device.available_bytes ? "fits" : "does not fit", (double)fit->device.available_bytes * 1e-6);
+           (double)n->state_bytes * 1e-6, rest * 1e-6,
+           n->total_bytes <= fit->device.available_bytes ? "fits" : "does not fit",
+           (double)fit->device.available_bytes * 1e-6);
 }
 
 static cJSON *json_of_fit(const struct fit *fit)
@@ -127,7 +135,8 @@ static cJSON *json_of_fit(const struct fit *fit)
     return o;
 }
 
-// On the device asked for, or on all. What the user asked for and cannot be had is an error; that there is no device is not.
+// On the device asked for, or on all. What the user asked for and cannot be had is an error; that there is no device
+// is not.
 static int report_fits(const struct tool_options *options, const struct fm_model *model, cJSON *json)
 {
     struct fm_device_info *infos = NULL;
@@ -184,6 +193,7 @@ static int run(const struct tool_options *options)
 }
 
 const struct tool_command cmd_info = {
-    .name = "info", .operand = "FILE", .summary = "architecture, shapes, formats, memory at a context length, where it fits",
-    .options = option_list, .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+    .name = "info", .operand = "FILE",
+    .summary = "architecture, shapes, formats, memory at a context length, where it fits", .options = option_list,
+    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
 };

@@ -55,7 +55,8 @@ static int print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tok
     return TOOL_DONE;
 }
 
-static int encode(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text, size_t bytes)
+static int encode(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text,
+                  size_t bytes)
 {
     uint32_t *tokens = NULL;
     size_t count = 0;
@@ -74,7 +75,8 @@ static int run(const struct tool_options *options)
     char *text = NULL;
     size_t bytes = 0;
     if ((options->prompt == NULL) == (options->file == NULL))
-        return tool_bad("tokenize: expected one of -p TEXT and -f FILE, found %s", options->prompt == NULL ? "none" : "both");
+        return tool_bad("tokenize: expected one of -p TEXT and -f FILE, found %s",
+                        options->prompt == NULL ? "none" : "both");
     int status = tool_open_model(options, &model);
     if (status != 0)
         return status;
@@ -91,6 +93,7 @@ static int run(const struct tool_options *options)
 }
 
 const struct tool_command cmd_tokenize = {
-    .name = "tokenize", .summary = "the ids of a text", .options = option_list, .n_options = sizeof(option_list) / sizeof(option_list[0]),
+    .name = "tokenize", .summary = "the ids of a text", .options = option_list,
+    .n_options = sizeof(option_list) / sizeof(option_list[0]),
     .run = run,
 };

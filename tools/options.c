@@ -15,7 +15,7 @@ struct row {
 };
 
 static const struct row rows[OPT_COUNT] = {
-#define X(id, short_name, long_name, argument, kind, field, help)                                                              \
+#define X(id, short_name, long_name, argument, kind, field, help) \
     [OPT_##id] = {short_name, long_name, argument, TOOL_##kind, offsetof(struct tool_options, field), help},
     TOOL_OPTIONS(X)
 #undef X
@@ -23,13 +23,14 @@ static const struct row rows[OPT_COUNT] = {
 
 static void print_help(const struct tool_command *command)
 {
-    printf("fulmen %s%s%s [options]\n%s\n\n", command->name, command->operand ? " " : "", command->operand ? command->operand : "",
-           command->summary);
+    printf("fulmen %s%s%s [options]\n%s\n\n", command->name, command->operand ? " " : "",
+           command->operand ? command->operand : "", command->summary);
     for (size_t i = 0; i < command->n_options; i++) {
         const struct row *row = &rows[command->options[i]];
         char names[64];
-        snprintf(names, sizeof(names), "%s%s%s%s%s", row->short_name ? row->short_name : "", row->short_name ? ", " : "", row->long_name,
-                 row->argument ? " " : "", row->argument ? row->argument : "");
+        snprintf(names, sizeof(names), "%s%s%s%s%s", row->short_name ? row->short_name : "",
+                 row->short_name ? ", " : "", row->long_name, row->argument ? " " : "",
+                 row->argument ? row->argument : "");
         printf("  %-32s %s\n", names, row->help);
     }
 }
@@ -97,11 +98,14 @@ static bool names_option(const struct row *row, const char *word)
     return (row->short_name != NULL && strcmp(row->short_name, word) == 0) || strcmp(row->long_name, word) == 0;
 }
 
-int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options, bool *out_help)
+int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options,
+               bool *out_help)
 {
-    struct tool_options options = {.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64,
-                                   .step = 1, .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md",
-                                   .check_seed = 1, .kernel_r = 20};
+    struct tool_options options = {
+        .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64, .step = 1,
+        .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md", .check_seed = 1,
+        .kernel_r = 20,
+    };
     *out_help = false;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {

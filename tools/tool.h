@@ -9,10 +9,17 @@
 
 enum tool_exit { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2, TOOL_NO_DEVICE = 3 };
 
-// ---- options (options.c)
-// ----------------------------------------------------------------------------------------------
+// ---- options (options.c) -------------------------------------------------------------------------------------------
 
-enum tool_kind { TOOL_TEXT, TOOL_U32, TOOL_U64, TOOL_FLOAT, TOOL_FLAG, TOOL_COUNT /* u32, at least 1 */, TOOL_COUNT_OR_ALL /* u32; -1 = 0 = no limit */ };
+enum tool_kind {
+    TOOL_TEXT,
+    TOOL_U32,
+    TOOL_COUNT, // u32, at least 1
+    TOOL_COUNT_OR_ALL, // u32; -1 = 0 = no limit
+    TOOL_U64,
+    TOOL_FLOAT,
+    TOOL_FLAG,
+};
 
 // X(id, short name, long name, argument, kind, field of struct tool_options, help)
 #define TOOL_OPTIONS(X)                                                                                                        \
@@ -94,8 +101,7 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
 // "5,17,3" to numbers; release with free. The line says what is wrong. At least one.
 int tool_parse_list(const char *text, const char *what, uint32_t **out_list, size_t *out_count);
 
-// ---- helpers (common.c)
-// -----------------------------------------------------------------------------------------------
+// ---- helpers (common.c) --------------------------------------------------------------------------------------------
 
 // Print the library's message and return the exit code of a result.
 int tool_fail(enum fm_result result);
@@ -140,8 +146,7 @@ struct fm_sampling tool_sampling(const struct tool_options *options);
 // Bytes that a token at position `pos` makes the device read: weights, and the cache up to it.
 double tool_token_bytes(const struct tool_setup *setup, double pos);
 
-// ---- commands
-// ---------------------------------------------------------------------------------------------------------
+// ---- commands ------------------------------------------------------------------------------------------------------
 
 #define X(id) extern const struct tool_command cmd_##id;
 #include "commands.def"

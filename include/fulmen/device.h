@@ -41,11 +41,6 @@ FM_API void fm_device_get_info(const struct fm_device *device, struct fm_device_
 // Device memory in use by this process as the driver reports it; 0 where it does not.
 FM_API uint64_t fm_device_used_bytes(const struct fm_device *device);
 
-// What it reads from its memory at best, in bytes per second: measured by a kernel that only reads, over up to 1 GiB
-// (64 MiB on processors) that must be free. Takes half a second to two. FM_UNSUPPORTED where the device has no clock,
-// FM_NOSPACE.
-FM_API enum fm_result fm_device_measure_read(struct fm_device *device, double *out_bytes_per_s);
-
 // Bytes per second that the device reads from its memory at best, measured by the first call (about half a second; one
 // thread at a time). FM_UNSUPPORTED where it has no timestamps, FM_NOSPACE.
 FM_API enum fm_result fm_device_read_bandwidth(struct fm_device *device, double *out_bytes_per_s);

@@ -65,8 +65,8 @@ static enum fm_result make_program(struct fm_vk *vk, struct fm_reader *reader)
     const struct fm_kernel *kernel = find_kernel(fm_vk_caps(vk), reader->rows);
     if (!kernel)
         return fm_fail(FM_UNSUPPORTED, "%s: no kernel for read_sum", fm_vk_caps(vk)->name);
-    struct fm_dispatch d = {.kernel = kernel, .n_spec = kernel->n_specs, .grid = {reader->rows, 1, 1}, .n_bind = N_BIND, .n_words = N_WORDS,
-                            .name = "read_sum", .moved_bytes = reader->bytes};
+    struct fm_dispatch d = {.kernel = kernel, .n_spec = kernel->n_specs, .grid = {reader->rows, 1, 1},
+                            .n_bind = N_BIND, .n_words = N_WORDS, .name = "read_sum", .moved_bytes = reader->bytes};
     for (uint32_t i = 0; i < kernel->n_specs; i++) {
         d.spec[i].id = kernel->spec[i].id;
         d.spec[i].value = kernel->spec[i].value;
@@ -75,7 +75,8 @@ static enum fm_result make_program(struct fm_vk *vk, struct fm_reader *reader)
     d.bind[bind_x] = (struct fm_binding){.pool = FM_POOL_WEIGHTS, .bytes = reader->bytes};
     d.bind[bind_y] = (struct fm_binding){.pool = FM_POOL_RESULT, .written = true, .bytes = 4ull * reader->rows};
     d.word[word_width] = ROW_WORDS;
-    struct fm_plan plan = {.dims = {reader->rows, reader->rows, 1, 1}, .dispatches = &d, .n_dispatches = 1, .barriers = 1};
+    struct fm_plan plan = {.dims = {reader->rows, reader->rows, 1, 1}, .dispatches = &d, .n_dispatches = 1,
+                           .barriers = 1};
     struct fm_vk_program_info info = {.plan = &plan, .ring = FM_TIMING_RING, .timed = true};
     info.memory[FM_POOL_WEIGHTS] = reader->data;
     info.memory[FM_POOL_STEP] = reader->step;
@@ -127,7 +128,8 @@ enum fm_result fm_reader_verify(const struct fm_reader *reader)
     const uint32_t *sums = fm_vk_memory_host(reader->sums);
     for (uint32_t row = 0; row < reader->rows; row++)
         if (sums[row] != reader->expected[row % BLOCK_ROWS])
-            return fm_fail(FM_DEVICE, "read_sum: row %u sums to %08x, expected %08x", row, sums[row], reader->expected[row % BLOCK_ROWS]);
+            return fm_fail(FM_DEVICE, "read_sum: row %u sums to %08x, expected %08x", row, sums[row],
+                           reader->expected[row % BLOCK_ROWS]);
     return FM_OK;
 }
 

@@ -16,7 +16,8 @@ struct bench {
     void *user;
 };
 
-static enum fm_result time_kernel(struct bench *b, struct fm_case *c, const struct fm_problem *p, const struct fm_kernel *kernel)
+static enum fm_result time_kernel(struct bench *b, struct fm_case *c, const struct fm_problem *p,
+                                  const struct fm_kernel *kernel)
 {
     struct fm_case_run run;
     enum fm_result r = fm_case_run_create(b->vk, fm_vk_caps(b->vk), c, kernel, p->rows, true, &run);
@@ -46,7 +47,7 @@ static enum fm_result time_kernel(struct bench *b, struct fm_case *c, const stru
 static enum fm_result bench_problem(struct bench *b, const struct fm_problem *p)
 {
     struct fm_case c;
-    enum fm_result r = fm_case_create(p, b->params->seed, &c);
+    enum fm_result r = fm_case_create(p, &c);
     if (r)
         return r;
     struct fm_caps caps = fm_caps_mask(fm_vk_caps(b->vk), b->params->max_rung);
@@ -61,7 +62,9 @@ static enum fm_result bench_problem(struct bench *b, const struct fm_problem *p)
             continue;
         if (b->params->cancel && b->params->cancel(b->params->user))
             r = fm_fail(FM_CANCELLED, "cancelled");
-        else
+        else if (!c.data)
+            r = fm_case_fill(p, b->params->seed, &c);
+        if (!r)
             r = time_kernel(b, &c, p, kernel);
     }
     fm_case_finish(&c);
@@ -71,7 +74,8 @@ static enum fm_result bench_problem(struct bench *b, const struct fm_problem *p)
 enum fm_result fm_check_bench(struct fm_vk *vk, const struct fm_check_params *params, bool all_kernels, uint32_t repeat,
                               void (*report)(void *user, const struct fm_kernel_time *time), void *user)
 {
-    struct bench b = {.vk = vk, .params = params, .all_kernels = all_kernels, .repeat = FM_MAX(repeat, 1), .report = report, .user = user};
+    struct bench b = {.vk = vk, .params = params, .all_kernels = all_kernels, .repeat = FM_MAX(repeat, 1),
+                      .report = report, .user = user};
     struct fm_reader sweep = {0};
     struct fm_problem *problems = NULL;
     size_t count = 0;

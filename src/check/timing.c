@@ -19,15 +19,16 @@ static int by_value(const void *a, const void *b)
 }
 
 // Wait for the replay in an entry and read its time.
-static enum fm_result collect(struct fm_vk *vk, struct fm_vk_program *program, uint32_t entry, uint64_t done, uint64_t *out_ns)
+static enum fm_result collect(struct fm_vk *vk, struct fm_vk_program *program, uint32_t entry, uint64_t done,
+                              uint64_t *out_ns)
 {
     enum fm_result r = fm_vk_wait(vk, done, UINT64_MAX);
     return r ? r : fm_vk_program_times(program, entry, out_ns, NULL);
 }
 
 // `count` replays with FM_TIMING_RING of them under way.
-static enum fm_result replay(struct fm_vk *vk, struct fm_vk_program *program, struct fm_vk_program *before, uint32_t count,
-                             uint64_t *out_ns)
+static enum fm_result replay(struct fm_vk *vk, struct fm_vk_program *program, struct fm_vk_program *before,
+                             uint32_t count, uint64_t *out_ns)
 {
     uint64_t done[FM_TIMING_RING], ahead;
     enum fm_result r = FM_OK;
@@ -47,10 +48,10 @@ static enum fm_result replay(struct fm_vk *vk, struct fm_vk_program *program, st
     return r;
 }
 
-enum fm_result fm_timing_run(struct fm_vk *vk, struct fm_vk_program *program, struct fm_vk_program *before, uint32_t repeat,
-                             uint64_t *out_ns)
+enum fm_result fm_timing_run(struct fm_vk *vk, struct fm_vk_program *program, struct fm_vk_program *before,
+                             uint32_t repeat, uint64_t *out_ns)
 {
-    uint64_t group[WARM_GROUP_MOST], start = fm_clock_ns(), last = 0;
+    uint64_t group[WARM_GROUP_MOST] = {0}, start = fm_clock_ns(), last = 0;
     uint32_t count = 1;
     enum fm_result r = FM_OK;
     while (!r) {
@@ -58,7 +59,8 @@ enum fm_result fm_timing_run(struct fm_vk *vk, struct fm_vk_program *program, st
         r = replay(vk, program, before, count, group);
         uint64_t now = fm_clock_ns(), median = group[count / 2];
         double difference = median > last ? (double)(median - last) : (double)(last - median);
-        if (!r && (now - start >= WARM_MAX_NS || (now - start >= WARM_MIN_NS && difference <= WARM_AGREE * (double)last)))
+        bool agree = difference <= WARM_AGREE * (double)last;
+        if (!r && (now - start >= WARM_MAX_NS || (now - start >= WARM_MIN_NS && agree)))
             break;
         last = median;
         count = (uint32_t)FM_MIN(WARM_GROUP_NS * count / FM_MAX(now - begin, 1), WARM_GROUP_MOST);

@@ -113,15 +113,6 @@ uint64_t fm_device_used_bytes(const struct fm_device *device)
     return fm_vk_used_bytes(device->vk);
 }
 
-enum fm_result fm_device_measure_read(struct fm_device *device, double *out_bytes_per_s)
-{
-    double gbps = 0;
-    enum fm_result result = fm_check_read_bandwidth(device->vk, &gbps);
-    if (result == FM_OK)
-        *out_bytes_per_s = gbps * 1e9;
-    return result;
-}
-
 void fm_device_get_pipeline_stats(const struct fm_device *device, struct fm_pipeline_stats *out_stats)
 {
     fm_vk_pipeline_stats(device->vk, &out_stats->create_ns, &out_stats->created, &out_stats->cached);
