@@ -253,42 +253,42 @@ static enum fm_result fill_inputs(struct fm_case *c, const struct fm_problem *p,
     return FM_OK;
 }
 
-enum fm_result fm_case_create(const struct fm_problem *problem, uint32_t seed, struct fm_case *out_case)
+enum fm_result fm_case_create(const struct fm_problem *problem, struct fm_case *out_case)
 {
     struct fm_case c = {.dims = {problem->bucket, problem->bucket, FM_MAX(problem->slots, 1), FM_MAX(problem->ctx, 1)}};
     struct fm_builder b = {.graph = &c.graph, .kv_type = {problem->w, problem->w}};
     struct fm_attr attr = {0};
     uint32_t src[FM_MAX_SRC];
     uint32_t dst[FM_MAX_DST];
-    uint64_t rng = fm_hash64(problem->name, strlen(problem->name), FM_HASH_SEED) + seed;
     uint32_t n = build_sources(&b, problem, &attr, src);
     enum fm_result r = b.error;
     if (!r)
         r = fm_graph_add(&c.graph, problem->op, fm_op_info(problem->op)->name, src, n, &attr, dst);
-    if (r)
-        goto fail;
+    if (r) {
+        fm_case_finish(&c);
+        return r;
+    }
     // Float results are read back by the test.
     for (uint32_t i = 0; i < c.graph.nodes[0].n_dst; i++)
         if (c.graph.values[dst[i]].kind == FM_VALUE_TEMP)
             c.graph.values[dst[i]].kind = FM_VALUE_OUTPUT;
-    c.data = fm_alloc_zero(c.graph.n_values, sizeof *c.data);
-    c.data_bytes = fm_alloc_zero(c.graph.n_values, sizeof *c.data_bytes);
-    if (!c.data || !c.data_bytes) {
-        r = fm_nomem();
-        goto fail;
-    }
-    r = fill_inputs(&c, problem, &rng);
-    for (uint32_t id = 0; id < c.graph.n_values && !r; id++) {
-        const struct fm_value *v = &c.graph.values[id];
-        if (v->kind == FM_VALUE_WEIGHT || (v->kind == FM_VALUE_STATE && v->producer == FM_NONE))
-            r = fill_value(&c, problem, id, &rng);
-    }
-    if (r)
-        goto fail;
     *out_case = c;
     return FM_OK;
-fail:
-    fm_case_finish(&c);
+}
+
+enum fm_result fm_case_fill(const struct fm_problem *problem, uint32_t seed, struct fm_case *c)
+{
+    uint64_t rng = fm_hash64(problem->name, strlen(problem->name), FM_HASH_SEED) + seed;
+    c->data = fm_alloc_zero(c->graph.n_values, sizeof *c->data);
+    c->data_bytes = fm_alloc_zero(c->graph.n_values, sizeof *c->data_bytes);
+    if (!c->data || !c->data_bytes)
+        return fm_nomem();
+    enum fm_result r = fill_inputs(c, problem, &rng);
+    for (uint32_t id = 0; id < c->graph.n_values && !r; id++) {
+        const struct fm_value *v = &c->graph.values[id];
+        if (v->kind == FM_VALUE_WEIGHT || (v->kind == FM_VALUE_STATE && v->producer == FM_NONE))
+            r = fill_value(c, problem, id, &rng);
+    }
     return r;
 }
 

@@ -35,7 +35,7 @@ struct fm_problem {
 // All problems, in a fixed order. Release with fm_free.
 enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_count);
 
-// A problem made concrete: the one-node graph and its data.
+// A problem made concrete: the one-node graph and, once filled, its data.
 struct fm_case {
     struct fm_graph graph;
     struct fm_dims dims;          // of the plan
@@ -45,7 +45,8 @@ struct fm_case {
     uint32_t *input[FM_INPUT_COUNT]; // step-block arrays, NULL where unused
     uint32_t input_words[FM_INPUT_COUNT];
 };
-enum fm_result fm_case_create(const struct fm_problem *problem, uint32_t seed, struct fm_case *out_case);
+enum fm_result fm_case_create(const struct fm_problem *problem, struct fm_case *out_case); // graph and dims
+enum fm_result fm_case_fill(const struct fm_problem *problem, uint32_t seed, struct fm_case *c); // all data; once
 void fm_case_finish(struct fm_case *c);
 
 // A case on a device: memory, plan, program.

@@ -9,7 +9,7 @@
 
 #include "shaders/lib/abi.h"
 
-#define SPLIT_POSITIONS 256u   // a part of the keys is at least this long
+#define SPLIT_POSITIONS 64u    // a part of the keys is at least this long
 #define GROUPS_PER_CORE 4u     // workgroups that keep a core busy
 #define GROUPS_UNKNOWN 16u     // workgroups wanted where the number of cores is not known
 

@@ -171,8 +171,8 @@ static void test_split(void **state)
     static const struct {
         uint32_t cores, tokens, ctx, split;
     } rows[] = {{0, 1, 4096, 4},  // 16 workgroups wanted, 4 heads
-                {0, 1, 600, 3},   // no part shorter than 256
-                {0, 1, 256, 1},  {0, 8, 4096, 1}, {100, 1, 4096, 16}, {2, 1, 4096, 2}};
+                {0, 1, 150, 3},   // no part shorter than 64
+                {0, 1, 64, 1},   {0, 8, 4096, 1}, {100, 1, 4096, 16}, {2, 1, 4096, 2}};
     for (unsigned i = 0; i < FM_COUNT(rows); i++) {
         struct fm_dims dims = {.t = rows[i].tokens, .o = 1, .s = 1, .l = rows[i].ctx};
         caps.cores = rows[i].cores;
