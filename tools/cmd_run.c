@@ -102,7 +102,7 @@ static void print_stats(const struct tool_setup *setup, const struct fm_request 
             r->n_generated, n.generate_per_s, n.gb_per_s);
     if (n.read_gb_per_s > 0)
         fprintf(stderr, " (%.0f %% of the %.1f GB/s that it can read)", 100 * n.gb_per_s / n.read_gb_per_s, n.read_gb_per_s);
-    fprintf(stderr, "; load %.2f s, of it pipelines %.2f s\n", n.load_s, n.pipelines_s);
+    fprintf(stderr, "; load %.2f s, pipelines %.2f s\n", n.load_s, n.pipelines_s);
 }
 
 static int print_json(const struct tool_setup *setup, const struct output *out, const struct fm_request *r)
@@ -192,5 +192,6 @@ static int run(const struct tool_options *options)
 }
 
 const struct tool_command cmd_run = {
-    .name = "run", .summary = "continue a text", .options = option_list, .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+    .name = "run", .summary = "continue a text", .options = option_list,
+    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
 };

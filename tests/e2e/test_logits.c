@@ -100,8 +100,9 @@ static void check_fixture(const struct fixture *f, struct fm_device *device, con
     E2E_OK(fm_model_load(model, device, NULL));
     E2E_OK(fm_session_create(model, &params, &session));
     cJSON_ArrayForEach(run, cJSON_GetObjectItemCaseSensitive(f->entry, "runs")) {
-        if (n_ubatch == 1 && number(run, "length") > 40)
-            continue; // the same program again and again
+        // In smaller micro-batches the lengths 33 (all rows of it) and 257 (of one, too many steps of the same program) do.
+        if (number(run, "length") < (n_ubatch < 512 ? 33 : 0) || number(run, "length") > (n_ubatch == 1 ? 33 : 512))
+            continue;
         double distance = distance_of_run(f, run, session);
         if (!(distance <= bound))
             fail_msg("%s, rung %s, -ub %u, %s caches, %.0f tokens: off by %.2e of the largest logit, %.0e allowed",
@@ -127,7 +128,7 @@ static void check_rung(const struct fixture *f, struct fm_device *device, enum f
     static const uint32_t ubatches[] = {512, 1, 7, 32};
     const char *name = fm_rung_name(rung);
     bool f32 = strcmp(string(f->entry, "weights"), "F32") == 0;
-    size_t n = rung == FM_RUNG_BASE ? FM_COUNT(ubatches) : 1;
+    size_t n = rung == FM_RUNG_BASE && !is_constants_only(string(f->entry, "name")) ? FM_COUNT(ubatches) : 1;
     for (size_t i = 0; i < n; i++) // matrix units round the activations of models that are not f32
         check_fixture(f, device, name, ubatches[i], "f32", f32 || rung < FM_RUNG_CM ? EXACT : HALF);
     if (!f32)

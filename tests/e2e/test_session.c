@@ -140,7 +140,8 @@ static void test_greedy_follows_the_logits(void **state)
         const float *row = logits + (19 + i) * 96;
         for (uint32_t v = 0; v < 96; v++)
             if (row[v] > row[made.tokens[i]] + 1e-2f) // caches in f16, other kernels for other numbers of tokens
-                fail_msg("token %u: %u was taken with logit %g, %u has %g", i, made.tokens[i], (double)row[made.tokens[i]], v, (double)row[v]);
+                fail_msg("token %u: %u was taken with logit %g, %u has %g", i, made.tokens[i], (double)row[made.tokens[i]],
+                         v, (double)row[v]);
     }
     free(logits);
     fm_session_destroy(&session);
