@@ -41,8 +41,8 @@ FM_API void fm_device_get_info(const struct fm_device *device, struct fm_device_
 // Device memory in use by this process as the driver reports it; 0 where it does not.
 FM_API uint64_t fm_device_used_bytes(const struct fm_device *device);
 
-// Bytes per second that the device reads from its memory at best, measured by the first call (about half a second; one
-// thread at a time). FM_UNSUPPORTED where it has no timestamps, FM_NOSPACE.
+// Bytes per second that the device reads from its memory at best: measured once per device and driver (about half a
+// second; one thread at a time) and kept in the cache folder. FM_UNSUPPORTED where it has no timestamps, FM_NOSPACE.
 FM_API enum fm_result fm_device_read_bandwidth(struct fm_device *device, double *out_bytes_per_s);
 
 struct fm_pipeline_stats {

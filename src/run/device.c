@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Devices as the public API sees them.
 #include <stdio.h>
+#include <stdlib.h>
 
-#include "check/check.h"
+#include "base/os.h"
 #include "check/check.h"
 #include "run/run.h"
 
 #define UUID_BYTES 16
+#define PATH_BYTES 1024
 
 static void uuid_text(const uint8_t uuid[UUID_BYTES], char out[37])
 {
@@ -118,14 +120,48 @@ void fm_device_get_pipeline_stats(const struct fm_device *device, struct fm_pipe
     fm_vk_pipeline_stats(device->vk, &out_stats->create_ns, &out_stats->created, &out_stats->cached);
 }
 
+// Where the measured bandwidth of this device and driver is kept between runs. false when there is no cache folder.
+static bool bandwidth_path(const struct fm_caps *caps, char *path, size_t path_bytes)
+{
+    char dir[PATH_BYTES], uuid[37];
+    if (fm_env_cache_dir(dir, sizeof(dir)) != FM_OK)
+        return false;
+    uuid_text(caps->uuid, uuid);
+    int n = snprintf(path, path_bytes, "%s/bandwidth-%s-%08x.txt", dir, uuid, caps->driver_version);
+    return n > 0 && (size_t)n < path_bytes;
+}
+
+static double bandwidth_load(const struct fm_caps *caps)
+{
+    char path[PATH_BYTES], *text = NULL;
+    size_t bytes = 0;
+    if (!bandwidth_path(caps, path, sizeof(path)) || fm_file_read(path, 64, &text, &bytes) != FM_OK)
+        return 0;
+    double value = strtod(text, NULL);
+    fm_free(text);
+    return value > 0 && value < 1e15 ? value : 0;
+}
+
+static void bandwidth_save(const struct fm_caps *caps, double bytes_per_s)
+{
+    char path[PATH_BYTES], text[32];
+    int n = snprintf(text, sizeof(text), "%.6g\n", bytes_per_s);
+    if (!bandwidth_path(caps, path, sizeof(path)) || fm_file_write_atomic(path, text, (size_t)n) != FM_OK)
+        fm_log(FM_LOG_INFO, "the read bandwidth is not kept: %s", fm_error_message());
+}
+
 enum fm_result fm_device_read_bandwidth(struct fm_device *device, double *out_bytes_per_s)
 {
-    double gb_per_s = device->read_bytes_per_s * 1e-9;
+    const struct fm_caps *caps = fm_vk_caps(device->vk);
+    if (device->read_bytes_per_s <= 0)
+        device->read_bytes_per_s = bandwidth_load(caps);
     if (device->read_bytes_per_s <= 0) {
+        double gb_per_s = 0;
         enum fm_result result = fm_check_read_bandwidth(device->vk, &gb_per_s);
         if (result != FM_OK)
             return result;
         device->read_bytes_per_s = gb_per_s * 1e9;
+        bandwidth_save(caps, device->read_bytes_per_s);
     }
     *out_bytes_per_s = device->read_bytes_per_s;
     return FM_OK;
