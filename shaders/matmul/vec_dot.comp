@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: MIT
-// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over quantised
-//     weights, with packed 4x8 integer dot products.
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over
+//     quantised weights, with packed 4x8 integer dot products.
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says, k a multiple of 32; x rows a multiple of 4 elements apart.
-// Method: every block of 32 elements of x becomes integers of 16 bits, x = step * i with step = max |x| / 32512, and those two
-//     signed bytes, i = 256 h + l. A block's sum of q * x is then step * (256 * sum(q h) + sum(q l)): two packed products for four
-//     weights, exact in 32-bit integers. Zero points are taken off with the sum of i, exact too.
-// One workgroup: see vec.glsl for teams and columns. It turns CHUNK blocks of each row at a time into bytes in shared memory, where
-//     neighbouring blocks are neighbouring quads; then an invocation takes every LANES-th block, for all its columns at once, 16
-//     bytes a load. The weights of the next turn are under way while this one is computed, the first ones while x is converted.
+// Method: every block of 32 elements of x becomes integers of 16 bits, x = step * i with step = max |x| / 32512, and
+//     those two signed bytes, i = 256 h + l. A block's sum of q * x is then step * (256 * sum(q h) + sum(q l)): two
+//     packed products for four weights, exact in 32-bit integers. Zero points are taken off with the sum of i, exact
+//     too.
+// One workgroup: see vec.glsl for teams and columns. It turns CHUNK blocks of each row at a time into bytes in shared
+//     memory, where neighbouring blocks are neighbouring quads; then an invocation takes every LANES-th block, for all
+//     its columns at once, 16 bytes a load. The weights of the next turn are under way while this one is computed, the
+//     first ones while x is converted.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 LANES (a multiple of the subgroup size), 3 COLS, 4 ROWS,
 //     5 CHUNK (blocks, a multiple of LANES).
 // Needs: subgroup arithmetic and shuffle, full subgroups of at least 4; packed integer dot products.
-// Accumulation: within a block exact; blocks in f32: per invocation in order, then subgroup sum, then subgroups in order.
-// Error: |x - step * i| <= max |x| of the block * 2^-16 (step / 2), and f32 from block to block. Below 1e-33 step stops shrinking.
+// Accumulation: within a block exact; blocks in f32: per invocation in order, then subgroup sum, then subgroups in
+//     order.
+// Error: |x - step * i| <= step / 2, about max |x| of the block * 2^-16; f32 from block to block. Below 1e-33 step
+//     stops shrinking.
 // Bytes moved: w once; x once per workgroup (from cache); y once.
-// Limits: shared memory ROWS * (64 * (CHUNK + 4) + 12 * CHUNK) + 4 * workgroup / subgroup size * COLS * ROWS * streams bytes.
+// Limits: shared memory ROWS * (64 * (CHUNK + 4) + 12 * CHUNK) + 4 * workgroup / subgroup size * COLS * ROWS * streams
+//     bytes.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_integer_dot_product : require
@@ -29,7 +34,7 @@ layout(constant_id = 5) const uint CHUNK = 128;
 
 const uint LINES = COLS * STREAMS; // rows of weights that an invocation reads; index column * STREAMS + stream
 
-// ---- x as bytes -----------------------------------------------------------------------------------------------------------
+// ---- x as bytes --------------------------------------------------------------------------------------------------
 
 // A piece is what one invocation converts: elements 4t..4t+3 and 16+4t..16+4t+3 of a block, t = piece % 4.
 const uint PIECES = ROWS * CHUNK * 4u;
@@ -41,7 +46,8 @@ const uint PITCH = CHUNK + 4u;
 shared uvec4 x_bytes[ROWS * 4u * PITCH];
 shared float x_step[ROWS * CHUNK];
 
-// How the sum of i is used: not at all, as an integer times the zero point (Q6_K: one per scale), or as a number times the offset.
+// How the sum of i is used: not at all, as an integer times the zero point (Q6_K: one per scale), or as a number times
+// the offset.
 #if defined(FM_W_Q8_0)
 const int BIAS = 0;
 #elif defined(FM_W_AFFINE)
@@ -67,7 +73,7 @@ uint pack_bytes(uvec4 v, int bit)
     return b.x | b.y << 8 | b.z << 16 | b.w << 24;
 }
 
-// Converts a piece; the four invocations of its block are neighbours and come here together. at: row * CHUNK + block.
+// Converts a piece; the four invocations of its block are neighbours and come here together.
 void store_piece(vec4 lo, vec4 hi, uint row, uint block, uint t, bool wanted)
 {
     vec4 m4 = max(abs(lo), abs(hi));
@@ -123,12 +129,13 @@ void convert_x(uint me, uint x0[ROWS], uint block0, uint blocks)
         }
         [[unroll]] for (uint i = 0u; i < BATCH; i++) {
             uint piece = (turn + i) * FM_GROUP + me, block = piece / 4u % CHUNK;
-            store_piece(lo[i], hi[i], piece / (4u * CHUNK), block, piece & 3u, piece < PIECES && block0 + block < blocks);
+            bool wanted = piece < PIECES && block0 + block < blocks;
+            store_piece(lo[i], hi[i], piece / (4u * CHUNK), block, piece & 3u, wanted);
         }
     }
 }
 
-// ---- weights --------------------------------------------------------------------------------------------------------------
+// ---- weights -----------------------------------------------------------------------------------------------------
 
 // a block of weights as it lies in memory
 struct raw_block {

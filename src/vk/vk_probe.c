@@ -198,8 +198,8 @@ enum fm_result fm_vk_probe_device(VkPhysicalDevice device, struct fm_caps *out_c
     caps->subgroup_size_control = features.v13.subgroupSizeControl && features.v13.computeFullSubgroups &&
                                   (properties.v13.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
     caps->bits = fm_vk_features_bits(&features) | subgroup_bits(&properties);
-    // Can, but not fast. A processor emulates all there is, so that its answer says nothing about this one feature.
-    if (!properties.v13.integerDotProduct4x8BitPackedSignedAccelerated && caps->kind != 4)
+    // Can, but not fast.
+    if (!properties.v13.integerDotProduct4x8BitPackedSignedAccelerated)
         caps->quirks |= FM_QUIRK_SLOW_INT_DOT;
     if (!(properties.coopmat.cooperativeMatrixSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
         caps->bits &= ~(FM_CAP_COOPMAT | FM_CAP_COOPMAT2);
