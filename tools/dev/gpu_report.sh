@@ -27,8 +27,9 @@ echo "== kernel suite: fulmen check"
 "$fulmen" check 2>&1 | tail -n 8
 note "${PIPESTATUS[0]}"
 
+# Fault injection opens the device hundreds of times: the software devices do that.
 for test in "$build"/tests/e2e/test_*; do
-    [ -x "$test" ] && [ -f "$test" ] || continue
+    [ -x "$test" ] && [ -f "$test" ] && [[ $test != *fault* ]] || continue
     echo
     echo "== $(basename "$test")"
     "$test" 2>&1 | grep -vE '^\[ (RUN|  {5}OK) ' | tail -n 60
