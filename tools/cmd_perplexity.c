@@ -81,9 +81,11 @@ static int run(const struct tool_options *options)
     struct tool_setup setup = {0};
     uint32_t *tokens = NULL;
     size_t count = 0;
-    int status = tool_open(options, options->given[OPT_CTX] ? 0 : DEFAULT_CHUNK, 1, &setup);
+    int status = tool_open_model(options, &setup.model);
     if (status == 0)
-        status = tool_prompt(options, setup.model, &tokens, &count);
+        status = tool_prompt(options, setup.model, &tokens, &count); // a bad prompt is told before anything is loaded
+    if (status == 0)
+        status = tool_open(options, options->given[OPT_CTX] ? 0 : DEFAULT_CHUNK, 1, &setup);
     if (status == 0 && setup.n_ctx < 4)
         status = tool_bad("-c %u, expected at least 4", setup.n_ctx);
     if (status == 0) { // as the tokenizer began the text, so does every chunk

@@ -171,9 +171,11 @@ static int run(const struct tool_options *options)
     struct output out = {.quiet = options->json};
     uint32_t *tokens = NULL;
     size_t count = 0;
-    int status = tool_open(options, 0, 1, &setup);
+    int status = tool_open_model(options, &setup.model);
     if (status == 0)
-        status = tool_prompt(options, setup.model, &tokens, &count);
+        status = tool_prompt(options, setup.model, &tokens, &count); // a bad prompt is told before anything is loaded
+    if (status == 0)
+        status = tool_open(options, 0, 1, &setup);
     if (status == 0 && count > setup.n_ctx)
         status = tool_bad("the prompt has %zu tokens, the context %u (-c sets it)", count, setup.n_ctx);
     if (status == 0) {

@@ -245,7 +245,7 @@ struct fm_session_params tool_session_params(const struct tool_options *o, const
 
 int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slots, struct tool_setup *setup)
 {
-    int status = tool_open_model(options, &setup->model);
+    int status = setup->model != NULL ? 0 : tool_open_model(options, &setup->model);
     if (status != 0)
         return status;
     fm_model_get_info(setup->model, &setup->model_info);
