@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The demo model says the same on every device, on its lowest and its highest rung: the greedy continuations of models/demo/expected.json, which were
-// made in f32 by other software. They hold no near-ties, so neither f16 caches nor matrix units may change a token.
+// The demo model says the same on every device, on its lowest and its highest rung: the greedy continuations of
+// models/demo/expected.json, which were made in f32 by other software. They hold no near-ties, so neither f16 caches nor
+// matrix units may change a token.
 #include <cjson/cJSON.h>
 #include <setjmp.h>
 #include <stdarg.h>
