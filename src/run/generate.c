@@ -234,6 +234,7 @@ enum fm_result fm_session_generate(struct fm_session *session, struct fm_request
                                                              .left = r->n_tokens}};
     }
     result = run_all(&g);
+    atomic_store(&session->cancelled, false); // a request to stop was for this call, however it ended
     fm_free(g.runs);
     fm_free(g.sampling);
     return result;
@@ -290,6 +291,7 @@ enum fm_result fm_session_logits(struct fm_session *session, uint32_t slot, cons
         sampling[i] = &greedy;
     for (size_t first = 0; first < count && result == FM_OK; first += n_ubatch)
         result = logits_step(session, slot, tokens, count, first, all, sampling, buffer, fn, user);
+    atomic_store(&session->cancelled, false);
     fm_free(buffer);
     fm_free(sampling);
     return result;
