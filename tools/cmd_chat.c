@@ -201,6 +201,18 @@ static char *prompt_mark(EditLine *line)
     return mark;
 }
 
+// Answer `text`. What was not answered at all, since it was too long or the device failed, is forgotten.
+static int ask(struct chat *c, const char *text)
+{
+    size_t before = c->n_messages;
+    if (!add_message(c, "user", text))
+        return tool_fail(FM_NOMEM);
+    int status = answer(c);
+    if (status != 0 && c->n_messages == before + 1)
+        drop_messages(c, before);
+    return status;
+}
+
 // A line that begins with '/'. *out_leave: it was /exit.
 static int command(struct chat *c, const char *line, bool *out_leave)
 {
@@ -221,26 +233,20 @@ static int command(struct chat *c, const char *line, bool *out_leave)
     if (strncmp(line, "/read ", 6) == 0) {
         if (tool_read_text(line + 6, &text, &bytes) != 0)
             return TOOL_BAD_INPUT;
-        bool added = add_message(c, "user", text);
+        int status = ask(c, text);
         free(text);
-        return added ? answer(c) : tool_fail(FM_NOMEM);
+        return status;
     }
     return tool_bad("unknown command '%s', there are /exit /regen /clear /read FILE", line);
 }
 
 static void take_line(struct chat *c, char *line, bool *out_leave)
 {
-    size_t before = c->n_messages;
     line[strcspn(line, "\r\n")] = '\0';
-    if (line[0] == '\0')
-        return;
-    if (line[0] == '/') {
+    if (line[0] == '/')
         (void)command(c, line, out_leave);
-    } else if (!add_message(c, "user", line)) {
-        (void)tool_fail(FM_NOMEM);
-    } else if (answer(c) != 0 && c->n_messages == before + 1) {
-        drop_messages(c, before); // it was not answered at all
-    }
+    else if (line[0] != '\0')
+        (void)ask(c, line);
 }
 
 static int converse(struct chat *c)
@@ -326,6 +332,8 @@ static int run(const struct tool_options *options)
     struct chat c = {.options = options, .sampling = tool_sampling(options)};
     int status = tool_open(options, 0, 1, &c.setup);
     tool_cancel_target(NULL);
+    if (status == 0 && tool_interrupted())
+        status = TOOL_FAILED;
     if (status == 0 && (c.tokenizer = fm_model_tokenizer(c.setup.model)) == NULL)
         status = tool_bad("%s has no tokenizer", options->model);
     if (status == 0)
