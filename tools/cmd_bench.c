@@ -53,8 +53,9 @@ static const char *test_name(const struct test *t, char out[48])
 static struct fm_session_params session_of(const struct bench *b, const struct test *t)
 {
     const struct tool_options *o = b->options;
-    return (struct fm_session_params){.n_ctx = t->n_depth + test_tokens(t) + 1, .n_ubatch = o->ubatch, .cache_type_k = o->cache_type_k,
-                                      .cache_type_v = o->cache_type_v};
+    uint64_t n_ctx = (uint64_t)t->n_depth + test_tokens(t) + 1; // too much is refused when the model is loaded
+    return (struct fm_session_params){.n_ctx = n_ctx < UINT32_MAX ? (uint32_t)n_ctx : UINT32_MAX, .n_ubatch = o->ubatch,
+                                      .cache_type_k = o->cache_type_k, .cache_type_v = o->cache_type_v};
 }
 
 // Feed `count` tokens and generate `predict`; the slot holds `depth` tokens before and after.
@@ -108,7 +109,7 @@ static enum fm_result run_test(struct bench *b, struct test *t)
     struct fm_session *session = NULL;
     struct fm_memory_need need;
     uint32_t n_tokens = t->n_prompt > t->n_depth ? t->n_prompt : t->n_depth;
-    uint32_t *tokens = malloc((n_tokens + 1) * sizeof(*tokens));
+    uint32_t *tokens = malloc(((size_t)n_tokens + 1) * sizeof(*tokens));
     t->seconds = calloc(b->options->bench_r, sizeof(*t->seconds));
     enum fm_result result = tokens && t->seconds ? fm_session_create(b->model, &params, &session) : FM_NOMEM;
     uint64_t random = 1;
