@@ -76,6 +76,14 @@ static int score_chunks(struct tool_setup *setup, uint32_t *tokens, size_t count
     return TOOL_DONE;
 }
 
+// Models made for less than that are read in chunks of what they were made for.
+static uint32_t default_chunk(const struct fm_model *model)
+{
+    struct fm_model_info info;
+    fm_model_get_info(model, &info);
+    return info.context < DEFAULT_CHUNK ? info.context : DEFAULT_CHUNK;
+}
+
 static int run(const struct tool_options *options)
 {
     struct tool_setup setup = {0};
@@ -85,7 +93,7 @@ static int run(const struct tool_options *options)
     if (status == 0)
         status = tool_prompt(options, setup.model, &tokens, &count); // a bad prompt is told before anything is loaded
     if (status == 0)
-        status = tool_open(options, options->given[OPT_CTX] ? 0 : DEFAULT_CHUNK, 1, &setup);
+        status = tool_open(options, options->given[OPT_CTX] ? 0 : default_chunk(setup.model), 1, &setup);
     if (status == 0 && setup.n_ctx < 4)
         status = tool_bad("-c %u, expected at least 4", setup.n_ctx);
     if (status == 0) { // as the tokenizer began the text, so does every chunk
