@@ -18,6 +18,7 @@ struct output {
     char *piece;     // room for one token's text
     bool quiet;      // --json: collected, not printed
     int write_error; // errno of a failed write
+    bool no_memory;
     char *text;
     size_t text_bytes, text_cap;
     uint32_t *ids;
@@ -34,8 +35,10 @@ static bool emit(struct output *out, const char *text, size_t bytes)
     if (out->text_bytes + bytes + 1 > out->text_cap) {
         size_t cap = (out->text_cap + bytes + 1) * 2;
         char *more = realloc(out->text, cap);
-        if (more == NULL)
+        if (more == NULL) {
+            out->no_memory = true;
             return false;
+        }
         out->text = more;
         out->text_cap = cap;
     }
@@ -52,8 +55,10 @@ static bool on_token(void *user, uint32_t token)
     if (out->n_ids == out->cap_ids) {
         size_t cap = out->cap_ids * 2 + 256;
         uint32_t *more = realloc(out->ids, cap * sizeof(*more));
-        if (more == NULL)
+        if (more == NULL) {
+            out->no_memory = true;
             return false;
+        }
         out->ids = more;
         out->cap_ids = cap;
     }
@@ -155,8 +160,8 @@ static int generate(const struct tool_options *options, struct tool_setup *setup
         errno = out->write_error;
         return tool_output_failed("standard output");
     }
-    if (result != FM_OK)
-        return tool_fail(result);
+    if (out->no_memory || result != FM_OK)
+        return tool_fail(out->no_memory ? FM_NOMEM : result);
     if (request.stop == FM_STOP_CONTEXT)
         fprintf(stderr, "fulmen: stopped: the context of %u tokens is full (-c sets it)\n", setup->n_ctx);
     if (options->json)
@@ -168,7 +173,7 @@ static int generate(const struct tool_options *options, struct tool_setup *setup
 static int run(const struct tool_options *options)
 {
     struct tool_setup setup = {0};
-    struct output out = {.quiet = options->json};
+    struct output out = {.quiet = options->json, .stream = {.started = true}}; // it goes on with the prompt
     uint32_t *tokens = NULL;
     size_t count = 0;
     int status = tool_open_model(options, &setup.model);
