@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
+#include <float.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,8 @@ void tool_catch_signals(void)
 void tool_cancel_target(struct fm_session *session)
 {
     cancel_target = session;
+    if (session != NULL && interrupted) // it came before there was anything to cancel
+        fm_session_cancel(session);
 }
 
 bool tool_interrupted(void)
@@ -204,9 +207,13 @@ struct fm_sampling tool_sampling(const struct tool_options *o)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    uint64_t seed = o->given[OPT_SEED] ? o->seed : (uint64_t)now.tv_sec * 1000000007u ^ (uint64_t)now.tv_nsec;
-    return (struct fm_sampling){.temp = o->temp, .top_k = o->top_k, .top_p = o->top_p, .min_p = o->min_p,
-                                .repeat_penalty = o->repeat_penalty, .repeat_last_n = o->repeat_last_n, .seed = seed};
+    uint64_t seed = o->seed;
+    if (seed == TOOL_SEED_CLOCK)
+        seed = (uint64_t)now.tv_sec * 1000000007u ^ (uint64_t)now.tv_nsec;
+    // Zeros mean "default" to the library, but on a command line what they say: the likeliest token alone, no look back.
+    return (struct fm_sampling){.temp = o->temp, .top_k = o->top_k, .top_p = o->top_p > 0 ? o->top_p : FLT_MIN,
+                                .min_p = o->min_p, .repeat_penalty = o->repeat_last_n > 0 ? o->repeat_penalty : 1,
+                                .repeat_last_n = o->repeat_last_n, .seed = seed};
 }
 
 // ---- opening

@@ -78,6 +78,12 @@ static bool store(const struct row *row, const char *text, struct tool_options *
             return false;
         *(uint32_t *)field = (uint32_t)whole;
         return true;
+    case TOOL_SEED:
+        if (strcmp(text, "-1") == 0) {
+            *(uint64_t *)field = TOOL_SEED_CLOCK;
+            return true;
+        }
+        return parse_whole(text, 0, UINT64_MAX, field);
     case TOOL_U64:
         return parse_whole(text, 0, UINT64_MAX, field);
     case TOOL_FLOAT:
@@ -102,7 +108,7 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
                bool *out_help)
 {
     struct tool_options options = {
-        .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64, .step = 1,
+        .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64, .seed = TOOL_SEED_CLOCK, .step = 1,
         .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md", .check_seed = 1,
         .kernel_r = 20,
     };

@@ -9,6 +9,8 @@
 
 enum tool_exit { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2, TOOL_NO_DEVICE = 3 };
 
+#define TOOL_SEED_CLOCK UINT64_MAX // no seed: the clock makes one
+
 // ---- options (options.c) -------------------------------------------------------------------------------------------
 
 enum tool_kind {
@@ -17,6 +19,7 @@ enum tool_kind {
     TOOL_COUNT, // u32, at least 1
     TOOL_COUNT_OR_ALL, // u32; -1 = 0 = no limit
     TOOL_U64,
+    TOOL_SEED, // u64; -1 = TOOL_SEED_CLOCK
     TOOL_FLOAT,
     TOOL_FLAG,
 };
@@ -32,12 +35,12 @@ enum tool_kind {
     X(CTX, "-c", "--ctx-size", "N", U32, ctx, "positions of the context (0: the model's)")                                    \
     X(UBATCH, "-ub", "--ubatch-size", "N", U32, ubatch, "most tokens of one step (512)")                                      \
     X(TEMP, NULL, "--temp", "T", FLOAT, temp, "temperature; 0 takes the likeliest token (0.8)")                               \
-    X(TOP_K, NULL, "--top-k", "K", U32, top_k, "only the K likeliest tokens; 0 = all (40)")                                   \
+    X(TOP_K, NULL, "--top-k", "K", COUNT_OR_ALL, top_k, "only the K likeliest tokens; 0 = all (40)")                          \
     X(TOP_P, NULL, "--top-p", "P", FLOAT, top_p, "only the likeliest that make up P; 1 = all (0.95)")                         \
     X(MIN_P, NULL, "--min-p", "P", FLOAT, min_p, "only tokens of at least P of the likeliest's probability (0.05)")           \
     X(REPEAT, NULL, "--repeat-penalty", "R", FLOAT, repeat_penalty, "penalty on tokens seen before; 1 = none (1)")            \
     X(REPEAT_N, NULL, "--repeat-last-n", "N", U32, repeat_last_n, "tokens that the penalty looks back (64)")                  \
-    X(SEED, "-s", "--seed", "SEED", U64, seed, "of the random numbers (from the clock)")                                      \
+    X(SEED, "-s", "--seed", "SEED", SEED, seed, "of the random numbers; -1 takes the clock (-1)")                             \
     X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                            \
     X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16 or f32")                                                \
     X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16 or f32, as the keys")                                   \
@@ -76,6 +79,7 @@ enum tool_option {
 #define TOOL_FIELD_U32 uint32_t
 #define TOOL_FIELD_COUNT uint32_t
 #define TOOL_FIELD_U64 uint64_t
+#define TOOL_FIELD_SEED uint64_t
 #define TOOL_FIELD_FLOAT float
 #define TOOL_FIELD_FLAG bool
 #define TOOL_FIELD_COUNT_OR_ALL uint32_t
@@ -112,7 +116,8 @@ int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
 int tool_output_failed(const char *name);
 double tool_seconds(void); // of a monotonic clock
 
-// Ctrl-C: cancels `session` (NULL: none) and sets the flag. Broken pipes become write errors.
+// Ctrl-C: cancels `session` (NULL: none), also when it came before the target was told, and sets the flag. Broken pipes
+// become write errors.
 void tool_catch_signals(void);
 void tool_cancel_target(struct fm_session *session);
 bool tool_interrupted(void);
