@@ -130,8 +130,7 @@ void fm_vk_close(struct fm_vk **handle)
         return;
     *handle = NULL;
     if (vk->device) {
-        // Its result does not matter: a lost device has nothing left in flight.
-        (void)vk->fn.vkDeviceWaitIdle(vk->device);
+        fm_vk_idle(vk);
         fm_vk_pipelines_finish(vk);
         fm_vk_stage_finish(vk);
         vk->fn.vkDestroySemaphore(vk->device, vk->timeline, NULL);
@@ -233,7 +232,16 @@ void fm_vk_settle(struct fm_vk *vk, uint64_t value)
                                 .pSemaphores = &vk->timeline,
                                 .pValues = &value};
     if (atomic_load(&vk->lost) || vk->fn.vkWaitSemaphores(vk->device, &info, UINT64_MAX) != VK_SUCCESS)
-        (void)vk->fn.vkDeviceWaitIdle(vk->device);
+        fm_vk_idle(vk);
+}
+
+void fm_vk_idle(struct fm_vk *vk)
+{
+    // Vulkan wants no submit by another thread meanwhile. The result does not matter: a lost device has nothing left in
+    // flight.
+    pthread_mutex_lock(&vk->queue_lock);
+    (void)vk->fn.vkDeviceWaitIdle(vk->device);
+    pthread_mutex_unlock(&vk->queue_lock);
 }
 
 // True for a lost device too: whoever polls goes on to fm_vk_wait, which says so.

@@ -156,6 +156,8 @@ enum fm_result fm_vk_submit(struct fm_vk *vk, const VkCommandBuffer *commands, u
                             uint64_t *out_value);
 // Wait until `value` is reached or the device is lost, for clean-up: no error, no message, no injected fault.
 void fm_vk_settle(struct fm_vk *vk, uint64_t value);
+// The same for everything submitted so far, whether the device is lost or not.
+void fm_vk_idle(struct fm_vk *vk);
 void fm_vk_name_object(struct fm_vk *vk, VkObjectType type, uint64_t handle, const char *name);
 enum fm_result fm_vk_begin_commands(struct fm_vk *vk, VkCommandBuffer commands, bool once);
 // One global memory barrier.

@@ -165,7 +165,7 @@ void fm_vk_memory_destroy(struct fm_vk_memory **handle)
         pthread_mutex_unlock(&vk->stage.lock);
     }
     if (atomic_load(&vk->lost))
-        (void)vk->fn.vkDeviceWaitIdle(vk->device);
+        fm_vk_idle(vk);
     for (uint32_t i = 0; i < memory->n_chunks; i++) {
         vk->fn.vkDestroyBuffer(vk->device, memory->chunks[i].buffer, NULL);
         vk->fn.vkFreeMemory(vk->device, memory->chunks[i].memory, NULL);

@@ -33,7 +33,7 @@ static enum fm_result end_single(struct fm_vk *vk, enum fm_result err, const cha
     }
     err = fm_vk_submit(vk, &vk->stage.single, 1, what, &value);
     if (!err && (err = fm_vk_wait(vk, value, UINT64_MAX)))
-        (void)vk->fn.vkDeviceWaitIdle(vk->device);
+        fm_vk_idle(vk);
     return err;
 }
 

@@ -45,7 +45,7 @@ void fm_vk_stage_finish(struct fm_vk *vk)
 static void empty_ring(struct fm_vk *vk)
 {
     struct fm_vk_stage *stage = &vk->stage;
-    (void)vk->fn.vkDeviceWaitIdle(vk->device);
+    fm_vk_idle(vk);
     for (uint32_t i = 0; i < FM_VK_STAGE_SLOTS; i++) {
         struct fm_vk_stage_slot *slot = &stage->slot[i];
         if (slot->recording)
