@@ -2,6 +2,7 @@
 // fulmen chat: a conversation on a terminal, or the answer to one prompt.
 #include <errno.h>
 #include <histedit.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -225,9 +226,11 @@ static int command(struct chat *c, const char *line, bool *out_leave)
     if (strcmp(line, "/clear") == 0)
         return begin(c) ? 0 : tool_fail(FM_NOMEM);
     if (strcmp(line, "/regen") == 0) {
-        if (c->n_messages == 0 || strcmp(c->messages[c->n_messages - 1].role, "assistant") != 0)
+        const char *last = c->n_messages > 0 ? c->messages[c->n_messages - 1].role : "";
+        if (strcmp(last, "assistant") == 0)
+            drop_messages(c, c->n_messages - 1);
+        else if (strcmp(last, "user") != 0) // it is the user's when an answer could not be made again
             return tool_bad("no answer to make again");
-        drop_messages(c, c->n_messages - 1);
         return answer(c);
     }
     if (strncmp(line, "/read ", 6) == 0) {
@@ -252,6 +255,7 @@ static void take_line(struct chat *c, char *line, bool *out_leave)
 static int converse(struct chat *c)
 {
     HistEvent event;
+    setlocale(LC_CTYPE, ""); // the editor reads and shows characters of the user's character set
     EditLine *edit = el_init("fulmen", stdin, stdout, stderr);
     History *past = history_init();
     bool leave = edit == NULL || past == NULL;
