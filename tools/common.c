@@ -10,11 +10,20 @@
 #include "tool.h"
 
 #define BAR_COLUMNS 40
-#define DEFAULT_CONTEXT 4096u
+
+static int bar_shown = -1; // columns of the progress bar that stands on the terminal; -1 = none does
+
+static void clear_bar(void)
+{
+    if (bar_shown >= 0)
+        fputs("\r\033[K", stderr);
+    bar_shown = -1;
+}
 
 int tool_fail(enum fm_result result)
 {
     const char *message = fm_error_message();
+    clear_bar();
     fprintf(stderr, "fulmen: %s\n", message[0] != '\0' ? message : fm_result_text(result));
     switch (result) {
     case FM_OK:
@@ -106,23 +115,22 @@ void tool_clear_interrupt(void)
 
 bool tool_progress(void *user, uint64_t done, uint64_t total)
 {
-    static int shown = -1;
-    if (interrupted)
+    if (interrupted) {
+        clear_bar();
         return false;
+    }
     if (!isatty(STDERR_FILENO) || total == 0)
         return true;
     int part = (int)((double)done / (double)total * BAR_COLUMNS);
-    if (part == shown && done < total)
+    if (part == bar_shown && done < total)
         return true;
-    shown = part;
+    bar_shown = part;
     fprintf(stderr, "\r%s [", (const char *)user);
     for (int i = 0; i < BAR_COLUMNS; i++)
         fputc(i < part ? '#' : '.', stderr);
     fputc(']', stderr);
-    if (done >= total) {
-        fputs("\r\033[K", stderr);
-        shown = -1;
-    }
+    if (done >= total)
+        clear_bar();
     fflush(stderr);
     return true;
 }
@@ -210,7 +218,7 @@ struct fm_sampling tool_sampling(const struct tool_options *o)
     uint64_t seed = o->seed;
     if (seed == TOOL_SEED_CLOCK)
         seed = (uint64_t)now.tv_sec * 1000000007u ^ (uint64_t)now.tv_nsec;
-    // Zeros mean "default" to the library, but on a command line what they say: the likeliest token alone, no look back.
+    // Zeros mean "default" to the library; on a command line they say: the likeliest token alone, and no look back.
     return (struct fm_sampling){.temp = o->temp, .top_k = o->top_k, .top_p = o->top_p > 0 ? o->top_p : FLT_MIN,
                                 .min_p = o->min_p, .repeat_penalty = o->repeat_last_n > 0 ? o->repeat_penalty : 1,
                                 .repeat_last_n = o->repeat_last_n, .seed = seed};

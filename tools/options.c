@@ -108,7 +108,8 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
                bool *out_help)
 {
     struct tool_options options = {
-        .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64, .seed = TOOL_SEED_CLOCK, .step = 1,
+        .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64, .step = 1,
+        .seed = TOOL_SEED_CLOCK,
         .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md", .check_seed = 1,
         .kernel_r = 20,
     };
