@@ -144,8 +144,8 @@ static double bandwidth_load(const struct fm_caps *caps)
 
 static void bandwidth_save(const struct fm_caps *caps, double bytes_per_s)
 {
-    char path[PATH_BYTES], text[32];
-    int n = snprintf(text, sizeof(text), "%.6g\n", bytes_per_s);
+    char path[PATH_BYTES], text[320]; // any double in digits
+    int n = snprintf(text, sizeof(text), "%.0f\n", bytes_per_s); // whole: programs of any locale read it
     if (!bandwidth_path(caps, path, sizeof(path)) || fm_file_write_atomic(path, text, (size_t)n) != FM_OK)
         fm_log(FM_LOG_INFO, "the read bandwidth is not kept: %s", fm_error_message());
 }
