@@ -6,6 +6,9 @@
 
 #define PLACE_ALIGN_BYTES 256u
 #define OVERRUN_BYTES 16u // 16-byte loads may run over the end of a value
+// Kernels count elements in 32 bits, and words of 4 bytes in 31 (shaders/lib/io.glsl).
+#define LARGEST_ELEMS UINT32_MAX
+#define LARGEST_BYTES (8ull << 30)
 
 static const char *const pool_names[FM_POOL_COUNT] = {"weights", "state", "arena", "step", "result"};
 
@@ -78,7 +81,15 @@ static enum fm_result place_value(const struct fm_graph *graph, uint32_t id, con
     if (!fm_value_device_bytes(value, dims, &bytes))
         return fm_fail(FM_ARG, "'%s': its size overflows or its rows are no whole blocks", value->name);
     place->pool = pool;
-    return take(&filling[pool], value->name, bytes, gap_bytes, place);
+    enum fm_result result = take(&filling[pool], value->name, bytes, gap_bytes, place);
+    uint64_t elems = 0;
+    if (result != FM_OK)
+        return result;
+    if (!fm_value_elems(value, dims, &elems) || elems > LARGEST_ELEMS || bytes > LARGEST_BYTES)
+        return fm_fail(FM_NOSPACE, "'%s' is %llu elements in %llu bytes, kernels reach %llu in %llu", value->name,
+                       (unsigned long long)elems, (unsigned long long)bytes, (unsigned long long)LARGEST_ELEMS,
+                       LARGEST_BYTES);
+    return FM_OK;
 }
 
 // Chunk lists move from the heap into the layout's arena.

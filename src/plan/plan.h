@@ -41,9 +41,8 @@ struct fm_layout {
 
 // Weights go packed (fm_pack_layout); constants too, into the WEIGHTS pool. dims: s and l give the states' size. Each
 // place starts at a multiple of 256 and is followed by at least `guard_bytes` (tests), and never less than 16, of
-// nothing, so that
-// 16-byte loads may overrun.
-// FM_NOSPACE when one tensor is larger than caps->max_alloc_bytes; the message names it.
+// nothing, so that 16-byte loads may overrun.
+// FM_NOSPACE when one tensor is larger than caps->max_alloc_bytes or than kernels can index; the message names it.
 enum fm_result fm_layout_create(const struct fm_graph *graph, const struct fm_caps *caps, const struct fm_dims *dims,
                                 uint64_t guard_bytes, struct fm_layout *out_layout);
 void fm_layout_finish(struct fm_layout *layout);
