@@ -183,9 +183,11 @@ static enum fm_result scale_divisors(const struct fm_file *file, const char *arc
     enum fm_result r = fm_meta_string(file, key_of(arch, "rope.scaling.type", key), false, &type);
     if (r != FM_OK)
         return r;
-    if (!type.data) // older files
+    if (!type.data) { // older files; a factor without a type is linear too
         r = fm_keys_positive(file, arch, "rope.scale_linear", 1, &factor);
-    else if (text_is(type, "linear"))
+        if (r == FM_OK)
+            r = fm_keys_positive(file, arch, "rope.scaling.factor", factor, &factor);
+    } else if (text_is(type, "linear"))
         r = fm_keys_positive(file, arch, "rope.scaling.factor", NAN, &factor);
     else if (text_is(type, "llama3"))
         return have_tensor ? FM_OK : llama3_divisors(file, arch, config, divisors);
