@@ -40,7 +40,7 @@ uint64_t fm_vk_fail_at(uint64_t n);
 enum fm_vk_place {
     FM_VK_DEVICE,
     FM_VK_UPLOAD,   // host writes, device reads
-    FM_VK_READBACK, // device writes, host reads, cached
+    FM_VK_READBACK, // device writes, host reads; cached where the device has such memory
 };
 
 // FM_NOSPACE with sizes when the device has no room.
@@ -51,11 +51,12 @@ enum fm_result fm_vk_memory_create_single(struct fm_vk *vk, const char *name, en
                                           struct fm_vk_memory **out_memory);
 // Accepts NULL; the caller made sure the device is done with it.
 void fm_vk_memory_destroy(struct fm_vk_memory **memory);
-void *fm_vk_memory_host(struct fm_vk_memory *memory); // mapped pointer (coherent); NULL for FM_VK_DEVICE
+// Mapped pointer (coherent); NULL for FM_VK_DEVICE, and where there are several chunks.
+void *fm_vk_memory_host(struct fm_vk_memory *memory);
 uint64_t fm_vk_memory_bytes(const struct fm_vk_memory *memory); // really allocated
 
-// Copy to/from FM_VK_DEVICE memory through the staging ring (two or more buffers of a few MB, recycled by timeline
-// value). Uploads return when the data is in the ring; fm_vk_upload_finish waits for all. What one thread uploads
+// Copy to/from FM_VK_DEVICE memory through the staging ring (three buffers of 32 MB, recycled by timeline value).
+// Uploads return when the data is in the ring; fm_vk_upload_finish waits for all. What one thread uploads
 // arrives in order; a download sees the uploads made before it.
 enum fm_result fm_vk_upload(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, const void *data,
                             uint64_t bytes);
@@ -100,7 +101,7 @@ enum fm_result fm_vk_program_submit(struct fm_vk_program *program, uint32_t ring
 enum fm_result fm_vk_wait(struct fm_vk *vk, uint64_t value, uint64_t timeout_ns);
 bool fm_vk_reached(struct fm_vk *vk, uint64_t value);
 // After a timed submit was waited for: GPU time of the whole, and of every dispatch (dispatches of one barrier group
-// share its time evenly by moved bytes); out_dispatch_ns has plan->n_dispatches entries or is NULL.
+// share its time in proportion to the bytes that they move); out_dispatch_ns has plan->n_dispatches entries or is NULL.
 enum fm_result fm_vk_program_times(struct fm_vk_program *program, uint32_t ring_entry, uint64_t *out_total_ns,
                                    uint64_t *out_dispatch_ns);
 

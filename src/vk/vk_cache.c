@@ -15,7 +15,7 @@
 
 static const char magic[8] = "FMPIPE1";
 
-struct cache_header { // as on disk, in the byte order of the machine that wrote it (another one's has another magic value)
+struct cache_header { // as on disk, in the byte order of the machine that wrote it
     char magic[8];
     uint32_t byte_order; // 0x01020304
     uint32_t driver_version;

@@ -23,8 +23,7 @@ static uint32_t choose_type(const struct fm_vk *vk, uint32_t allowed, enum fm_vk
     const VkMemoryPropertyFlags local = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     const VkMemoryPropertyFlags cached = VK_MEMORY_PROPERTY_HOST_CACHED_BIT;
-    // A ring that is packed into is read as well as written: cached. Small pools are written once: device memory will
-    // do.
+    // A ring that is packed into is read as well as written: cached. Small pools are written once: device memory does.
     // never: needs an extension to be enabled, or is for something else.
     const VkMemoryPropertyFlags never = VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD |
                                         VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT | VK_MEMORY_PROPERTY_PROTECTED_BIT;
