@@ -196,6 +196,8 @@ static int prompt_text(const struct tool_options *options, const struct fm_token
 int tool_prompt(const struct tool_options *options, const struct fm_model *model, uint32_t **out_tokens, size_t *out_count)
 {
     const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
+    if ((options->tokens != NULL) + (options->prompt != NULL) + (options->file != NULL) > 1)
+        return tool_bad("more than one prompt: expected one of -p TEXT, -f FILE and --tokens IDS");
     if (options->tokens != NULL)
         return tool_parse_list(options->tokens, "--tokens", out_tokens, out_count);
     if (options->prompt != NULL)

@@ -84,8 +84,6 @@ static bool store(const struct row *row, const char *text, struct tool_options *
             return true;
         }
         return parse_whole(text, 0, UINT64_MAX, field);
-    case TOOL_U64:
-        return parse_whole(text, 0, UINT64_MAX, field);
     case TOOL_FLOAT:
         real = strtof(text, &end);
         if (end == text || *end != '\0' || !isfinite(real))

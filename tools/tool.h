@@ -18,7 +18,6 @@ enum tool_kind {
     TOOL_U32,
     TOOL_COUNT, // u32, at least 1
     TOOL_COUNT_OR_ALL, // u32; -1 = 0 = no limit
-    TOOL_U64,
     TOOL_SEED, // u64; -1 = TOOL_SEED_CLOCK
     TOOL_FLOAT,
     TOOL_FLAG,
@@ -78,7 +77,6 @@ enum tool_option {
 #define TOOL_FIELD_TEXT const char *
 #define TOOL_FIELD_U32 uint32_t
 #define TOOL_FIELD_COUNT uint32_t
-#define TOOL_FIELD_U64 uint64_t
 #define TOOL_FIELD_SEED uint64_t
 #define TOOL_FIELD_FLOAT float
 #define TOOL_FIELD_FLAG bool
