@@ -117,6 +117,11 @@ static void test_weights_of_8b(void **state)
     caps.max_alloc_bytes = 128 << 20; // smaller than the embedding table
     assert_int_equal(fm_layout_create(&graph, &caps, &dims, 0, &layout), FM_NOSPACE);
     assert_non_null(strstr(fm_error_message(), "token_embd"));
+    caps.max_alloc_bytes = 1ull << 40; // allows what kernels cannot index: 64 x 8 x 131072 x 128 elements
+    dims.s = 64;
+    dims.l = 131072;
+    assert_int_equal(fm_layout_create(&graph, &caps, &dims, 0, &layout), FM_NOSPACE);
+    assert_non_null(strstr(fm_error_message(), "kernels reach"));
     fm_graph_finish(&graph);
 }
 

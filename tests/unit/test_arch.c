@@ -209,6 +209,37 @@ static void test_bad_config(void **state)
     }
 }
 
+// The first word of the RoPE table of a llama file with these scaling keys: `type` NULL and factor 0 = none.
+static uint32_t rope_word(const char *type, float factor)
+{
+    struct fm_config made = model_make_config("llama");
+    struct gguf_writer w = {0};
+    struct fm_graph g = {0};
+    uint32_t word = 0;
+    model_make(&w, "llama", &made, FM_TYPE_F32, 6);
+    if (type)
+        gguf_write_string(&w, "llama.rope.scaling.type", type);
+    if (factor > 0)
+        gguf_write_f32(&w, "llama.rope.scaling.factor", factor);
+    assert_int_equal(open_and_build(&w, NULL, &g), FM_OK);
+    for (size_t v = 0; v < g.n_values && word == 0; v++)
+        if (g.values[v].kind == FM_VALUE_CONST)
+            memcpy(&word, (const uint8_t *)g.values[v].of.data + sizeof(word), sizeof(word));
+    fm_graph_finish(&g);
+    gguf_write_finish(&w);
+    return word;
+}
+
+// A factor without a type is linear.
+static void test_rope_factor_alone(void **state)
+{
+    (void)state;
+    assert_int_not_equal(rope_word(NULL, 0), 0);
+    assert_int_not_equal(rope_word(NULL, 4), rope_word(NULL, 0));
+    assert_int_equal(rope_word(NULL, 4), rope_word("linear", 4));
+    assert_int_equal(rope_word("none", 4), rope_word(NULL, 0));
+}
+
 // Keys of a good llama file with one more that spoils it.
 static void test_bad_keys(void **state)
 {
@@ -383,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_slices),
         cmocka_unit_test(test_bad_config),
         cmocka_unit_test(test_bad_keys),
+        cmocka_unit_test(test_rope_factor_alone),
         cmocka_unit_test(test_unknown_architecture),
         cmocka_unit_test(test_bad_tensors),
         cmocka_unit_test(test_padded_vocabulary),
