@@ -30,13 +30,13 @@ enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, 
         return r;
     const struct fm_arch *arch = fm_arch_find(name.data, (size_t)name.bytes);
     if (!arch) {
-        char known[256] = "";
+        char known[256] = "", quoted[FM_QUOTE_BYTES];
         for (const struct fm_arch *const *a = fm_archs; *a; a++) {
             size_t at = strlen(known);
             snprintf(known + at, sizeof(known) - at, "%s%s", at ? ", " : "", (*a)->name);
         }
-        return fm_fail(FM_UNSUPPORTED, "%s: general.architecture is '%.*s', known are %s", fm_file_path(file),
-                       (int)FM_MIN(name.bytes, 64), name.data, known);
+        return fm_fail(FM_UNSUPPORTED, "%s: general.architecture is '%s', known are %s", fm_file_path(file),
+                       fm_file_quote(name, quoted), known);
     }
     if ((r = arch->config(file, arena, &config)) != FM_OK)
         return r;
@@ -193,10 +193,13 @@ static enum fm_result bind_one(struct binder *b, const struct fm_weight_spec *sp
 static void report_unused(const struct binder *b)
 {
     uint32_t unused = 0, count = fm_file_tensor_count(b->file);
-    for (uint32_t i = 0; i < count; i++)
+    char quoted[FM_QUOTE_BYTES];
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = fm_file_tensor(b->file, i)->name;
         if (!b->used[i] && unused++ < UNUSED_NAMED)
             fm_log(FM_LOG_WARN, "%s: tensor '%s' is not used by architecture %s", fm_file_path(b->file),
-                   fm_file_tensor(b->file, i)->name, b->arch->name);
+                   fm_file_quote((struct fm_text){.data = name, .bytes = strlen(name)}, quoted), b->arch->name);
+    }
     if (unused > UNUSED_NAMED)
         fm_log(FM_LOG_WARN, "%s: and %u more unused tensors", fm_file_path(b->file), unused - UNUSED_NAMED);
 }

@@ -177,7 +177,7 @@ static bool text_is(struct fm_text text, const char *word)
 static enum fm_result scale_divisors(const struct fm_file *file, const char *arch, const struct fm_config *config,
                                      bool have_tensor, double *divisors)
 {
-    char key[KEY_BYTES];
+    char key[KEY_BYTES], quoted[FM_QUOTE_BYTES];
     struct fm_text type;
     double factor = 1;
     enum fm_result r = fm_meta_string(file, key_of(arch, "rope.scaling.type", key), false, &type);
@@ -192,8 +192,8 @@ static enum fm_result scale_divisors(const struct fm_file *file, const char *arc
     else if (text_is(type, "llama3"))
         return have_tensor ? FM_OK : llama3_divisors(file, arch, config, divisors);
     else if (!text_is(type, "none") && !text_is(type, "default"))
-        return fm_fail(FM_UNSUPPORTED, "%s: %s is '%.*s', known are none, linear, llama3", fm_file_path(file), key,
-                       (int)FM_MIN(type.bytes, 64), type.data);
+        return fm_fail(FM_UNSUPPORTED, "%s: %s is '%s', known are none, linear, llama3", fm_file_path(file), key,
+                       fm_file_quote(type, quoted));
     for (uint32_t m = 0; m < config->rotated / 2 && r == FM_OK; m++)
         divisors[m] *= factor;
     return r;

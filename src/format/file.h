@@ -25,6 +25,10 @@ struct fm_text {
     uint64_t bytes;
 };
 
+// Untrusted text for a message: cut at 64 bytes, everything but printable ASCII and UTF-8 bytes as \xNN.
+#define FM_QUOTE_BYTES 260
+const char *fm_file_quote(struct fm_text text, char buffer[FM_QUOTE_BYTES]);
+
 struct fm_meta {
     struct fm_text key;
     enum fm_meta_kind kind;      // of the value, or FM_META_ARRAY

@@ -36,8 +36,4 @@ extern const struct fm_format fm_format_gguf;
 enum fm_result fm_file_add_tensor(struct fm_file *file, const struct fm_tensor *tensor);
 enum fm_result fm_file_add_meta(struct fm_file *file, const struct fm_meta *meta);
 
-// Untrusted text for a message: cut at 64 bytes, everything but printable ASCII and UTF-8 bytes as \xNN.
-#define FM_QUOTE_BYTES 260
-const char *fm_file_quote(struct fm_text text, char buffer[FM_QUOTE_BYTES]);
-
 #endif
