@@ -21,7 +21,7 @@ min_glslang=15.1          # first with GL_NV_cooperative_matrix2
 min_header=303            # VK_HEADER_VERSION of 1.4.303: first with VK_NV_cooperative_matrix2
 min_mesa_cm=26.1          # lavapipe with VK_KHR_cooperative_matrix
 suites=(trixie trixie-backports)
-default_mirror=http://deb.debian.org/debian
+distributions=/usr/share/python-apt/templates/Debian.info   # of python-apt-common: knows Debian's mirror
 shader_packages=(glslang-tools spirv-tools libvulkan-dev libvulkan-volk-dev)
 device_packages=(libvulkan1 mesa-vulkan-drivers vulkan-validationlayers)
 
@@ -81,7 +81,7 @@ mirrors() {
     # shellcheck disable=SC2016 # apt's own placeholders
     apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         sed -n 's|^Debian Debian \(https\{0,1\}://[^ ]*[^/ ]\)/\{0,1\}$|\1|p' | head -n 1
-    printf '%s\n' $default_mirror
+    sed -n 's|^BaseURI: *\(http[^ ]*[^/ ]\)/*$|\1|p' $distributions 2>/dev/null | head -n 1
 }
 
 private_apt_ready=no
@@ -90,6 +90,7 @@ need_private_apt() {
     [ $private_apt_ready = no ] || return 0
     [ -f /usr/share/keyrings/debian-archive-keyring.gpg ] || [ -f /usr/share/keyrings/debian-archive-keyring.pgp ] ||
         install_packages debian-archive-keyring
+    [ -n "$(mirrors)" ] || install_packages python-apt-common
     while read -r mirror; do
         if private_apt_open "$mirror"; then
             private_apt_ready=yes
