@@ -81,7 +81,8 @@ mirrors() {
     # shellcheck disable=SC2016 # apt's own placeholders
     apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         sed -n 's|^Debian Debian \(https\{0,1\}://[^ ]*[^/ ]\)/\{0,1\}$|\1|p' | head -n 1
-    sed -n 's|^BaseURI: *\(http[^ ]*[^/ ]\)/*$|\1|p' $distributions 2>/dev/null | head -n 1
+    # Over plain HTTP: the signatures are what is trusted, and a proxy may cache.
+    sed -n 's|^BaseURI: *https\{0,1\}\(://[^ ]*[^/ ]\)/*$|http\1|p' $distributions 2>/dev/null | head -n 1
 }
 
 private_apt_ready=no
