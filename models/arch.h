@@ -76,8 +76,8 @@ enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, 
                             struct fm_config *out_config);
 
 // Bind the file's tensors to roles (strict: a missing, mis-shaped or mis-typed tensor is FM_FORMAT naming tensor,
-// expected and found; an unused one is logged as a warning) and build the graph. file = NULL: random weights of `type`
-// (norm vectors stay f32).
+// expected and found; an unused one is logged as a warning) and build the graph. file = NULL: random weights of
+// `random_type` (norm vectors stay f32).
 struct fm_graph_options {
     enum fm_type kv_type[2];
     enum fm_type random_type;
