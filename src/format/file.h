@@ -11,9 +11,10 @@
 
 struct fm_tensor {
     const char *name;
-    enum fm_type type;
+    enum fm_type type;             // FM_TYPE_NONE: a type that fulmen does not read (never from GGUF)
+    const char *type_name;         // as the file's format calls it: "q4_0", "BF16", "F8_E4M3"; never NULL
     uint32_t n_dims;
-    uint64_t dims[FM_TENSOR_DIMS]; // PyTorch order: the last dimension is contiguous (GGUF's `ne` reversed)
+    uint64_t dims[FM_TENSOR_DIMS]; // PyTorch order: the last dimension is contiguous (GGUF's `ne` reversed); never 0
     const uint8_t *data;           // in the mapping; data_bytes long
     uint64_t data_bytes;
 };

@@ -182,6 +182,7 @@ static enum fm_result read_tensor(struct reader *reader, uint64_t index)
     if (tensor.type == FM_TYPE_NONE)
         return fail_type(name, type_id);
     const struct fm_type_info *info = fm_type_info(tensor.type);
+    tensor.type_name = info->name;
     uint64_t row_elems = tensor.n_dims == 0 ? 1 : tensor.dims[tensor.n_dims - 1];
     if (row_elems % info->block_elems != 0)
         return fm_fail(FM_FORMAT, "tensor '%s': rows of %llu elements, expected a multiple of %s's %u", name,
