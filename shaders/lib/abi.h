@@ -12,10 +12,18 @@
 // ---- the step block
 // -------------------------------------------------------------------------------------------------- All that changes
 // from step to step; written by the host. Header (8 words), then the arrays token[T], pos[T], slot[T], out_row[O],
-// sampler[O] at offsets of the plan (fm_step_layout).
+// sampler[O], segment[S], length[T] at offsets of the plan (fm_step_layout).
 #define FM_STEP_TOKENS 0u      // tokens of this step: rows >= this are padding of the bucket
 #define FM_STEP_OUTPUTS 1u     // output rows of this step
+#define FM_STEP_SEGMENTS 2u    // sequences that have rows in this step
 #define FM_STEP_HEADER_WORDS 8u
+
+// words of one segment: rows [ROW, ROW + ROWS) of the step are positions POS, POS + 1, ... of the sequence in SLOT
+#define FM_SEGMENT_ROW 0u
+#define FM_SEGMENT_ROWS 1u
+#define FM_SEGMENT_SLOT 2u
+#define FM_SEGMENT_POS 3u
+#define FM_SEGMENT_WORDS 4u
 
 // token value: take the id sampled last for the slot
 #define FM_TOKEN_LAST 0xffffffffu

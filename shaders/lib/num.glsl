@@ -7,6 +7,7 @@
 // enum fm_act_kind
 #define FM_ACT_SILU 0u
 #define FM_ACT_GELU_TANH 1u
+#define FM_ACT_NONE 2u
 
 // e^x, error below 2 ULP for results that are normal numbers; 0 below -87.33 (where the result would be denormal), +inf
 // above
@@ -92,7 +93,7 @@ float fm_gelu_tanh(float x)
 
 float fm_act(uint kind, float x)
 {
-    return kind == FM_ACT_SILU ? fm_silu(x) : fm_gelu_tanh(x);
+    return kind == FM_ACT_SILU ? fm_silu(x) : kind == FM_ACT_NONE ? x : fm_gelu_tanh(x);
 }
 
 // cos and sin of `turn` / 2^32 turns (one turn = 2 pi), error below 2^-22. The nearest quarter turn comes from the

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A problem made concrete: a graph of one node, its operands as states and weights, and their data.
-#include "check/check.h"
+#include "check/case.h"
 
 #include "base/map.h"
 #include "graph/builder.h"
@@ -48,12 +48,12 @@ static float value(uint64_t *state, enum fm_problem_data data, uint64_t i)
 // ---- graph
 // -----------------------------------------------------------------------------------------------------------
 
-static uint32_t operand(struct fm_builder *b, const char *name, uint32_t rows, uint32_t width)
+uint32_t fm_case_operand(struct fm_builder *b, const char *name, uint32_t rows, uint32_t width)
 {
     return fm_build_state(b, name, FM_TYPE_F32, 2, (uint32_t[]){rows, width});
 }
 
-static uint32_t vector(struct fm_builder *b, const char *name, uint32_t width)
+uint32_t fm_case_vector(struct fm_builder *b, const char *name, uint32_t width)
 {
     return fm_build_weight(b, name, FM_TYPE_F32, FM_NONE, 1, &width);
 }
@@ -74,18 +74,26 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
     attr->eps = 1e-5f;
     attr->scale = p->op == FM_OP_EMBED ? 1.5f : p->head ? 1.0f / sqrtf((float)p->head) : 1.0f;
     attr->vocab = p->n > 5 ? p->n - 3 : p->n;
+    attr->gate = p->variant % 2;
+    attr->state = p->state;
+    attr->groups = p->groups;
+    attr->groups_c = p->groups_c;
+    attr->repeat = p->repeat;
+    attr->chunk = p->chunk;
+    attr->cap = p->cap;
+    attr->original = p->original;
     switch (p->op) {
     case FM_OP_MATMUL:
     case FM_OP_MATMUL_ADD:
-        src[n++] = operand(b, "x", T, p->k);
+        src[n++] = fm_case_operand(b, "x", T, p->k);
         src[n++] = fm_build_weight(b, "w", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
         if (p->op == FM_OP_MATMUL_ADD)
-            src[n++] = operand(b, "residual", T, p->n);
+            src[n++] = fm_case_operand(b, "residual", T, p->n);
         if (p->bias)
-            src[n++] = vector(b, "bias", p->n);
+            src[n++] = fm_case_vector(b, "bias", p->n);
         break;
     case FM_OP_MATMUL_GLU:
-        src[n++] = operand(b, "x", T, p->k);
+        src[n++] = fm_case_operand(b, "x", T, p->k);
         src[n++] = fm_build_weight(b, "gate", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
         src[n++] = fm_build_weight(b, "up", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
         break;
@@ -94,41 +102,41 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         src[n++] = fm_build_input(b, FM_INPUT_TOKEN);
         break;
     case FM_OP_NORM:
-        src[n++] = operand(b, "x", T, p->k);
-        src[n++] = vector(b, "w", p->k);
+        src[n++] = fm_case_operand(b, "x", T, p->k);
+        src[n++] = fm_case_vector(b, "w", p->k);
         if (p->bias)
-            src[n++] = vector(b, "bias", p->k);
+            src[n++] = fm_case_vector(b, "bias", p->k);
         break;
     case FM_OP_ADD_NORM:
-        src[n++] = operand(b, "a", T, p->k);
-        src[n++] = operand(b, "b", T, p->k);
-        src[n++] = vector(b, "w", p->k);
+        src[n++] = fm_case_operand(b, "a", T, p->k);
+        src[n++] = fm_case_operand(b, "b", T, p->k);
+        src[n++] = fm_case_vector(b, "w", p->k);
         if (p->bias)
-            src[n++] = vector(b, "bias", p->k);
+            src[n++] = fm_case_vector(b, "bias", p->k);
         break;
     case FM_OP_GLU:
     case FM_OP_ADD:
-        src[n++] = operand(b, "a", T, p->k);
-        src[n++] = operand(b, "b", T, p->k);
+        src[n++] = fm_case_operand(b, "a", T, p->k);
+        src[n++] = fm_case_operand(b, "b", T, p->k);
         break;
     case FM_OP_ACT:
-        src[n++] = operand(b, "x", T, p->k);
+        src[n++] = fm_case_operand(b, "x", T, p->k);
         break;
     case FM_OP_GATHER:
-        src[n++] = operand(b, "x", T, p->k);
+        src[n++] = fm_case_operand(b, "x", T, p->k);
         src[n++] = fm_build_input(b, FM_INPUT_OUT_ROW);
         break;
     case FM_OP_ROPE:
-        src[n++] = operand(b, "x", T, p->heads * p->head);
+        src[n++] = fm_case_operand(b, "x", T, p->heads * p->head);
         src[n++] = fm_build_rope_table(b, "freq", p->rotated / 2, 10000.0, NULL);
         src[n++] = fm_build_input(b, FM_INPUT_POS);
         break;
     case FM_OP_KV_WRITE:
     case FM_OP_ROPE_KV_WRITE:
         if (p->op == FM_OP_ROPE_KV_WRITE)
-            src[n++] = operand(b, "q", T, p->heads * p->head);
-        src[n++] = operand(b, "k", T, p->heads_kv * p->head);
-        src[n++] = operand(b, "v", T, p->heads_kv * p->head);
+            src[n++] = fm_case_operand(b, "q", T, p->heads * p->head);
+        src[n++] = fm_case_operand(b, "k", T, p->heads_kv * p->head);
+        src[n++] = fm_case_operand(b, "v", T, p->heads_kv * p->head);
         if (p->op == FM_OP_ROPE_KV_WRITE)
             src[n++] = fm_build_rope_table(b, "freq", p->rotated / 2, 10000.0, NULL);
         src[n++] = fm_build_input(b, FM_INPUT_POS);
@@ -137,7 +145,7 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         src[n++] = fm_build_state(b, "v_cache", p->w, 4, (uint32_t[]){FM_DIM_S, p->heads_kv, FM_DIM_L, stride});
         break;
     case FM_OP_ATTEND:
-        src[n++] = operand(b, "q", T, p->heads * p->head);
+        src[n++] = fm_case_operand(b, "q", T, p->heads * p->head);
         src[n++] = fm_build_state(b, "k_cache", p->w, 4, (uint32_t[]){FM_DIM_S, p->heads_kv, FM_DIM_L, stride});
         src[n++] = fm_build_state(b, "v_cache", p->w, 4, (uint32_t[]){FM_DIM_S, p->heads_kv, FM_DIM_L, stride});
         src[n++] = fm_build_input(b, FM_INPUT_POS);
@@ -151,7 +159,7 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         src[n++] = fm_build_state(b, "last", FM_TYPE_I32, 1, (uint32_t[]){FM_DIM_S});
         break;
     case FM_OP_SAMPLE:
-        src[n++] = operand(b, "logits", FM_DIM_O, p->n);
+        src[n++] = fm_case_operand(b, "logits", FM_DIM_O, p->n);
         src[n++] = fm_build_input(b, FM_INPUT_OUT_ROW);
         src[n++] = fm_build_input(b, FM_INPUT_POS);
         src[n++] = fm_build_input(b, FM_INPUT_SLOT);
@@ -159,6 +167,13 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         src[n++] = fm_build_state(b, "history", FM_TYPE_I32, 2, (uint32_t[]){FM_DIM_S, FM_DIM_L});
         src[n++] = fm_build_state(b, "last", FM_TYPE_I32, 1, (uint32_t[]){FM_DIM_S});
         break;
+    case FM_OP_NORM_GATE:
+    case FM_OP_CONV1D:
+    case FM_OP_SELECTIVE_SCAN:
+    case FM_OP_SSD:
+    case FM_OP_LINEAR_ATTEND:
+    case FM_OP_LRPE:
+        return fm_case_recurrent_sources(b, p, attr, src);
     default:
         b->error = fm_fail(FM_UNSUPPORTED, "no problem generator for op %s", fm_op_info(p->op)->name);
     }
@@ -194,9 +209,9 @@ static enum fm_result fill_value(struct fm_case *c, const struct fm_problem *p, 
     float *f = fm_alloc(distinct * sizeof *f);
     if (!f)
         return fm_nomem();
-    bool cache = v->kind == FM_VALUE_STATE && v->n_dims == 4;
+    bool cache = v->kind == FM_VALUE_STATE && v->n_dims == 4 && v->dims[1] != FM_DIM_B;
     for (uint64_t i = 0; i < distinct; i++)
-        f[i] = cache && i % last >= p->head ? 0.0f : value(rng, data, i);
+        f[i] = cache && i % last >= p->head ? 0.0f : fm_case_recurrent_value(v->name, value(rng, data, i));
     uint64_t block_bytes = 0;
     fm_type_bytes(v->type, distinct, &block_bytes);
     fm_quant_encode(v->type, f, distinct, c->data[id]);
@@ -231,7 +246,9 @@ static void fill_sampler(uint32_t *record, uint8_t variant, uint32_t row)
 static enum fm_result fill_inputs(struct fm_case *c, const struct fm_problem *p, uint64_t *rng)
 {
     for (int i = 0; i < FM_INPUT_COUNT; i++) {
-        c->input_words[i] = p->bucket * (i == FM_INPUT_SAMPLER ? FM_SAMPLER_WORDS : 1);
+        c->input_words[i] = i == FM_INPUT_SAMPLER   ? p->bucket * FM_SAMPLER_WORDS
+                            : i == FM_INPUT_SEGMENT ? FM_MAX(p->slots, 1) * FM_SEGMENT_WORDS
+                                                    : p->bucket;
         c->input[i] = fm_alloc_zero(c->input_words[i], sizeof(uint32_t));
         if (!c->input[i])
             return fm_nomem();
@@ -248,14 +265,24 @@ static enum fm_result fill_inputs(struct fm_case *c, const struct fm_problem *p,
         c->input[FM_INPUT_SLOT][t] = used ? t / per_slot : 0x7fffffffu;
         c->input[FM_INPUT_POS][t] = used ? p->first_pos + t % per_slot : 0x7fffffffu;
         c->input[FM_INPUT_OUT_ROW][t] = used ? (p->rows - 1 - t) : 0x7fffffffu;
+        c->input[FM_INPUT_LENGTH][t] = used ? p->first_pos + per_slot : 0x7fffffffu;
         fill_sampler(&c->input[FM_INPUT_SAMPLER][t * FM_SAMPLER_WORDS], p->variant % 8, t);
+    }
+    for (uint32_t s = 0; s < slots && s * per_slot < p->rows; s++) {
+        uint32_t *segment = &c->input[FM_INPUT_SEGMENT][s * FM_SEGMENT_WORDS];
+        segment[FM_SEGMENT_ROW] = s * per_slot;
+        segment[FM_SEGMENT_ROWS] = FM_MIN(per_slot, p->rows - s * per_slot);
+        segment[FM_SEGMENT_SLOT] = s;
+        segment[FM_SEGMENT_POS] = p->first_pos;
+        c->segments++;
     }
     return FM_OK;
 }
 
 enum fm_result fm_case_create(const struct fm_problem *problem, struct fm_case *out_case)
 {
-    struct fm_case c = {.dims = {problem->bucket, problem->bucket, FM_MAX(problem->slots, 1), FM_MAX(problem->ctx, 1)}};
+    struct fm_case c = {.dims = {.t = problem->bucket, .o = problem->bucket, .s = FM_MAX(problem->slots, 1), .l = FM_MAX(problem->ctx, 1),
+                                 .b = problem->versions}};
     struct fm_builder b = {.graph = &c.graph, .kv_type = {problem->w, problem->w}};
     struct fm_attr attr = {0};
     uint32_t src[FM_MAX_SRC];

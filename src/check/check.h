@@ -26,6 +26,8 @@ struct fm_problem {
     uint32_t rows;     // rows really used, <= bucket
     uint32_t n, k;     // columns and inner dimension (matmul); k = width (norm, add, ...)
     uint32_t heads, heads_kv, head, rotated, ctx, slots, window, first_pos;
+    uint32_t state, groups, groups_c, repeat, versions; // of recurrent ops (graph/ops.def); conv1d: state = W
+    uint32_t chunk, cap, original;                      // of dual chunk attention
     uint8_t variant;   // norm kind, activation, rope kind, sampler setting
     bool bias;
     enum fm_problem_data data;
@@ -44,6 +46,7 @@ struct fm_case {
     uint64_t *data_bytes;
     uint32_t *input[FM_INPUT_COUNT]; // step-block arrays, NULL where unused
     uint32_t input_words[FM_INPUT_COUNT];
+    uint32_t segments;            // sequences that have rows in the step
 };
 enum fm_result fm_case_create(const struct fm_problem *problem, struct fm_case *out_case); // graph and dims
 enum fm_result fm_case_fill(const struct fm_problem *problem, uint32_t seed, struct fm_case *c); // all data; once

@@ -81,6 +81,7 @@ enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, 
         memset(step, 0, run.plan.step.bytes);
         step[0] = rows; // FM_STEP_TOKENS
         step[1] = rows; // FM_STEP_OUTPUTS
+        step[2] = c->segments; // FM_STEP_SEGMENTS
         for (int i = 0; i < FM_INPUT_COUNT; i++)
             memcpy((uint8_t *)step + run.plan.step.input_offset[i], c->input[i], c->input_words[i] * sizeof(uint32_t));
         struct fm_vk_program_info info = {.plan = &run.plan, .ring = timed ? FM_TIMING_RING : 1, .timed = timed};

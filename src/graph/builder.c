@@ -49,7 +49,8 @@ uint32_t fm_build_input(struct fm_builder *b, enum fm_input input)
     } shapes[FM_INPUT_COUNT] = {
         [FM_INPUT_TOKEN] = {"token", 1, {FM_DIM_T}},       [FM_INPUT_POS] = {"pos", 1, {FM_DIM_T}},
         [FM_INPUT_SLOT] = {"slot", 1, {FM_DIM_T}},         [FM_INPUT_OUT_ROW] = {"out_row", 1, {FM_DIM_O}},
-        [FM_INPUT_SAMPLER] = {"sampler", 2, {FM_DIM_O, 8}},
+        [FM_INPUT_SAMPLER] = {"sampler", 2, {FM_DIM_O, 8}}, [FM_INPUT_SEGMENT] = {"segment", 2, {FM_DIM_S, 4}},
+        [FM_INPUT_LENGTH] = {"length", 1, {FM_DIM_T}},
     };
     if (b->error != FM_OK)
         return FM_NONE;

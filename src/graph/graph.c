@@ -39,6 +39,7 @@ uint32_t fm_dim_resolve(uint32_t dim, const struct fm_dims *dims)
     case FM_DIM_O: return dims->o;
     case FM_DIM_S: return dims->s;
     case FM_DIM_L: return dims->l;
+    case FM_DIM_B: return FM_MAX(dims->b, 1u);
     default: return dim;
     }
 }
@@ -55,7 +56,7 @@ bool fm_value_elems(const struct fm_value *value, const struct fm_dims *dims, ui
 
 const char *fm_value_shape_text(const struct fm_value *value, char *out, size_t out_bytes)
 {
-    static const char *const letters[] = {"L", "S", "O", "T"}; // in the order of FM_DIM_L .. FM_DIM_T
+    static const char *const letters[] = {"B", "L", "S", "O", "T"}; // in the order of FM_DIM_FIRST .. FM_DIM_T
     const char *type = value->type < FM_TYPE_COUNT ? fm_type_info(value->type)->name : "?";
     size_t at = 0;
     int n = snprintf(out, out_bytes, "%s[", type);
@@ -63,8 +64,8 @@ const char *fm_value_shape_text(const struct fm_value *value, char *out, size_t 
     for (unsigned i = 0; i < value->n_dims && at < out_bytes; i++) {
         uint32_t d = value->dims[i];
         const char *comma = i ? "," : "";
-        if (d >= FM_DIM_L)
-            n = snprintf(out + at, out_bytes - at, "%s%s", comma, letters[d - FM_DIM_L]);
+        if (d >= FM_DIM_FIRST)
+            n = snprintf(out + at, out_bytes - at, "%s%s", comma, letters[d - FM_DIM_FIRST]);
         else
             n = snprintf(out + at, out_bytes - at, "%s%u", comma, d);
         at += n > 0 ? (size_t)n : 0;
@@ -140,7 +141,7 @@ enum fm_result fm_graph_add_value(struct fm_graph *graph, const struct fm_value 
     if (v.kind == FM_VALUE_CONST) {
         uint64_t elems = 1, bytes;
         for (unsigned i = 0; i < v.n_dims; i++)
-            if (v.dims[i] >= FM_DIM_L || !fm_mul_u64(elems, v.dims[i], &elems))
+            if (v.dims[i] >= FM_DIM_FIRST || !fm_mul_u64(elems, v.dims[i], &elems))
                 return fm_fail(FM_ARG, "constant '%s': symbolic or too large dimensions", v.name);
         if (!fm_type_bytes(v.type, elems, &bytes) || bytes > SIZE_MAX)
             return fm_fail(FM_ARG, "constant '%s': too large", v.name);

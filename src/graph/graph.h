@@ -17,20 +17,26 @@ enum fm_op {
     FM_OP_COUNT
 };
 
-#define FM_MAX_SRC 8
+#define FM_MAX_SRC 10
 #define FM_MAX_DST 3
 #define FM_MAX_DIMS 4
 #define FM_NONE UINT32_MAX // "no value" / "no node"
 
-// Symbolic dimensions; every other number is itself.
+// Symbolic dimensions: tokens, output rows, slots, context, versions of recurrent states.
 #define FM_DIM_T 0xffffffffu
 #define FM_DIM_O 0xfffffffeu
 #define FM_DIM_S 0xfffffffdu
 #define FM_DIM_L 0xfffffffcu
+#define FM_DIM_B 0xfffffffbu
+#define FM_DIM_FIRST FM_DIM_B // every number below is itself
+
+// Steps planned for at most so many rows keep the versions of recurrent states after each of their last B rows.
+#define FM_VERSION_ROWS 16u
 
 // What the symbolic dimensions stand for in one plan.
 struct fm_dims {
     uint32_t t, o, s, l;
+    uint32_t b; // versions of recurrent states; 0 counts as 1
 };
 
 enum fm_value_kind {
@@ -44,7 +50,16 @@ enum fm_value_kind {
 };
 
 // Fields of the step block (abi.h has their element structs).
-enum fm_input { FM_INPUT_TOKEN, FM_INPUT_POS, FM_INPUT_SLOT, FM_INPUT_OUT_ROW, FM_INPUT_SAMPLER, FM_INPUT_COUNT };
+enum fm_input {
+    FM_INPUT_TOKEN,
+    FM_INPUT_POS,
+    FM_INPUT_SLOT,
+    FM_INPUT_OUT_ROW,
+    FM_INPUT_SAMPLER,
+    FM_INPUT_SEGMENT, // [S,4]: first row, rows, slot, position of the first row; header word FM_STEP_SEGMENTS counts them
+    FM_INPUT_LENGTH,  // [T]: tokens of the row's sequence: of its whole prompt while that is read, else position + 1
+    FM_INPUT_COUNT
+};
 
 struct fm_value {
     const char *name; // "blk.3.attn_q.weight", "blk.3.q"
@@ -63,14 +78,16 @@ struct fm_value {
 };
 
 enum fm_norm_kind { FM_NORM_RMS, FM_NORM_LAYER };
-enum fm_act_kind { FM_ACT_SILU, FM_ACT_GELU_TANH, FM_ACT_COUNT };
+enum fm_act_kind { FM_ACT_SILU, FM_ACT_GELU_TANH, FM_ACT_NONE, FM_ACT_COUNT };
+enum fm_gate_kind { FM_GATE_FIRST, FM_GATE_LAST };
 enum fm_rope_kind { FM_ROPE_NORM, FM_ROPE_NEOX }; // pairs (2m, 2m+1) | (m, m+R)
 
 struct fm_attr {
     float scale;      // embed, attend
     float eps;        // norm
     uint8_t norm;     // enum fm_norm_kind
-    uint8_t act;      // enum fm_act_kind: glu, act, matmul_glu
+    uint8_t act;      // enum fm_act_kind: glu, act, matmul_glu, norm_gate, conv1d, linear_attend, lrpe
+    uint8_t gate;     // enum fm_gate_kind: norm_gate
     uint8_t rope;     // enum fm_rope_kind
     uint32_t heads;   // H (rope: heads of this operand)
     uint32_t heads_kv; // G
@@ -78,6 +95,12 @@ struct fm_attr {
     uint32_t rotated; // 2R
     uint32_t window;  // attend: positions seen including its own; 0 = all
     uint32_t vocab;   // sample: ids >= vocab are never chosen
+    uint32_t state;   // selective_scan, ssd: N; linear_attend: K
+    uint32_t groups;  // norm_gate: parts of a row; ssd: Gb
+    uint32_t groups_c; // ssd: Gc
+    uint32_t repeat;  // conv1d
+    uint32_t copies;  // rope: 0 counts as 1
+    uint32_t chunk, cap, original; // dual chunk attention: positions of a chunk (0 = off), largest one, trained length (0 = no scaling)
 };
 
 struct fm_node {

@@ -70,7 +70,7 @@ static bool take_word(struct parser *p, char out[WORD_BYTES])
 // "f32[T,64]"
 static bool take_shape(struct parser *p, struct fm_value *v)
 {
-    static const char letters[] = "LSOT"; // in the order of FM_DIM_L .. FM_DIM_T
+    static const char letters[] = "BLSOT"; // in the order of FM_DIM_FIRST .. FM_DIM_T
     char word[WORD_BYTES];
     if (!take_word(p, word) || (v->type = fm_type_from_name(word)) == FM_TYPE_NONE || !take(p, "["))
         return false;
@@ -78,7 +78,7 @@ static bool take_shape(struct parser *p, struct fm_value *v)
     for (v->n_dims = 0; v->n_dims < FM_MAX_DIMS;) {
         const char *letter = *p->at ? strchr(letters, *p->at) : NULL;
         if (letter) {
-            v->dims[v->n_dims++] = FM_DIM_L + (uint32_t)(letter - letters);
+            v->dims[v->n_dims++] = FM_DIM_FIRST + (uint32_t)(letter - letters);
             p->at++;
         } else if (!take_u32(p, &v->dims[v->n_dims++])) {
             return false;
@@ -132,7 +132,7 @@ static enum fm_result check_const(struct parser *p, const struct fm_value *v, ui
     static const struct fm_dims no_dims = {0};
     uint64_t elems, expected;
     for (unsigned i = 0; i < v->n_dims; i++)
-        if (v->dims[i] >= FM_DIM_L)
+        if (v->dims[i] >= FM_DIM_FIRST)
             return bad(p, "a constant of known size");
     if (!fm_value_elems(v, &no_dims, &elems) || !fm_type_bytes(v->type, elems, &expected) || expected != bytes)
         return bad(p, "as many bytes as the constant's shape has");
@@ -142,7 +142,7 @@ static enum fm_result check_const(struct parser *p, const struct fm_value *v, ui
 // What follows "%id = ", for a source. *out_source = false: it is a node.
 static enum fm_result parse_source(struct parser *p, struct fm_value *v, bool *out_source)
 {
-    static const char *const inputs[FM_INPUT_COUNT] = {"token", "pos", "slot", "out_row", "sampler"};
+    static const char *const inputs[FM_INPUT_COUNT] = {"token", "pos", "slot", "out_row", "sampler", "segment", "length"};
     uint64_t bytes = 0;
     enum fm_result r = FM_OK;
     *v = (struct fm_value){.producer = FM_NONE, .alias = FM_NONE};
@@ -189,14 +189,22 @@ static bool parse_attr(struct parser *p, struct fm_attr *a)
         const char *name;
         uint32_t *to;
     } numbers[] = {{"heads=", &a->heads},     {"heads_kv=", &a->heads_kv}, {"head=", &a->head},
-                   {"rotated=", &a->rotated}, {"window=", &a->window},     {"vocab=", &a->vocab}};
+                   {"rotated=", &a->rotated}, {"window=", &a->window},     {"vocab=", &a->vocab},
+                   {"state=", &a->state},     {"groups=", &a->groups},     {"groups_c=", &a->groups_c},
+                   {"repeat=", &a->repeat},   {"copies=", &a->copies},     {"chunk=", &a->chunk},
+                   {"cap=", &a->cap},         {"original=", &a->original}};
     for (size_t i = 0; i < FM_COUNT(numbers); i++)
         if (take(p, numbers[i].name))
             return take_u32(p, numbers[i].to);
     if (take(p, "norm="))
         return take_word(p, value) && (a->norm = strcmp(value, "layer") == 0 ? FM_NORM_LAYER : FM_NORM_RMS, true);
     if (take(p, "act="))
-        return take_word(p, value) && (a->act = strcmp(value, "gelu_tanh") == 0 ? FM_ACT_GELU_TANH : FM_ACT_SILU, true);
+        return take_word(p, value) && (a->act = strcmp(value, "gelu_tanh") == 0 ? FM_ACT_GELU_TANH
+                                                : strcmp(value, "none") == 0    ? FM_ACT_NONE
+                                                                                : FM_ACT_SILU,
+                                       true);
+    if (take(p, "gate="))
+        return take_word(p, value) && (a->gate = strcmp(value, "last") == 0 ? FM_GATE_LAST : FM_GATE_FIRST, true);
     if (take(p, "rope="))
         return take_word(p, value) && (a->rope = strcmp(value, "neox") == 0 ? FM_ROPE_NEOX : FM_ROPE_NORM, true);
     if (take(p, "eps="))

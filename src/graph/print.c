@@ -54,7 +54,7 @@ static void put_float(struct text *t, const char *name, float value)
 
 static void put_source(struct text *t, const struct fm_value *v, uint32_t id)
 {
-    static const char *const inputs[FM_INPUT_COUNT] = {"token", "pos", "slot", "out_row", "sampler"};
+    static const char *const inputs[FM_INPUT_COUNT] = {"token", "pos", "slot", "out_row", "sampler", "segment", "length"};
     char shape[FM_SHAPE_TEXT_BYTES];
     uint64_t elems = 1, bytes = 0;
     switch (v->kind) {
@@ -103,7 +103,8 @@ static void put_attr(struct text *t, enum fm_op op, const struct fm_attr *a)
     }
     ATTR(FM_ATTR_NORM, "norm=%s", a->norm == FM_NORM_LAYER ? "layer" : "rms")
     FLOAT(FM_ATTR_EPS, "eps=", a->eps)
-    ATTR(FM_ATTR_ACT, "act=%s", a->act == FM_ACT_GELU_TANH ? "gelu_tanh" : "silu")
+    ATTR(FM_ATTR_ACT, "act=%s", a->act == FM_ACT_GELU_TANH ? "gelu_tanh" : a->act == FM_ACT_NONE ? "none" : "silu")
+    ATTR(FM_ATTR_GATE, "gate=%s", a->gate == FM_GATE_LAST ? "last" : "first")
     ATTR(FM_ATTR_ROPE, "rope=%s", a->rope == FM_ROPE_NEOX ? "neox" : "norm")
     ATTR(FM_ATTR_HEADS, "heads=%u", a->heads)
     ATTR(FM_ATTR_HEADS_KV, "heads_kv=%u", a->heads_kv)
@@ -112,6 +113,15 @@ static void put_attr(struct text *t, enum fm_op op, const struct fm_attr *a)
     FLOAT(FM_ATTR_SCALE, "scale=", a->scale)
     ATTR(FM_ATTR_WINDOW, "window=%u", a->window)
     ATTR(FM_ATTR_VOCAB, "vocab=%u", a->vocab)
+    ATTR(FM_ATTR_STATE, "state=%u", a->state)
+    ATTR(FM_ATTR_GROUPS, "groups=%u", a->groups)
+    ATTR(FM_ATTR_GROUPS_C, "groups_c=%u", a->groups_c)
+    ATTR(FM_ATTR_REPEAT, "repeat=%u", a->repeat)
+    // Dual chunk attention: said where it is on.
+    ATTR(a->copies > 0 ? FM_ATTR_COPIES : 0, "copies=%u", a->copies)
+    ATTR(a->chunk > 0 ? FM_ATTR_CHUNK : 0, "chunk=%u", a->chunk)
+    ATTR(a->cap > 0 ? FM_ATTR_CAP : 0, "cap=%u", a->cap)
+    ATTR(a->original > 0 ? FM_ATTR_CAP : 0, "original=%u", a->original)
 #undef ATTR
 #undef FLOAT
     put(t, "}");

@@ -18,6 +18,14 @@ enum fm_attr_bit {
     FM_ATTR_ROTATED = 256,
     FM_ATTR_WINDOW = 512,
     FM_ATTR_VOCAB = 1024,
+    FM_ATTR_STATE = 2048,
+    FM_ATTR_GROUPS = 4096,
+    FM_ATTR_GROUPS_C = 8192,
+    FM_ATTR_REPEAT = 16384,
+    FM_ATTR_GATE = 32768,
+    FM_ATTR_COPIES = 65536,
+    FM_ATTR_CHUNK = 131072,
+    FM_ATTR_CAP = 262144, // cap, original
 };
 uint32_t fm_graph_attr_mask(enum fm_op op);
 // Clear what the op does not use.

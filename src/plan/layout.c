@@ -152,6 +152,8 @@ enum fm_result fm_step_layout_make(const struct fm_dims *dims, struct fm_step_la
         [FM_INPUT_TOKEN] = dims->t,   [FM_INPUT_POS] = dims->t,
         [FM_INPUT_SLOT] = dims->t,    [FM_INPUT_OUT_ROW] = dims->o,
         [FM_INPUT_SAMPLER] = (uint64_t)dims->o * FM_SAMPLER_WORDS,
+        [FM_INPUT_SEGMENT] = (uint64_t)dims->s * FM_SEGMENT_WORDS,
+        [FM_INPUT_LENGTH] = dims->t,
     };
     uint64_t at = FM_STEP_HEADER_WORDS * 4;
     for (unsigned i = 0; i < FM_INPUT_COUNT; i++) {

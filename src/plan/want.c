@@ -39,6 +39,7 @@ static enum fm_result want_cache(const struct look *l, unsigned kc, uint32_t hea
     want->param[FM_PARAM_HEAD] = a->head;
     want->param[FM_PARAM_GROUP] = heads / a->heads_kv;
     want->param[FM_PARAM_CTX] = dim(l, kc, 2);
+    want->param[FM_PARAM_CHUNK] = a->chunk;
     return FM_OK;
 }
 
@@ -67,8 +68,40 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         want->param[FM_PARAM_ROWS] = dim(l, 1, 0);
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         return FM_OK;
+    case FM_OP_NORM_GATE: // HEAD: elements that share a mean
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        want->param[FM_PARAM_HEAD] = a->groups == 0 ? 0 : dim(l, 0, 1) / a->groups;
+        return FM_OK;
+    case FM_OP_CONV1D:
+        set_width(want, dim(l, 1, 0), dim(l, 0, 1));
+        want->param[FM_PARAM_STATE] = dim(l, 1, 1);
+        return FM_OK;
+    case FM_OP_SELECTIVE_SCAN: // GROUP: channels that share a row of c
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        want->param[FM_PARAM_STATE] = a->state;
+        want->param[FM_PARAM_GROUP] = a->heads == 0 ? 0 : dim(l, 0, 1) / a->heads;
+        return FM_OK;
+    case FM_OP_SSD: // GROUP: heads that share a row of b
+        set_width(want, a->heads * a->head, dim(l, 0, 1));
+        want->param[FM_PARAM_HEADS] = a->heads;
+        want->param[FM_PARAM_HEAD] = a->head;
+        want->param[FM_PARAM_STATE] = a->state;
+        want->param[FM_PARAM_GROUP] = a->groups == 0 ? 0 : a->heads / a->groups;
+        return FM_OK;
+    case FM_OP_LINEAR_ATTEND:
+        set_width(want, dim(l, 1, 1), dim(l, 0, 1));
+        want->param[FM_PARAM_HEADS] = a->heads;
+        want->param[FM_PARAM_HEAD] = a->head;
+        want->param[FM_PARAM_STATE] = a->state;
+        return FM_OK;
+    case FM_OP_LRPE:
+        set_width(want, 2 * dim(l, 0, 1), dim(l, 0, 1));
+        want->param[FM_PARAM_HEADS] = a->heads;
+        want->param[FM_PARAM_HEAD] = a->head;
+        return FM_OK;
     case FM_OP_ROPE:
         want->param[FM_PARAM_HEADS] = a->heads;
+        want->param[FM_PARAM_CHUNK] = a->chunk;
         want->param[FM_PARAM_HEAD] = a->head;
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         return FM_OK;
@@ -79,7 +112,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         return want_cache(l, 6, a->heads, want);
     case FM_OP_ATTEND:
-        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        set_width(want, a->heads * a->head, dim(l, 0, 1));
         return want_cache(l, 1, a->heads, want);
     case FM_OP_SAMPLE:
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));

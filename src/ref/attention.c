@@ -7,6 +7,12 @@
 
 #define TWO_PI 6.283185307179586476925
 
+double fm_ref_angle(const double freq[2], uint32_t pos)
+{
+    uint64_t step = (uint64_t)freq[1] << 32 | (uint64_t)freq[0]; // 2^64 steps to a turn
+    return ldexp((double)(step * pos), -64) * TWO_PI;
+}
+
 // Su et al., "RoFormer", 2021. Pairs (2m, 2m+1) (NORM) or (m, m+R) (NEOX); the angle is pos * freq turns, exact modulo
 // one turn.
 void fm_ref_rope_head(const struct fm_attr *attr, const double *x, const double *freq, uint32_t pos, double *y,
@@ -19,8 +25,7 @@ void fm_ref_rope_head(const struct fm_attr *attr, const double *x, const double 
     }
     for (uint32_t m = 0; m < pairs; m++) {
         uint32_t i = attr->rope == FM_ROPE_NEOX ? m : 2 * m, j = attr->rope == FM_ROPE_NEOX ? m + pairs : 2 * m + 1;
-        uint64_t step = (uint64_t)freq[2 * m + 1] << 32 | (uint64_t)freq[2 * m];
-        double angle = ldexp((double)(step * pos), -64) * TWO_PI;
+        double angle = fm_ref_angle(freq + 2 * m, pos);
         double a = x[i], b = x[j], co = cos(angle), si = sin(angle);
         y[i] = a * co - b * si;
         y[j] = b * co + a * si;
@@ -29,19 +34,49 @@ void fm_ref_rope_head(const struct fm_attr *attr, const double *x, const double 
     }
 }
 
-static void rope_rows(const struct fm_attr *attr, uint32_t heads, const struct fm_ref_tensor *x, const double *freq,
-                      const double *pos, double *y, double *mag)
+// Position that copy `copy` of a row is rotated by (An et al., "Training-free long-context scaling", 2024, section 3.2, with
+// the authors' code's cap): as a key and for its own chunk, for the chunk before, for all earlier ones.
+static uint32_t chunk_position(const struct fm_attr *attr, uint32_t pos, unsigned copy)
+{
+    if (attr->chunk == 0)
+        return pos;
+    uint32_t within = pos % attr->chunk;
+    return copy == 0 ? within : FM_MIN(copy == 1 ? within + attr->chunk : 2 * attr->chunk - 1, attr->cap);
+}
+
+// Length scaling of Qwen2.5-1M: of queries and of keys as they are cached.
+static double length_factor(const struct fm_attr *attr, const struct fm_ref_tensor *length, uint64_t t)
+{
+    return attr->original == 0 ? 1 : fmax(1, 0.1 * log(length->v[t] / (double)attr->original) + 1);
+}
+
+static void rope_scaled(const struct fm_attr *attr, const double *x, const double *freq, uint32_t pos, double factor,
+                        double *y, double *mag)
+{
+    fm_ref_rope_head(attr, x, freq, pos, y, mag);
+    for (uint32_t i = 0; i < attr->head && factor != 1; i++) {
+        y[i] *= factor;
+        mag[i] *= factor;
+    }
+}
+
+static void rope_rows(const struct fm_attr *attr, uint32_t heads, unsigned copies, const struct fm_ref_tensor *x,
+                      const double *freq, const double *pos, const struct fm_ref_tensor *length, double *y, double *mag)
 {
     for (uint64_t t = 0; t < x->dims[0]; t++)
-        for (uint32_t h = 0; h < heads; h++) {
-            uint64_t at = (t * heads + h) * attr->head;
-            fm_ref_rope_head(attr, x->v + at, freq, (uint32_t)pos[t], y + at, mag + at);
-        }
+        for (unsigned copy = 0; copy < copies; copy++)
+            for (uint32_t h = 0; h < heads; h++) {
+                uint64_t from = (t * heads + h) * attr->head, to = ((t * copies + copy) * heads + h) * attr->head;
+                rope_scaled(attr, x->v + from, freq, chunk_position(attr, (uint32_t)pos[t], copy),
+                            length_factor(attr, length, t), y + to, mag + to);
+            }
 }
 
 void fm_ref_rope(const struct fm_ref_call *c)
 {
-    rope_rows(&c->node->attr, c->node->attr.heads, c->src[0], c->src[1]->v, c->src[2]->v, c->dst[0]->v, c->dst[0]->mag);
+    const struct fm_attr *a = &c->node->attr;
+    rope_rows(a, a->heads, FM_MAX(a->copies, 1u), c->src[0], c->src[1]->v, c->src[2]->v,
+              c->node->n_src > 3 ? c->src[3] : NULL, c->dst[0]->v, c->dst[0]->mag);
 }
 
 // Row of a cache [S,G,L,Cp] for a slot, head and position; NULL where it lies outside.
@@ -82,7 +117,8 @@ void fm_ref_rope_kv_write(const struct fm_ref_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
     const double *freq = c->src[3]->v, *pos = c->src[4]->v, *slot = c->src[5]->v;
-    rope_rows(a, a->heads, c->src[0], freq, pos, c->dst[0]->v, c->dst[0]->mag);
+    const struct fm_ref_tensor *length = c->node->n_src > 8 ? c->src[8] : NULL;
+    rope_rows(a, a->heads, a->chunk > 0 ? 3 : 1, c->src[0], freq, pos, length, c->dst[0]->v, c->dst[0]->mag);
     enum fm_type k_type = c->graph->values[c->node->src[6]].type, v_type = c->graph->values[c->node->src[7]].type;
     for (uint64_t t = 0; t < c->src[0]->dims[0]; t++)
         for (uint32_t g = 0; g < a->heads_kv; g++) {
@@ -91,7 +127,8 @@ void fm_ref_rope_kv_write(const struct fm_ref_call *c)
             double *row = cache_row(c->dst[1], c->dst[1]->v, (uint64_t)slot[t], g, (uint64_t)pos[t]);
             double *mag = cache_row(c->dst[1], c->dst[1]->mag, (uint64_t)slot[t], g, (uint64_t)pos[t]);
             if (row) {
-                fm_ref_rope_head(a, c->src[1]->v + at, freq, (uint32_t)pos[t], row, mag);
+                rope_scaled(a, c->src[1]->v + at, freq, chunk_position(a, (uint32_t)pos[t], 0), length_factor(a, length, t), row,
+                            mag);
                 cache_store(c->dst[1], k_type, (uint64_t)slot[t], g, (uint64_t)pos[t], row, mag, a->head);
             }
             cache_store(c->dst[2], v_type, (uint64_t)slot[t], g, (uint64_t)pos[t], c->src[2]->v + at, NULL, a->head);
@@ -107,8 +144,10 @@ static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uin
 {
     const struct fm_attr *a = &c->node->attr;
     uint64_t slot = (uint64_t)c->src[4]->v[t];
-    uint32_t g = h / (a->heads / a->heads_kv);
-    const double *q = c->src[0]->v + (t * a->heads + h) * a->head;
+    uint32_t g = h / (a->heads / a->heads_kv), copies = a->chunk > 0 ? 3 : 1;
+    const double *copy[3];
+    for (uint32_t i = 0; i < copies; i++)
+        copy[i] = c->src[0]->v + ((t * copies + i) * a->heads + h) * a->head;
     double greatest = -INFINITY, total = 0, total_s = 0;
     for (uint32_t i = 0; i < a->head; i++)
         y[i] = mag[i] = 0;
@@ -119,6 +158,7 @@ static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uin
             double score = 0, s = 0;
             if (!k || !v)
                 continue;
+            const double *q = a->chunk > 0 ? copy[FM_MIN(last / a->chunk - p / a->chunk, 2)] : copy[0];
             for (uint32_t i = 0; i < a->head; i++) {
                 score += q[i] * k[i];
                 s += pass ? fabs(q[i] * k[i]) : 0;
@@ -151,7 +191,7 @@ void fm_ref_attend(const struct fm_ref_call *c)
     for (uint64_t t = 0; t < c->src[0]->dims[0]; t++) {
         uint64_t pos = (uint64_t)c->src[3]->v[t];
         uint64_t first = a->window && pos + 1 > a->window ? pos + 1 - a->window : 0;
-        uint64_t last = FM_MIN(pos, c->src[1]->dims[2] - 1);
+        uint64_t last = FM_MIN(pos, c->src[1]->dims[2] - 1); // a token always lies within the context
         for (uint32_t h = 0; h < a->heads; h++) {
             uint64_t at = (t * a->heads + h) * a->head;
             attend_head(c, t, h, first, last, c->dst[0]->v + at, c->dst[0]->mag + at);

@@ -140,6 +140,8 @@ void fm_ref_matmul_add(const struct fm_ref_call *c)
 
 double fm_ref_act(unsigned kind, double x)
 {
+    if (kind == FM_ACT_NONE)
+        return x;
     if (kind == FM_ACT_GELU_TANH)
         return 0.5 * x * (1 + tanh(SQRT_2_OVER_PI * (x + 0.044715 * x * x * x)));
     return x / (1 + exp(-x));
@@ -149,7 +151,15 @@ double fm_ref_act(unsigned kind, double x)
 // negative x, so that the error is of the size of x, not of the result.
 static double act_mag(unsigned kind, double x)
 {
-    return kind == FM_ACT_GELU_TANH ? fabs(x) : fabs(fm_ref_act(kind, x)) * (1 + fabs(x));
+    return kind == FM_ACT_SILU ? fabs(fm_ref_act(kind, x)) * (1 + fabs(x)) : fabs(x);
+}
+
+// |act'| <= 1.13 for all kinds: what an error of the argument becomes.
+#define ACT_SLOPE 1.13
+
+double fm_ref_act_mag(unsigned kind, double x, double x_mag)
+{
+    return act_mag(kind, x) + ACT_SLOPE * x_mag;
 }
 
 double fm_ref_glu(unsigned kind, double g, double u, double *out_mag)
@@ -171,9 +181,6 @@ void fm_ref_glu_op(const struct fm_ref_call *c)
     for (uint64_t i = 0; i < c->dst[0]->elems; i++)
         c->dst[0]->v[i] = fm_ref_glu(c->node->attr.act, c->src[0]->v[i], c->src[1]->v[i], &c->dst[0]->mag[i]);
 }
-
-// |act'| <= 1.13 for both kinds: what an error of the gate becomes.
-#define ACT_SLOPE 1.13
 
 void fm_ref_matmul_glu(const struct fm_ref_call *c)
 {

@@ -5,6 +5,7 @@
 struct fm_ref {
     const struct fm_graph *graph;
     struct fm_dims dims;
+    uint32_t plan_rows;
     struct fm_ref_tensor *tensors; // one per value
     double *scratch;
 };
@@ -19,6 +20,9 @@ static fm_ref_fn *const functions[FM_OP_COUNT] = {
     [FM_OP_MATMUL_ADD] = fm_ref_matmul_add, [FM_OP_MATMUL_GLU] = fm_ref_matmul_glu,
     [FM_OP_ROPE_KV_WRITE] = fm_ref_rope_kv_write, [FM_OP_ADD_NORM] = fm_ref_add_norm,
     [FM_OP_CAST] = fm_ref_cast,             [FM_OP_ATTEND_MERGE] = fm_ref_attend_merge,
+    [FM_OP_NORM_GATE] = fm_ref_norm_gate,   [FM_OP_CONV1D] = fm_ref_conv1d,
+    [FM_OP_SELECTIVE_SCAN] = fm_ref_selective_scan, [FM_OP_SSD] = fm_ref_ssd,
+    [FM_OP_LINEAR_ATTEND] = fm_ref_linear_attend, [FM_OP_LRPE] = fm_ref_lrpe,
     [FM_OP_READ_SUM] = fm_ref_read_sum,     [FM_OP_DEQUANTIZE] = fm_ref_cast, // of weights decoded before
 };
 
@@ -27,8 +31,14 @@ fm_ref_fn *fm_ref_of(enum fm_op op)
     return functions[op];
 }
 
-uint64_t fm_ref_scratch_elems(const struct fm_node *node)
+uint64_t fm_ref_scratch_elems(const struct fm_graph *graph, const struct fm_node *node)
 {
+    // Recurrences keep one version of their state, [S,B,rows,width], three times.
+    for (unsigned d = 0; d < node->n_dst; d++) {
+        const struct fm_value *v = &graph->values[node->dst[d]];
+        if (v->kind == FM_VALUE_STATE && v->n_dims == 4 && v->dims[1] == FM_DIM_B)
+            return 3 * (uint64_t)v->dims[2] * v->dims[3];
+    }
     return node->op == FM_OP_SAMPLE ? 2 * (uint64_t)node->attr.vocab : 0;
 }
 
@@ -59,13 +69,14 @@ enum fm_result fm_ref_create(const struct fm_graph *graph, const struct fm_dims 
         return fm_nomem();
     ref->graph = graph;
     ref->dims = *dims;
+    ref->plan_rows = dims->t;
     ref->tensors = fm_alloc_zero(FM_MAX(graph->n_values, 1), sizeof(*ref->tensors));
     enum fm_result r = ref->tensors ? FM_OK : fm_nomem();
     for (uint32_t i = 0; i < graph->n_values && r == FM_OK; i++)
         r = make_tensor(ref, i);
     uint64_t scratch = 0;
     for (size_t i = 0; i < graph->n_nodes; i++)
-        scratch = FM_MAX(scratch, fm_ref_scratch_elems(&graph->nodes[i]));
+        scratch = FM_MAX(scratch, fm_ref_scratch_elems(graph, &graph->nodes[i]));
     if (r == FM_OK && scratch > 0 && !(ref->scratch = fm_alloc_zero((size_t)scratch, sizeof(double))))
         r = fm_nomem();
     if (r != FM_OK) {
@@ -99,6 +110,11 @@ void fm_ref_destroy(struct fm_ref **ref)
     fm_free(r->scratch);
     fm_free(r);
     *ref = NULL;
+}
+
+void fm_ref_set_plan_rows(struct fm_ref *ref, uint32_t rows)
+{
+    ref->plan_rows = rows;
 }
 
 struct fm_ref_tensor *fm_ref_tensor(struct fm_ref *ref, uint32_t value)
@@ -136,7 +152,8 @@ void fm_ref_run(struct fm_ref *ref)
 {
     for (size_t i = 0; i < ref->graph->n_nodes; i++) {
         const struct fm_node *node = &ref->graph->nodes[i];
-        struct fm_ref_call call = {.graph = ref->graph, .node = node, .dims = ref->dims, .scratch = ref->scratch};
+        struct fm_ref_call call = {.graph = ref->graph, .node = node, .dims = ref->dims, .plan_rows = ref->plan_rows,
+                                   .scratch = ref->scratch};
         for (unsigned s = 0; s < node->n_src; s++)
             call.src[s] = &ref->tensors[node->src[s]];
         for (unsigned d = 0; d < node->n_dst; d++)

@@ -3,7 +3,7 @@
 
 #include "shaders/lib/abi.h"
 
-#define ARRAYS 5u
+#define ARRAYS 10u
 
 enum fm_result fm_batch_init(struct fm_batch *batch, uint32_t capacity)
 {
@@ -11,7 +11,8 @@ enum fm_result fm_batch_init(struct fm_batch *batch, uint32_t capacity)
     if (words == NULL)
         return fm_nomem();
     *batch = (struct fm_batch){.capacity = capacity, .token = words, .pos = words + capacity, .slot = words + (size_t)capacity * 2,
-                               .out_row = words + (size_t)capacity * 3, .owner = words + (size_t)capacity * 4};
+                               .out_row = words + (size_t)capacity * 3, .owner = words + (size_t)capacity * 4,
+                               .length = words + (size_t)capacity * 5, .segment = words + (size_t)capacity * 6};
     return FM_OK;
 }
 
@@ -27,20 +28,33 @@ static void put(struct fm_batch *batch, const struct fm_batch_source *s, uint32_
     batch->token[at] = token;
     batch->pos[at] = s->pos + i;
     batch->slot[at] = s->slot;
+    batch->length[at] = s->pos + (uint32_t)FM_MAX(s->left, 1);
     if (output) {
         batch->out_row[batch->n_outputs] = at;
         batch->owner[batch->n_outputs++] = source;
     }
 }
 
+// The last `rows` rows are one sequence's.
+static void put_segment(struct fm_batch *batch, const struct fm_batch_source *s, uint32_t rows)
+{
+    uint32_t *segment = batch->segment + (size_t)batch->n_segments++ * FM_SEGMENT_WORDS;
+    segment[FM_SEGMENT_ROW] = batch->n_tokens - rows;
+    segment[FM_SEGMENT_ROWS] = rows;
+    segment[FM_SEGMENT_SLOT] = s->slot;
+    segment[FM_SEGMENT_POS] = s->pos;
+}
+
 void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first, bool all_rows)
 {
-    batch->n_tokens = batch->n_outputs = 0;
+    batch->n_tokens = batch->n_outputs = batch->n_segments = 0;
     for (size_t i = 0; i < count; i++) {
         struct fm_batch_source *s = &sources[i];
         s->taken = s->decode && s->left == 0 && batch->n_tokens < batch->capacity;
-        if (s->taken)
+        if (s->taken) {
             put(batch, s, (uint32_t)i, 0, FM_TOKEN_LAST, true);
+            put_segment(batch, s, 1);
+        }
     }
     for (size_t n = 0; n < count; n++) {
         size_t i = (first + n) % count;
@@ -50,5 +64,7 @@ void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size
         s->taken = (uint32_t)FM_MIN(s->left, batch->capacity - batch->n_tokens);
         for (uint32_t t = 0; t < s->taken; t++)
             put(batch, s, (uint32_t)i, t, s->tokens[t], all_rows || t + 1 == s->left);
+        if (s->taken > 0)
+            put_segment(batch, s, s->taken);
     }
 }

@@ -17,8 +17,10 @@ struct fm_batch_source {
 
 struct fm_batch {
     uint32_t capacity; // tokens that the arrays have room for
-    uint32_t n_tokens, n_outputs;
+    uint32_t n_tokens, n_outputs, n_segments;
     uint32_t *token, *pos, *slot; // [n_tokens]
+    uint32_t *length;             // [n_tokens]: tokens of the sequence: with its whole prompt while that is read
+    uint32_t *segment;            // [n_segments,4]: first row, rows, slot, position of the first row (abi.h)
     uint32_t *out_row, *owner;    // [n_outputs]: row of the step, index of its source
 };
 

@@ -43,7 +43,7 @@ static bool is_streamed(const struct fm_graph *graph, uint32_t value)
 
 static enum fm_result measure_weights(struct fm_model *model)
 {
-    static const struct fm_dims no_dims = {1, 1, 1, 1};
+    static const struct fm_dims no_dims = {.t = 1, .o = 1, .s = 1, .l = 1};
     for (uint32_t id = 0; id < model->graph.n_values; id++) {
         const struct fm_value *value = &model->graph.values[id];
         uint64_t elems;
@@ -88,6 +88,7 @@ static enum fm_result build_graph(struct fm_model *model)
 static enum fm_result open_file(struct fm_model *model, const char *path)
 {
     struct fm_text name;
+    char quoted[FM_QUOTE_BYTES];
     enum fm_result result = fm_file_open(path, &model->file);
     if (result != FM_OK)
         return result;
@@ -95,7 +96,7 @@ static enum fm_result open_file(struct fm_model *model, const char *path)
     if ((result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
         (result = fm_meta_string(model->file, "general.name", false, &name)) != FM_OK)
         return result;
-    model->name = fm_arena_printf(&model->arena, "%.*s", (int)FM_MIN(name.bytes, 255), name.data != NULL ? name.data : "");
+    model->name = fm_arena_printf(&model->arena, "%s", fm_file_quote(name, quoted)); // it is shown on terminals
     if (model->name == NULL)
         return fm_nomem();
     model->kv_type = default_kv_type(model->file);

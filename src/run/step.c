@@ -137,13 +137,16 @@ static void write_step(struct fm_session *session, uint32_t entry, const struct 
 {
     const struct fm_batch *b = &session->batch[entry];
     uint8_t *block = (uint8_t *)fm_vk_memory_host(session->step) + entry * session->step_stride;
-    uint32_t header[FM_STEP_HEADER_WORDS] = {[FM_STEP_TOKENS] = b->n_tokens, [FM_STEP_OUTPUTS] = b->n_outputs};
+    uint32_t header[FM_STEP_HEADER_WORDS] = {[FM_STEP_TOKENS] = b->n_tokens, [FM_STEP_OUTPUTS] = b->n_outputs,
+                                             [FM_STEP_SEGMENTS] = b->n_segments};
     memcpy(block, header, sizeof(header));
     const uint32_t *offset = plan->step.input_offset;
     memcpy(block + offset[FM_INPUT_TOKEN], b->token, b->n_tokens * sizeof(uint32_t));
     memcpy(block + offset[FM_INPUT_POS], b->pos, b->n_tokens * sizeof(uint32_t));
     memcpy(block + offset[FM_INPUT_SLOT], b->slot, b->n_tokens * sizeof(uint32_t));
     memcpy(block + offset[FM_INPUT_OUT_ROW], b->out_row, b->n_outputs * sizeof(uint32_t));
+    memcpy(block + offset[FM_INPUT_SEGMENT], b->segment, b->n_segments * FM_SEGMENT_WORDS * sizeof(uint32_t));
+    memcpy(block + offset[FM_INPUT_LENGTH], b->length, b->n_tokens * sizeof(uint32_t));
     for (uint32_t o = 0; o < b->n_outputs; o++) {
         uint32_t record[FM_SAMPLER_WORDS];
         write_sampler(record, sampling[o]);

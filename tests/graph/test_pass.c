@@ -191,6 +191,8 @@ static struct fm_ref *run(const struct fm_graph *g, uint32_t seed)
                 case FM_INPUT_TOKEN: t->v[i] = (double)((seed + step * 7 + i * 5) % VOCAB); break;
                 case FM_INPUT_POS: t->v[i] = (double)(step * 3 + i / 2); break;
                 case FM_INPUT_SLOT: t->v[i] = (double)(i % 2); break;
+                case FM_INPUT_SEGMENT:
+                case FM_INPUT_LENGTH: break; // of recurrent and chunked models only
                 case FM_INPUT_OUT_ROW: t->v[i] = (double)(T - 1 - i); break;
                 case FM_INPUT_SAMPLER:
                 case FM_INPUT_COUNT: t->v[i] = 0; break;

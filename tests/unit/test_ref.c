@@ -42,7 +42,7 @@ static void words(struct bench *b, uint32_t d0, uint32_t d1)
 
 static void node(struct bench *b, enum fm_op op, const struct fm_attr *attr)
 {
-    static const struct fm_dims dims = {1, 1, 1, 1};
+    static const struct fm_dims dims = {.t = 1, .o = 1, .s = 1, .l = 1};
     if (fm_graph_add(&b->graph, op, "node", b->src, b->n_src, attr, b->dst) != FM_OK ||
         fm_ref_create(&b->graph, &dims, &b->ref) != FM_OK)
         fail_msg("%s", fm_error_message());
@@ -379,7 +379,7 @@ static void test_rng(void **state)
 static void test_allocation_failures(void **state)
 {
     (void)state;
-    static const struct fm_dims dims = {3, 1, 1, 4};
+    static const struct fm_dims dims = {.t = 3, .o = 1, .s = 1, .l = 4};
     struct fm_graph g = {0};
     struct fm_builder b = {.graph = &g};
     uint32_t table = fm_build_weight(&b, "table", FM_TYPE_F32, FM_NONE, 2, (uint32_t[]){8, 4});
