@@ -47,7 +47,8 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
     double eps;
     enum fm_result r;
     if ((r = fm_keys_decoder(file, ARCH, &c)) != FM_OK || (r = fm_keys_rope(file, ARCH, arena, &c)) != FM_OK ||
-        (r = fm_keys_positive(file, ARCH, "attention.layer_norm_rms_epsilon", NAN, &eps)) != FM_OK)
+        (r = fm_keys_positive(file, ARCH, "attention.layer_norm_rms_epsilon", NAN, &eps)) != FM_OK ||
+        (r = fm_meta_u32(file, ARCH ".attention.sliding_window", false, 0, UINT32_MAX, 0, &c.window)) != FM_OK)
         return r;
     c.norm_eps = (float)eps;
     *out_config = c;
@@ -62,6 +63,7 @@ static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const
                                  .head = c->head,
                                  .rotated = c->rotated,
                                  .rope = c->rope,
+                                 .window = c->window,
                                  .scale = (float)(1 / sqrt((double)c->head))};
     x = fm_build_norm(b, "attn_norm", FM_NORM_RMS, x, fm_weight(w, layer, ATTN_NORM), FM_NONE, c->norm_eps);
     uint32_t q = fm_build_matmul(b, "attn_q", x, fm_weight(w, layer, ATTN_Q), fm_weight(w, layer, ATTN_Q_BIAS));

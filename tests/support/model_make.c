@@ -82,8 +82,9 @@ void model_make_keys(struct gguf_writer *w, const char *arch, const struct fm_co
     gguf_write_f32(w, key, (float)c->rope_base);
     snprintf(key, sizeof(key), "%s.rope.dimension_count", arch);
     gguf_write_u32(w, key, c->rotated);
+    snprintf(key, sizeof(key), "%s.attention.sliding_window", arch);
     if (c->window)
-        gguf_write_u32(w, "llama.attention.sliding_window", c->window);
+        gguf_write_u32(w, key, c->window);
 }
 
 static void put_tensor(struct gguf_writer *w, const struct fm_config *c, const struct fm_weight_spec *spec,

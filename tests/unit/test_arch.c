@@ -371,6 +371,31 @@ static void test_padded_vocabulary(void **state)
     gguf_write_finish(&w);
 }
 
+// The window of the file reaches every layer's attention; without the key there is none.
+static void test_qwen2_window(void **state)
+{
+    (void)state;
+    for (uint32_t window = 0; window <= 16; window += 16) {
+        struct fm_config made = model_make_config("qwen2"), read;
+        struct gguf_writer w = {0};
+        struct fm_graph g = {0};
+        uint32_t found = 0;
+        made.window = window;
+        model_make(&w, "qwen2", &made, FM_TYPE_F32, 9);
+        assert_int_equal(open_and_build(&w, &read, &g), FM_OK);
+        assert_int_equal(read.window, window);
+        for (size_t i = 0; i < g.n_nodes; i++) {
+            if (g.nodes[i].op != FM_OP_ATTEND)
+                continue;
+            assert_int_equal(g.nodes[i].attr.window, window);
+            found++;
+        }
+        assert_int_equal(found, made.n_layers);
+        fm_graph_finish(&g);
+        gguf_write_finish(&w);
+    }
+}
+
 // Failure of each allocation in turn: an error, no leak (under the sanitizers), and success in the end.
 static void test_allocation_failures(void **state)
 {
@@ -418,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_unknown_architecture),
         cmocka_unit_test(test_bad_tensors),
         cmocka_unit_test(test_padded_vocabulary),
+        cmocka_unit_test(test_qwen2_window),
         cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
