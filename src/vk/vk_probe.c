@@ -223,6 +223,7 @@ enum fm_result fm_vk_probe(struct fm_caps **out_caps, size_t *out_count)
     struct fm_caps *caps = NULL;
     uint32_t count = 0;
     size_t kept = 0;
+    char first[384] = ""; // the first device that was left out, and why
 
     enum fm_result err = fm_vk_instance_get(&instance);
     if (!err)
@@ -238,16 +239,20 @@ enum fm_result fm_vk_probe(struct fm_caps **out_caps, size_t *out_count)
         bool usable = false;
         const char *why = NULL;
         err = fm_vk_probe_device(devices[i], &caps[kept], &usable, &why);
-        if (err)
+        if (err == FM_NOMEM)
             goto fail;
-        if (usable)
+        if (err) // a driver that fails must not hide the devices of the others
+            why = fm_error_message();
+        if (!err && usable) {
             fm_caps_apply_quirks(&caps[kept++]);
-        else
-            fm_log(FM_LOG_INFO, "device %s left out: %s", caps[kept].name, why);
+            continue;
+        }
+        fm_log(err ? FM_LOG_WARN : FM_LOG_INFO, "device %s left out: %s", caps[kept].name, why);
+        if (first[0] == '\0')
+            snprintf(first, sizeof(first), "%s: %s", caps[kept].name, why);
     }
     if (kept == 0) {
-        err = fm_fail(FM_DEVICE, "none of the %u Vulkan devices can be used: %s is %s", count, caps[0].name,
-                      "below Vulkan 1.3 or without buffer device addresses and scalar block layout");
+        err = fm_fail(FM_DEVICE, "none of the %u Vulkan devices can be used: %s", count, first);
         goto fail;
     }
     fm_free(devices);

@@ -88,9 +88,10 @@ static enum fm_result whole_life(void)
     return err;
 }
 
+// FM_DEVICE: the device could not be described, and there is no other.
 static bool expected_error(enum fm_result err)
 {
-    return err == FM_NOSPACE || err == FM_LOST || err == FM_NOMEM;
+    return err == FM_NOSPACE || err == FM_LOST || err == FM_NOMEM || err == FM_DEVICE;
 }
 
 static void every_vulkan_call_fails_once(void **state)
@@ -116,6 +117,38 @@ static void every_vulkan_call_fails_once(void **state)
             fail_msg("call %u: %s: %s", n, fm_result_text(err), fm_error_message());
         for (int i = 0; i < FM_POOL_COUNT; i++)
             assert_null(plan.memory[i]);
+    }
+    fail_msg("still failing after %u calls", MOST_CALLS);
+}
+
+// A device whose driver fails is left out of the list, and the others stay. Only when none is left the list fails.
+static void failing_device_is_left_out(void **state)
+{
+    (void)state;
+    struct fm_caps *list = NULL;
+    size_t all = 0, count;
+    uint32_t left_out = 0;
+    assert_int_equal(fm_vk_probe(&list, &all), FM_OK);
+    fm_free(list);
+    for (uint32_t n = 0; n < MOST_CALLS; n++) {
+        fm_vk_fail_at(n);
+        enum fm_result err = fm_vk_probe(&list, &count);
+        if (fm_vk_fail_at(UINT64_MAX) <= n) {
+            assert_int_equal(err, FM_OK);
+            assert_int_equal(count, all);
+            fm_free(list);
+            assert_true(left_out >= all);
+            return;
+        }
+        if (n < 2) { // the list of the devices itself, asked for twice
+            assert_int_equal(err, FM_NOSPACE);
+            continue;
+        }
+        assert_int_equal(err, all > 1 ? FM_OK : FM_DEVICE);
+        assert_true(err != FM_OK || count == all - 1);
+        if (err == FM_OK)
+            fm_free(list);
+        left_out++;
     }
     fail_msg("still failing after %u calls", MOST_CALLS);
 }
@@ -183,6 +216,7 @@ int main(void)
     char cache_dir[] = "/tmp/fulmen-test-fault-vk-XXXXXX";
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_vulkan_call_fails_once), // first: it is the one that makes the instance
+        cmocka_unit_test(failing_device_is_left_out),
         cmocka_unit_test(every_allocation_fails_once),
         cmocka_unit_test(lost_stays_lost),
     };
