@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
-// Files: read-only mappings, whole reads, atomic writes.
+// Files: read-only mappings, whole reads, atomic writes, cleaning a folder.
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE
 #endif
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -160,4 +162,27 @@ enum fm_result fm_file_write_atomic(const char *path, const void *data, size_t s
 done:
     fm_free(temp);
     return result;
+}
+
+uint32_t fm_folder_clean(const char *folder, bool (*is_ours)(const void *user, const char *name), const void *user,
+                         uint64_t age_s)
+{
+    DIR *dir = opendir(folder);
+    uint32_t removed = 0;
+    time_t now = time(NULL);
+    if (dir == NULL)
+        return 0;
+    for (uint32_t seen = 0; seen < 10000; seen++) {
+        const struct dirent *entry = readdir(dir);
+        struct stat info;
+        if (entry == NULL)
+            break;
+        if (!is_ours(user, entry->d_name) || fstatat(dirfd(dir), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (!S_ISREG(info.st_mode) || info.st_mtime > now || (uint64_t)(now - info.st_mtime) <= age_s)
+            continue;
+        removed += unlinkat(dirfd(dir), entry->d_name, 0) == 0;
+    }
+    closedir(dir);
+    return removed;
 }

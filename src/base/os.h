@@ -24,6 +24,11 @@ enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data,
 // Write through a temporary beside `path` and rename: the final name never holds half a file.
 enum fm_result fm_file_write_atomic(const char *path, const void *data, size_t size_bytes);
 
+// Remove the regular files directly in `folder` that were last written more than `age_s` seconds ago and whose names
+// is_ours(user, name) accepts. Looks at 10,000 names at most; what cannot be removed stays. Returns how many went.
+uint32_t fm_folder_clean(const char *folder, bool (*is_ours)(const void *user, const char *name), const void *user,
+                         uint64_t age_s);
+
 // --- clock (clock.c) -----------------------------------------------------------------------------------------------
 
 uint64_t fm_clock_ns(void); // monotonic

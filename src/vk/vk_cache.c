@@ -3,7 +3,8 @@
 //
 // Drivers are known to trust what they are given, so nothing reaches them that did not come from here whole: the file
 // begins with a header whose every field, checksum included, must be as expected. Anything else is ignored and
-// replaced.
+// replaced. Whoever writes a file removes those of the same device that other drivers or other versions of the kernels
+// left a month ago or more.
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -12,6 +13,9 @@
 
 #define MAX_CACHE_BYTES (256u << 20)
 #define PATH_BYTES 1024
+#define SUFFIX ".pipelines"
+#define NAME_BYTES 96 // 32 + 1 + 8 + 1 + 16 digits and dashes, the suffix, the end
+#define STALE_SECONDS (30u * 24 * 60 * 60)
 
 static const char magic[8] = "FMPIPE1";
 
@@ -41,17 +45,50 @@ static struct cache_header make_header(const struct fm_vk *vk, const void *data,
     return header;
 }
 
+static void cache_name(const struct fm_vk *vk, char out_name[NAME_BYTES])
+{
+    char uuid[33];
+    for (int i = 0; i < 16; i++)
+        snprintf(uuid + 2 * i, 3, "%02x", vk->caps.uuid[i]);
+    snprintf(out_name, NAME_BYTES, "%s-%08" PRIx32 "-%016" PRIx64 SUFFIX, uuid, vk->caps.driver_version,
+             fm_kernel_manifest_hash);
+}
+
 static enum fm_result cache_path(const struct fm_vk *vk, char *out_path, size_t path_bytes)
 {
-    char folder[PATH_BYTES - 96], uuid[33];
+    char folder[PATH_BYTES - NAME_BYTES], name[NAME_BYTES];
     enum fm_result err = fm_env_cache_dir(folder, sizeof(folder));
     if (err)
         return err;
-    for (int i = 0; i < 16; i++)
-        snprintf(uuid + 2 * i, 3, "%02x", vk->caps.uuid[i]);
-    int n = snprintf(out_path, path_bytes, "%s/%s-%08" PRIx32 "-%016" PRIx64 ".pipelines", folder, uuid,
-                     vk->caps.driver_version, fm_kernel_manifest_hash);
+    cache_name(vk, name);
+    int n = snprintf(out_path, path_bytes, "%s/%s", folder, name);
     return n > 0 && (size_t)n < path_bytes ? FM_OK : fm_fail(FM_IO, "the cache folder's path is too long");
+}
+
+// Whether `name` is another cache of the device that the cache `own` is of: the same form, the same beginning.
+static bool is_other_cache(const void *own, const char *name)
+{
+    const char *mine = own;
+    size_t uuid_chars = 32, prefix_chars = strlen(mine) - strlen(SUFFIX);
+    if (strlen(name) != strlen(mine) || strcmp(name, mine) == 0 || strncmp(name, mine, uuid_chars) != 0 ||
+        strcmp(name + prefix_chars, SUFFIX) != 0)
+        return false;
+    for (size_t i = uuid_chars; i < prefix_chars; i++) {
+        bool dash = mine[i] == '-', digit = (name[i] >= '0' && name[i] <= '9') || (name[i] >= 'a' && name[i] <= 'f');
+        if (dash ? name[i] != '-' : !digit)
+            return false;
+    }
+    return true;
+}
+
+static void remove_stale(const struct fm_vk *vk)
+{
+    char folder[PATH_BYTES - NAME_BYTES], name[NAME_BYTES];
+    cache_name(vk, name);
+    uint32_t removed = fm_env_cache_dir(folder, sizeof(folder)) == FM_OK
+                           ? fm_folder_clean(folder, is_other_cache, name, STALE_SECONDS) : 0;
+    if (removed > 0)
+        fm_log(FM_LOG_INFO, "%u old pipeline caches of this device removed", removed);
 }
 
 // The driver's data in a cache file's bytes, or NULL.
@@ -122,10 +159,12 @@ void fm_vk_cache_save(struct fm_vk *vk)
     pthread_mutex_lock(&vk->pipelines.lock);
     char *bytes = vk->pipelines.unsaved > 0 ? cache_bytes(vk, &size) : NULL;
     if (bytes) {
-        if (cache_path(vk, path, sizeof(path)) == FM_OK && fm_file_write_atomic(path, bytes, size) == FM_OK)
+        if (cache_path(vk, path, sizeof(path)) == FM_OK && fm_file_write_atomic(path, bytes, size) == FM_OK) {
             vk->pipelines.unsaved = 0;
-        else
+            remove_stale(vk);
+        } else {
             fm_log(FM_LOG_INFO, "pipeline cache not saved: %s", fm_error_message());
+        }
     }
     pthread_mutex_unlock(&vk->pipelines.lock);
     fm_free(bytes);

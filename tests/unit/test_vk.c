@@ -8,8 +8,11 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -507,6 +510,47 @@ static void cache_is_saved_and_checked(void **state)
     fm_free(good);
 }
 
+// Writing a cache removes old ones of this device, and nothing else.
+static void stale_caches_are_removed(void **state)
+{
+    (void)state;
+    char path[512], other[8][600];
+    const char *slash;
+    if (!find_cache(path, sizeof(path))) {
+        run_with_cache();
+        assert_true(find_cache(path, sizeof(path)));
+    }
+    slash = strrchr(path, '/') + 1;
+    const struct {
+        const char *uuid, *rest; // NULL: this device's
+        int days;
+        bool stays;
+    } files[] = {
+        {NULL, "-00000001-0123456789abcdef.pipelines", 31, false},
+        {NULL, "-fedcba98-0123456789abcdef.pipelines", 400, false},
+        {NULL, "-00000001-0123456789abcde0.pipelines", 29, true},
+        {"00000000000000000000000000000000", "-00000001-0123456789abcdef.pipelines", 400, true},
+        {NULL, "-00000001-0123456789abcdeX.pipelines", 400, true},
+        {NULL, "-00000001-0123456789abcdef.pipelineX", 400, true},
+        {NULL, "-00000001-0123456789abcdef.pipelines.bak", 400, true},
+    };
+    for (size_t i = 0; i < FM_COUNT(files); i++) {
+        snprintf(other[i], sizeof(other[i]), "%s/%.32s%s", cache_dir, files[i].uuid ? files[i].uuid : slash,
+                 files[i].rest);
+        rewrite(other[i], "old", 3);
+        const struct timespec when = {.tv_sec = time(NULL) - (time_t)files[i].days * 24 * 60 * 60};
+        assert_int_equal(utimensat(AT_FDCWD, other[i], (const struct timespec[2]){when, when}, 0), 0);
+    }
+    assert_int_equal(remove(path), 0); // so that there is something to write
+    run_with_cache();
+    assert_int_equal(access(path, F_OK), 0);
+    for (size_t i = 0; i < FM_COUNT(files); i++) {
+        if ((access(other[i], F_OK) == 0) != files[i].stays)
+            fail_msg("%s %s", other[i], files[i].stays ? "is gone" : "is still there");
+        (void)remove(other[i]);
+    }
+}
+
 static void no_cache_folder_costs_only_the_cache(void **state)
 {
     (void)state;
@@ -519,6 +563,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cache_is_saved_and_checked),
+        cmocka_unit_test(stale_caches_are_removed),
         cmocka_unit_test(no_cache_folder_costs_only_the_cache),
         cmocka_unit_test(caps_are_sane),
         cmocka_unit_test(opens_on_every_rung),
