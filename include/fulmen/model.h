@@ -19,7 +19,7 @@ struct fm_model;
 struct fm_session_params {
     uint32_t n_ctx;           // positions of each slot; 0 = the model's, at most 4096
     uint32_t n_slots;         // sequences held at the same time; 0 = 1
-    uint32_t n_ubatch;        // most tokens of one step; 0 = 512. At least n_slots
+    uint32_t n_ubatch;        // most tokens of one step; 0 = 512. At least n_slots; never more than all slots hold
     const char *cache_type_k; // "f16" or "f32"; NULL = f32 when all matrices of the model are f32, else f16
     const char *cache_type_v; // must be the same as cache_type_k
 };

@@ -49,8 +49,7 @@ static enum fm_result resolve(const struct fm_model *model, const struct fm_sess
         return fm_fail(FM_ARG, "micro-batch of %u tokens, expected at least the number of slots, %u", b->n_ubatch, b->n_slots);
     if (b->n_ctx > c->context && c->rotated == 0) // a table of positions
         return fm_fail(FM_ARG, "context %u, but this model's table has %u positions", b->n_ctx, c->context);
-    if (b->n_ctx > c->context)
-        fm_log(FM_LOG_WARN, "context %u is more than the %u positions that the model was made for", b->n_ctx, c->context);
+    b->n_ubatch = (uint32_t)FM_MIN(b->n_ubatch, (uint64_t)b->n_ctx * b->n_slots); // no step has more tokens
     enum fm_result result = cache_type(p->cache_type_k, model->kv_type, &b->kv_type[0]);
     if (result == FM_OK)
         result = cache_type(p->cache_type_v, p->cache_type_v == NULL ? b->kv_type[0] : model->kv_type, &b->kv_type[1]);

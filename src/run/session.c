@@ -32,6 +32,9 @@ enum fm_result fm_session_create(struct fm_model *model, const struct fm_session
     session->vk = model->device->vk;
     atomic_init(&session->cancelled, false);
     enum fm_result result = fm_blueprint_make(model, fm_vk_caps(session->vk), params, &session->paper);
+    if (result == FM_OK && session->paper.n_ctx > model->config.context)
+        fm_log(FM_LOG_WARN, "context %u is more than the %u positions that the model was made for", session->paper.n_ctx,
+               model->config.context);
     if (result == FM_OK)
         result = create_slots(session);
     if (result == FM_OK)

@@ -282,6 +282,20 @@ static void test_bad_arguments(void **state)
     }
 }
 
+// A step never has more tokens than the slots hold, so no room is kept for more.
+static void test_ubatch_within_context(void **state)
+{
+    struct fm_session *small = make_session(24, 2, 512), *same = make_session(24, 2, 48);
+    struct fm_memory_need need, same_need;
+    (void)state;
+    fm_session_get_need(small, &need);
+    fm_session_get_need(same, &same_need);
+    assert_int_equal(need.n_ubatch, 48);
+    assert_int_equal(need.arena_bytes, same_need.arena_bytes);
+    fm_session_destroy(&small);
+    fm_session_destroy(&same);
+}
+
 // ---- cancelling
 // --------------------------------------------------------------------------------------------------------
 
@@ -413,7 +427,7 @@ int main(void)
         cmocka_unit_test(test_together_as_alone), cmocka_unit_test(test_rewinding),    cmocka_unit_test(test_fork),
         cmocka_unit_test(test_context_ends),     cmocka_unit_test(test_caller_stops), cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_cancel),           cmocka_unit_test(test_cancel_loading), cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_explaining),
+        cmocka_unit_test(test_explaining),       cmocka_unit_test(test_ubatch_within_context),
     };
     return cmocka_run_group_tests_name("session", tests, open_model, close_model);
 }
