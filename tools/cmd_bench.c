@@ -289,14 +289,16 @@ static int open_all(struct bench *b)
     const struct fm_load_params load = {.session = &largest, .progress = tool_progress, .user = label};
     enum fm_result result = fm_device_open(&device, &b->device);
     double read_bytes_per_s = 0;
-    if (result == FM_OK && fm_device_read_bandwidth(b->device, &read_bytes_per_s) != FM_OK)
+    if (result == FM_OK)
+        fm_device_get_info(b->device, &b->device_info);
+    if (result == FM_OK && tool_has_bandwidth(&b->device_info) &&
+        fm_device_read_bandwidth(b->device, &read_bytes_per_s) != FM_OK)
         fprintf(stderr, "fulmen: no share of the read bandwidth: %s\n", fm_error_message());
     b->read_gb_per_s = read_bytes_per_s * 1e-9;
     if (result == FM_OK)
         result = fm_model_load(b->model, b->device, &load);
     if (result != FM_OK)
         return tool_fail(result);
-    fm_device_get_info(b->device, &b->device_info);
     fm_model_get_info(b->model, &b->model_info);
     return 0;
 }
@@ -315,8 +317,12 @@ static int run_all(struct bench *b)
             print_md(b, &b->tests[i]);
     }
     if (md)
-        printf("\nfulmen %s (%s); %s, driver %s, rung %s, %s; reads %.1f GB/s\n", fm_version(), fm_commit(), b->device_info.name,
-               b->device_info.driver, b->device_info.rung, b->device_info.uuid, b->read_gb_per_s);
+        printf("\nfulmen %s (%s); %s, driver %s, rung %s, %s", fm_version(), fm_commit(), b->device_info.name,
+               b->device_info.driver, b->device_info.rung, b->device_info.uuid);
+    if (md && b->read_gb_per_s > 0)
+        printf("; reads %.1f GB/s", b->read_gb_per_s);
+    if (md)
+        printf("\n");
     else if (strcmp(format, "csv") == 0)
         print_csv(b);
     else

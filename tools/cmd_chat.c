@@ -163,8 +163,10 @@ static int answer(struct chat *c)
     c->stopped = false;
     if (!append(&c->answer, "", 0))
         c->no_memory = true;
-    struct fm_request request = {.tokens = tokens + kept, .n_tokens = count - kept, .n_predict = c->options->predict,
-                                 .sampling = c->sampling, .on_token = on_token, .on_prompt = on_prompt, .user = c};
+    bool wanted = c->options->predict > 0; // else the answer is empty
+    struct fm_request request = {.tokens = tokens + kept, .n_tokens = count - kept,
+                                 .n_predict = wanted ? c->options->predict : 1, .sampling = c->sampling,
+                                 .on_token = wanted ? on_token : NULL, .on_prompt = on_prompt, .user = c};
     tool_clear_interrupt();
     tool_cancel_target(c->setup.session);
     enum fm_result result = c->no_memory ? FM_NOMEM : fm_session_generate(c->setup.session, &request, 1);

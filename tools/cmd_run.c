@@ -95,7 +95,7 @@ static struct numbers measure(const struct tool_setup *setup, const struct fm_re
     if (r->n_generated > 1)
         n.generate_per_s = rate(r->n_generated - 1, r->generate_ns);
     n.gb_per_s = n.generate_per_s * tool_token_bytes(setup, (double)r->n_tokens + r->n_generated * 0.5) * 1e-9;
-    if (fm_device_read_bandwidth(setup->device, &n.read_gb_per_s) == FM_OK)
+    if (tool_has_bandwidth(&setup->device_info) && fm_device_read_bandwidth(setup->device, &n.read_gb_per_s) == FM_OK)
         n.read_gb_per_s *= 1e-9;
     return n;
 }
@@ -149,9 +149,13 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
 
 static int generate(const struct tool_options *options, struct tool_setup *setup, const uint32_t *tokens, size_t count, struct output *out)
 {
-    struct fm_request request = {.tokens = tokens, .n_tokens = count, .n_predict = options->predict, .ignore_end = options->ignore_end,
-                                 .sampling = tool_sampling(options), .on_token = on_token, .on_prompt = on_prompt, .user = out};
+    bool wanted = options->predict > 0; // else only the prompt is read: the token that follows it is nobody's
+    struct fm_request request = {.tokens = tokens, .n_tokens = count, .n_predict = wanted ? options->predict : 1,
+                                 .ignore_end = options->ignore_end || !wanted, .sampling = tool_sampling(options),
+                                 .on_token = wanted ? on_token : NULL, .on_prompt = on_prompt, .user = out};
     enum fm_result result = fm_session_generate(setup->session, &request, 1);
+    if (!wanted)
+        request.n_generated = 0;
     if (out->write_error == 0 && out->tokenizer != NULL)
         emit(out, out->piece, fm_utf8_stream_end(&out->stream, out->piece));
     if (out->write_error == 0 && !out->quiet)

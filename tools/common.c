@@ -207,6 +207,8 @@ int tool_prompt(const struct tool_options *options, const struct fm_model *model
     char *text = NULL;
     size_t bytes = 0;
     int status = tool_read_text(options->file, &text, &bytes);
+    if (status == 0 && bytes > 0 && text[bytes - 1] == '\n') // of the file, not of the prompt; llama.cpp drops it too
+        bytes--;
     if (status == 0)
         status = prompt_text(options, tokenizer, text, bytes, out_tokens, out_count);
     free(text);
@@ -304,6 +306,11 @@ void tool_close(struct tool_setup *setup)
     fm_session_destroy(&setup->session);
     fm_model_close(&setup->model);
     fm_device_close(&setup->device);
+}
+
+bool tool_has_bandwidth(const struct fm_device_info *device)
+{
+    return strcmp(device->kind, "cpu") != 0;
 }
 
 double tool_token_bytes(const struct tool_setup *setup, double pos)

@@ -21,6 +21,52 @@ static const struct row rows[OPT_COUNT] = {
 #undef X
 };
 
+// Values of an option without meaning: none, one, or one if the next word is on, off, auto, 0 or 1.
+enum needless_value { NEEDLESS_NONE, NEEDLESS_ONE, NEEDLESS_SWITCH };
+
+static const struct needless {
+    const char *name[3];
+    enum needless_value value;
+    const char *command; // the only one that takes it; NULL = all that take a model
+    const char *why;
+} needless[] = {
+#define X(short_name, long_name, other_name, value, command, why)                                                      \
+    {{short_name, long_name, other_name}, NEEDLESS_##value, command, why},
+    TOOL_NEEDLESS(X)
+#undef X
+};
+
+#define N_NEEDLESS (sizeof(needless) / sizeof(needless[0]))
+
+static bool takes_needless(const struct tool_command *command, const struct needless *row)
+{
+    if (row->command != NULL)
+        return strcmp(row->command, command->name) == 0;
+    bool model = false, device = false;
+    for (size_t i = 0; i < command->n_options; i++) {
+        model = model || command->options[i] == OPT_MODEL;
+        device = device || command->options[i] == OPT_DEVICE;
+    }
+    return model && device;
+}
+
+static void print_needless(const struct tool_command *command)
+{
+    size_t column = 0;
+    for (size_t i = 0; i < N_NEEDLESS; i++) {
+        const char *name = needless[i].name[needless[i].name[0] == NULL];
+        if (!takes_needless(command, &needless[i]))
+            continue;
+        if (column == 0)
+            printf("\nTaken for llama.cpp's sake, without effect:");
+        if (column == 0 || column + strlen(name) > 100)
+            column = (size_t)printf("\n ");
+        column += (size_t)printf(" %s", name);
+    }
+    if (column > 0)
+        printf("\n");
+}
+
 static void print_help(const struct tool_command *command)
 {
     printf("fulmen %s%s%s [options]\n%s\n\n", command->name, command->operand ? " " : "",
@@ -33,6 +79,7 @@ static void print_help(const struct tool_command *command)
                  row->argument ? row->argument : "");
         printf("  %-32s %s\n", names, row->help);
     }
+    print_needless(command);
 }
 
 static bool parse_whole(const char *text, int64_t min, uint64_t max, uint64_t *out)
@@ -43,7 +90,7 @@ static bool parse_whole(const char *text, int64_t min, uint64_t max, uint64_t *o
         long long value = strtoll(text, &end, 10);
         if (errno != 0 || end == text || *end != '\0' || value < min)
             return false;
-        *out = 0; // every negative number that is allowed means "no limit"
+        *out = 0; // the one negative number that is allowed means "no limit"
         return true;
     }
     unsigned long long value = strtoull(text, &end, 10);
@@ -78,6 +125,15 @@ static bool store(const struct row *row, const char *text, struct tool_options *
             return false;
         *(uint32_t *)field = (uint32_t)whole;
         return true;
+    case TOOL_LENGTH:
+        if (strcmp(text, "-1") == 0) {
+            *(uint32_t *)field = TOOL_UNTIL_END;
+            return true;
+        }
+        if (!parse_whole(text, 0, UINT32_MAX, &whole))
+            return false;
+        *(uint32_t *)field = (uint32_t)whole;
+        return true;
     case TOOL_SEED:
         if (strcmp(text, "-1") == 0) {
             *(uint64_t *)field = TOOL_SEED_CLOCK;
@@ -102,12 +158,39 @@ static bool names_option(const struct row *row, const char *word)
     return (row->short_name != NULL && strcmp(row->short_name, word) == 0) || strcmp(row->long_name, word) == 0;
 }
 
+// Whether argv[*at] is an option without meaning; then *at is moved to the last word that belongs to it, and a line
+// says so. *out_status: 0, or TOOL_BAD_INPUT when its value is not there.
+static bool skip_needless(const struct tool_command *command, int argc, char **argv, int *at, int *out_status)
+{
+    const char *word = argv[*at], *next = *at + 1 < argc ? argv[*at + 1] : NULL;
+    const struct needless *row = NULL;
+    for (size_t i = 0; i < N_NEEDLESS && row == NULL; i++)
+        for (size_t j = 0; j < 3 && row == NULL; j++)
+            if (needless[i].name[j] != NULL && strcmp(needless[i].name[j], word) == 0)
+                row = &needless[i];
+    if (row == NULL || !takes_needless(command, row))
+        return false;
+    *out_status = 0;
+    if (row->value == NEEDLESS_ONE && next == NULL) {
+        *out_status = tool_bad("%s: %s needs a value", command->name, word);
+        return true;
+    }
+    static const char *const switches[] = {"on", "off", "auto", "0", "1"};
+    bool takes_next = row->value == NEEDLESS_ONE;
+    for (size_t i = 0; i < sizeof(switches) / sizeof(switches[0]); i++)
+        if (row->value == NEEDLESS_SWITCH && next != NULL && strcmp(next, switches[i]) == 0)
+            takes_next = true;
+    *at += takes_next;
+    fprintf(stderr, "fulmen: %s is not needed: %s\n", word, row->why);
+    return true;
+}
+
 int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options,
                bool *out_help)
 {
     struct tool_options options = {
         .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64, .step = 1,
-        .seed = TOOL_SEED_CLOCK,
+        .seed = TOOL_SEED_CLOCK, .predict = TOOL_UNTIL_END,
         .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md", .check_seed = 1,
         .kernel_r = 20,
     };
@@ -121,6 +204,12 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
         size_t n = 0;
         while (n < command->n_options && !names_option(&rows[command->options[n]], argv[i]))
             n++;
+        int status;
+        if (n == command->n_options && skip_needless(command, argc, argv, &i, &status)) {
+            if (status != 0)
+                return status;
+            continue;
+        }
         if (n == command->n_options) {
             if (argv[i][0] == '-' || command->operand == NULL || options.operand != NULL)
                 return tool_bad("%s: unknown %s '%s' (fulmen %s --help lists them)", command->name,

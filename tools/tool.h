@@ -10,6 +10,7 @@
 enum tool_exit { TOOL_DONE = 0, TOOL_FAILED = 1, TOOL_BAD_INPUT = 2, TOOL_NO_DEVICE = 3 };
 
 #define TOOL_SEED_CLOCK UINT64_MAX // no seed: the clock makes one
+#define TOOL_UNTIL_END UINT32_MAX  // more tokens than any context holds
 
 // ---- options (options.c) -------------------------------------------------------------------------------------------
 
@@ -18,54 +19,75 @@ enum tool_kind {
     TOOL_U32,
     TOOL_COUNT, // u32, at least 1
     TOOL_COUNT_OR_ALL, // u32; -1 = 0 = no limit
+    TOOL_LENGTH, // u32; -1 = TOOL_UNTIL_END
     TOOL_SEED, // u64; -1 = TOOL_SEED_CLOCK
     TOOL_FLOAT,
     TOOL_FLAG,
 };
 
 // X(id, short name, long name, argument, kind, field of struct tool_options, help)
-#define TOOL_OPTIONS(X)                                                                                                        \
-    X(MODEL, "-m", "--model", "FILE", TEXT, model, "model file (GGUF)")                                                       \
-    X(SHAPE, NULL, "--shape", "NAME:TYPE", TEXT, shape, "random weights of a known shape, as llama-8b:q4_0")                   \
-    X(PROMPT, "-p", "--prompt", "TEXT", TEXT, prompt, "text to begin with")                                                   \
-    X(FILE, "-f", "--file", "FILE", TEXT, file, "text to begin with, from a file")                                            \
-    X(TOKENS, NULL, "--tokens", "5,17,3", TEXT, tokens, "the prompt as token ids")                                            \
-    X(PREDICT, "-n", "--n-predict", "N", COUNT_OR_ALL, predict, "most tokens to generate (-1: until the end)")                \
-    X(CTX, "-c", "--ctx-size", "N", U32, ctx, "positions of the context (0: the model's)")                                    \
-    X(UBATCH, "-ub", "--ubatch-size", "N", U32, ubatch, "most tokens of one step (512)")                                      \
-    X(TEMP, NULL, "--temp", "T", FLOAT, temp, "temperature; 0 takes the likeliest token (0.8)")                               \
-    X(TOP_K, NULL, "--top-k", "K", COUNT_OR_ALL, top_k, "only the K likeliest tokens; 0 = all (40)")                          \
-    X(TOP_P, NULL, "--top-p", "P", FLOAT, top_p, "only the likeliest that make up P; 1 = all (0.95)")                         \
-    X(MIN_P, NULL, "--min-p", "P", FLOAT, min_p, "only tokens of at least P of the likeliest's probability (0.05)")           \
-    X(REPEAT, NULL, "--repeat-penalty", "R", FLOAT, repeat_penalty, "penalty on tokens seen before; 1 = none (1)")            \
-    X(REPEAT_N, NULL, "--repeat-last-n", "N", U32, repeat_last_n, "tokens that the penalty looks back (64)")                  \
-    X(SEED, "-s", "--seed", "SEED", SEED, seed, "of the random numbers; -1 takes the clock (-1)")                             \
-    X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                            \
-    X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16 or f32")                                                \
-    X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16 or f32, as the keys")                                   \
-    X(DEVICE, "-dev", "--device", "SEL", TEXT, device, "index, UUID or part of a name (see fulmen devices)")                  \
-    X(RUNG, NULL, "--rung", "RUNG", TEXT, rung, "use no kernels above: base sg f16 dot cm cm2")                               \
-    X(JSON, NULL, "--json", NULL, FLAG, json, "one JSON object on standard output")                                           \
-    X(ALL, NULL, "--all", NULL, FLAG, all, "of every token, not only the last")                                               \
-    X(OUTPUT, "-o", "--output", "FILE", TEXT, output, "write there, not to standard output")                                  \
-    X(WHY, NULL, "--why", "NODE", TEXT, why, "every kernel for one node, and why it was taken or not")                        \
-    X(STEP, NULL, "--step", "N", U32, step, "plan of a step of N tokens (1)")                                                 \
-    X(SYSTEM, "-sys", "--system-prompt", "TEXT", TEXT, system, "the system message")                                          \
-    X(TEMPLATE, NULL, "--chat-template", "NAME", TEXT, chat_template, "plain chatml llama2 llama3 mistral zephyr")            \
-    X(VERBOSE, "-v", "--verbose", NULL, FLAG, verbose, "say more on standard error")                                          \
-    X(BENCH_P, "-p", "--n-prompt", "N,...", TEXT, bench_p, "prompt lengths (512)")                                            \
-    X(BENCH_N, "-n", "--n-gen", "N,...", TEXT, bench_n, "numbers of tokens to generate (128)")                                \
-    X(BENCH_D, "-d", "--n-depth", "N,...", TEXT, bench_d, "tokens in the cache before (0)")                                   \
-    X(BENCH_R, "-r", "--repetitions", "N", U32, bench_r, "samples of each test (5)")                                          \
-    X(BENCH_O, "-o", "--output", "FORMAT", TEXT, bench_o, "md, json, jsonl or csv (md)")                                      \
-    X(CHECK_OP, NULL, "--op", "OP", TEXT, op, "only this op")                                                                 \
-    X(CHECK_KERNEL, NULL, "--kernel", "TEXT", TEXT, kernel, "only kernels with this in their name")                           \
-    X(CHECK_PROBLEM, NULL, "--problem", "TEXT", TEXT, problem, "only problems with this in their name")                       \
-    X(ALL_KERNELS, NULL, "--all", NULL, FLAG, all_kernels, "every kernel that can run, not only the one chosen")              \
-    X(NO_BOS, NULL, "--no-bos", NULL, FLAG, no_bos, "no token for the beginning of the text")                                 \
-    X(NO_SPECIAL, NULL, "--no-parse-special", NULL, FLAG, no_parse_special, "special tokens in the text are plain text")      \
-    X(KERNEL_R, "-r", "--repetitions", "N", COUNT, kernel_r, "replays of each kernel (20)")                                     \
+#define TOOL_OPTIONS(X)                                                                                                \
+    X(MODEL, "-m", "--model", "FILE", TEXT, model, "model file (GGUF)")                                                \
+    X(SHAPE, NULL, "--shape", "NAME:TYPE", TEXT, shape, "random weights of a known shape, as llama-8b:q4_0")           \
+    X(PROMPT, "-p", "--prompt", "TEXT", TEXT, prompt, "text to begin with")                                            \
+    X(FILE, "-f", "--file", "FILE", TEXT, file, "text to begin with, from a file")                                     \
+    X(TOKENS, NULL, "--tokens", "5,17,3", TEXT, tokens, "the prompt as token ids")                                     \
+    X(PREDICT, "-n", "--n-predict", "N", LENGTH, predict, "most tokens to generate; -1 = until the end (-1)")          \
+    X(CTX, "-c", "--ctx-size", "N", U32, ctx, "positions of the context (0: the model's)")                             \
+    X(UBATCH, "-ub", "--ubatch-size", "N", U32, ubatch, "most tokens of one step (512)")                               \
+    X(TEMP, NULL, "--temp", "T", FLOAT, temp, "temperature; 0 takes the likeliest token (0.8)")                        \
+    X(TOP_K, NULL, "--top-k", "K", COUNT_OR_ALL, top_k, "only the K likeliest tokens; 0 = all (40)")                   \
+    X(TOP_P, NULL, "--top-p", "P", FLOAT, top_p, "only the likeliest that make up P; 1 = all (0.95)")                  \
+    X(MIN_P, NULL, "--min-p", "P", FLOAT, min_p, "only tokens of at least P of the likeliest's probability (0.05)")    \
+    X(REPEAT, NULL, "--repeat-penalty", "R", FLOAT, repeat_penalty, "penalty on tokens seen before; 1 = none (1)")     \
+    X(REPEAT_N, NULL, "--repeat-last-n", "N", U32, repeat_last_n, "tokens that the penalty looks back (64)")           \
+    X(SEED, "-s", "--seed", "SEED", SEED, seed, "of the random numbers; -1 takes the clock (-1)")                      \
+    X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                     \
+    X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16 or f32")                                         \
+    X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16 or f32, as the keys")                            \
+    X(DEVICE, "-dev", "--device", "SEL", TEXT, device, "index, UUID or part of a name (see fulmen devices)")           \
+    X(RUNG, NULL, "--rung", "RUNG", TEXT, rung, "use no kernels above: base sg f16 dot cm cm2")                        \
+    X(JSON, NULL, "--json", NULL, FLAG, json, "one JSON object on standard output")                                    \
+    X(ALL, NULL, "--all", NULL, FLAG, all, "of every token, not only the last")                                        \
+    X(OUTPUT, "-o", "--output", "FILE", TEXT, output, "write there, not to standard output")                           \
+    X(WHY, NULL, "--why", "NODE", TEXT, why, "every kernel for one node, and why it was taken or not")                 \
+    X(STEP, NULL, "--step", "N", U32, step, "plan of a step of N tokens (1)")                                          \
+    X(SYSTEM, "-sys", "--system-prompt", "TEXT", TEXT, system, "the system message")                                   \
+    X(TEMPLATE, NULL, "--chat-template", "NAME", TEXT, chat_template, "plain chatml llama2 llama3 mistral zephyr")     \
+    X(VERBOSE, "-v", "--verbose", NULL, FLAG, verbose, "say more on standard error")                                   \
+    X(BENCH_P, "-p", "--n-prompt", "N,...", TEXT, bench_p, "prompt lengths (512)")                                     \
+    X(BENCH_N, "-n", "--n-gen", "N,...", TEXT, bench_n, "numbers of tokens to generate (128)")                         \
+    X(BENCH_D, "-d", "--n-depth", "N,...", TEXT, bench_d, "tokens in the cache before (0)")                            \
+    X(BENCH_R, "-r", "--repetitions", "N", U32, bench_r, "samples of each test (5)")                                   \
+    X(BENCH_O, "-o", "--output", "FORMAT", TEXT, bench_o, "md, json, jsonl or csv (md)")                               \
+    X(CHECK_OP, NULL, "--op", "OP", TEXT, op, "only this op")                                                          \
+    X(CHECK_KERNEL, NULL, "--kernel", "TEXT", TEXT, kernel, "only kernels with this in their name")                    \
+    X(CHECK_PROBLEM, NULL, "--problem", "TEXT", TEXT, problem, "only problems with this in their name")                \
+    X(ALL_KERNELS, NULL, "--all", NULL, FLAG, all_kernels, "every kernel that can run, not only the one chosen")       \
+    X(NO_BOS, NULL, "--no-bos", NULL, FLAG, no_bos, "no token for the beginning of the text")                          \
+    X(NO_SPECIAL, NULL, "--no-parse-special", NULL, FLAG, no_parse_special, "special tokens are read as plain text")  \
+    X(KERNEL_R, "-r", "--repetitions", "N", COUNT, kernel_r, "replays of each kernel (20)")                            \
     X(CHECK_SEED, "-s", "--seed", "SEED", U32, check_seed, "of the random operands (1)")
+
+// Options of llama.cpp that have no meaning here. Commands that take a model accept them with a line on standard error.
+// X(short name, long names or NULL, another, value, only command or NULL, why)
+#define TOOL_NEEDLESS(X)                                                                                               \
+    X("-ngl", "--gpu-layers", "--n-gpu-layers", ONE, NULL, "the whole model is on the device (--device picks it)")     \
+    X("-t", "--threads", NULL, ONE, NULL, "the device does the work")                                                  \
+    X("-tb", "--threads-batch", NULL, ONE, NULL, "the device does the work")                                           \
+    X("-fa", "--flash-attn", NULL, SWITCH, NULL, "attention always works over tiles")                                  \
+    X("-b", "--batch-size", NULL, ONE, NULL, "a prompt may have any length (-ub sets the tokens of a step)")           \
+    X("-sm", "--split-mode", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                   \
+    X("-ts", "--tensor-split", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                 \
+    X("-mg", "--main-gpu", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                     \
+    X("-mmp", "--mmap", NULL, SWITCH, NULL, "files are always mapped, and copied to the device once")                  \
+    X(NULL, "--no-mmap", NULL, NONE, NULL, "files are always mapped, and copied to the device once")                   \
+    X(NULL, "--mlock", NULL, NONE, NULL, "files are always mapped, and copied to the device once")                     \
+    X(NULL, "--no-warmup", NULL, NONE, NULL, "pipelines are made beforehand, and nothing else is")                     \
+    X(NULL, "--no-display-prompt", NULL, NONE, "run", "the prompt is not repeated")                                    \
+    X("-no-cnv", "--no-conversation", NULL, NONE, "run", "fulmen run continues a text (fulmen chat converses)")        \
+    X("-cnv", "--conversation", NULL, NONE, "chat", "fulmen chat always converses")                                    \
+    X("-i", "--interactive", NULL, NONE, "chat", "fulmen chat is interactive on a terminal")
 
 enum tool_option {
 #define X(id, short_name, long_name, argument, kind, field, help) OPT_##id,
@@ -81,6 +103,7 @@ enum tool_option {
 #define TOOL_FIELD_FLOAT float
 #define TOOL_FIELD_FLAG bool
 #define TOOL_FIELD_COUNT_OR_ALL uint32_t
+#define TOOL_FIELD_LENGTH uint32_t
 
 struct tool_options {
 #define X(id, short_name, long_name, argument, kind, field, help) TOOL_FIELD_##kind field;
@@ -99,7 +122,8 @@ struct tool_command {
 };
 
 // 0, or TOOL_BAD_INPUT after a line on standard error. *out_help: the user asked for help, which was printed.
-int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options, bool *out_help);
+int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options,
+               bool *out_help);
 // "5,17,3" to numbers; release with free. The line says what is wrong. At least one.
 int tool_parse_list(const char *text, const char *what, uint32_t **out_list, size_t *out_count);
 
@@ -143,9 +167,12 @@ int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slo
 int tool_open_model(const struct tool_options *options, struct fm_model **out_model); // only the file or shape
 struct fm_session_params tool_session_params(const struct tool_options *options, const struct fm_model *model);
 void tool_close(struct tool_setup *setup);
-// Prompt of -p, -f or --tokens as ids; release with free. `needed` = one of them must be there.
-int tool_prompt(const struct tool_options *options, const struct fm_model *model, uint32_t **out_tokens, size_t *out_count);
+// Prompt of -p, -f or --tokens as ids; release with free. The newline that ends a file is not part of it.
+int tool_prompt(const struct tool_options *options, const struct fm_model *model, uint32_t **out_tokens,
+                size_t *out_count);
 struct fm_sampling tool_sampling(const struct tool_options *options);
+// Whether a share of the device's read bandwidth says something: not where the caches of the CPU serve the reads.
+bool tool_has_bandwidth(const struct fm_device_info *device);
 // Bytes that a token at position `pos` makes the device read: weights, and the cache up to it.
 double tool_token_bytes(const struct tool_setup *setup, double pos);
 

@@ -118,6 +118,20 @@ def bad_command_lines():
 
 
 @test
+def habits_of_llama_cpp():
+    result = fulmen("plan", "-m", TINY, "-ngl", "99", "-fa", "-t", 4, "--flash-attn", "on", "--no-mmap", "-b", 2048)
+    notes = result.err.decode().splitlines()
+    for option, note in zip(("-ngl", "-fa", "-t", "--flash-attn", "--no-mmap", "-b"), notes):
+        result.expect(note.startswith(f"fulmen: {option} is not needed: "), f"expected a note on {option}")
+    result.expect(len(notes) == 6, "expected one line for each")
+    result.expect(result.text().startswith("plan for"), "expected the plan")
+    result.expect(b"-ngl" in fulmen("run", "--help").out, "expected help to name them")
+    refused("plan", "-m", TINY, "-ngl", says="-ngl needs a value")
+    refused("plan", "-m", TINY, "-no-cnv", says="unknown option '-no-cnv'")     # of run only
+    refused("devices", "-ngl", "99", says="unknown option '-ngl'")
+
+
+@test
 def full_disk_is_noticed():
     with open("/dev/full", "wb") as full:
         result = fulmen("devices", status=FAILED, stdout=full)
@@ -253,6 +267,31 @@ def run_is_repeatable():
     streamed.expect(first["text"].strip() in streamed.text(), "the text of --json and the text streamed differ")
     sampled = [fulmen("run", "-m", DEMO, "-p", "Once", "-n", 12, "-s", 7, "--json").json()["tokens"] for _ in range(2)]
     assert sampled[0] == sampled[1], sampled
+
+
+@test
+def lengths():
+    arguments = ("run", "-m", DEMO, "-p", "Once upon", "--temp", 0, "--json", "-no-cnv")
+    nothing = fulmen(*arguments, "-n", 0).json()
+    assert nothing["tokens"] == [] and nothing["text"] == "" and nothing["stop"] == "length", nothing
+    assert nothing["prompt_tokens"] >= 1 and nothing["timings"]["prompt_ms"] > 0, nothing
+    whole = fulmen(*arguments, "-n", -1, "-c", 24).json()
+    assert whole["stop"] in ("end", "context") and len(whole["tokens"]) > 1, whole
+    assert fulmen(*arguments, "-c", 24).json()["tokens"] == whole["tokens"]
+
+
+@test
+def a_context_too_long_is_told_once():
+    lines = fulmen("run", "-m", TINY, "--tokens", "1,2", "-n", 1, "-c", 5000).err.decode().splitlines()
+    assert sum("5000 is more than the" in line for line in lines) == 1, lines
+
+
+@test
+def a_file_is_a_prompt_without_its_last_newline():
+    count = fulmen("run", "-m", DEMO, "-p", "Once upon", "-n", 0, "--json").json()["prompt_tokens"]
+    for text, more in ((b"Once upon", False), (b"Once upon\n", False), (b"Once upon\n\n", True)):
+        got = fulmen("run", "-m", DEMO, "-f", "-", "-n", 0, "--json", stdin=text).json()["prompt_tokens"]
+        assert (got > count) == more, (text, got, count)
 
 
 @test
