@@ -9,7 +9,7 @@
 //     of their own (Milakov and Gimelshein 2018); in the end they are put together, within the subgroup by shuffles,
 //     then through shared memory.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 head width C (a multiple of 8, at most 256), 3 QH (divides H/G).
-// Needs: subgroup; full subgroups.
+// Needs: subgroup; full subgroups; rung f16: float16.
 // Accumulates in f32: a dot product as C/8 chains of 8 and a tree, keys in steps of the workgroup, parts in order.
 // Moves: 2*keys*C*cache bytes a group of QH heads and token.
 // Limits: shared memory of group/subgroup * QH * (C + 2) floats. An empty part writes its maximum and sum only.
@@ -21,6 +21,7 @@
 #include "io.glsl"
 #include "spec.glsl"
 #include "attend.glsl"
+#include "half.glsl"
 
 #define REF_STEP fm_u32s
 #define REF_U32 fm_u32s
@@ -72,7 +73,7 @@ RAW load8(REF_KV cache, uint i)
 
 mat2x4 floats(RAW r)
 {
-    return mat2x4(vec4(unpackHalf2x16(r.x), unpackHalf2x16(r.y)), vec4(unpackHalf2x16(r.z), unpackHalf2x16(r.w)));
+    return mat2x4(vec4(fm_unpack_half2(r.x), fm_unpack_half2(r.y)), vec4(fm_unpack_half2(r.z), fm_unpack_half2(r.w)));
 }
 #endif
 

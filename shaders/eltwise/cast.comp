@@ -1,8 +1,9 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // CAST: activations to f16 for matrix units. x [T,K] f32 -> y [T,stride_y] f16, saturated to +-65504, columns beyond K
-// zero, and so are the rows from T up to a multiple of pad_rows. A workgroup makes TILE_COLS columns of one row, two
-// per invocation and turn. Specialisation: 0 workgroup size. Needs: base. Rounds to nearest even. Moves 6*K bytes a
+// zero, and so are the rows from T up to a multiple of pad_rows. A workgroup makes TILE_COLS columns of one row; an
+// invocation makes two per turn, on rung f16 (K a multiple of 4) four. Specialisation: 0 workgroup size. Needs: base
+// nothing, rung f16 16-bit types and storage. Rounds to nearest even, on rung f16 as the device does. Moves 6*K bytes a
 // row.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
@@ -12,9 +13,33 @@
 
 #define REF_STEP fm_u32s
 #define REF_X fm_f32s
+#ifdef FM_RUNG_F16
+#define REF_Y fm_out_f16x4s
+#define TURN 4u
+#else
 #define REF_Y fm_out_u32s
+#define TURN 2u
+#endif
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_CAST(FM_A, FM_P) } pc;
+
+#define MOST 65504.0
+
+#ifdef FM_RUNG_F16
+void cast_turn(uint row, uint col, bool there)
+{
+    vec4 x = there && col < pc.width ? FM_CAST(fm_f32x4s, pc.x).d[(row * pc.width + col) / 4] : vec4(0.0);
+    pc.y.d[(row * pc.stride_y + col) / 4] = f16vec4(clamp(x, vec4(-MOST), vec4(MOST)));
+}
+#else
+void cast_turn(uint row, uint col, bool there)
+{
+    uint at = row * pc.width + col;
+    float low = there && col < pc.width ? pc.x.d[at] : 0.0;
+    float high = there && col + 1 < pc.width ? pc.x.d[at + 1] : 0.0;
+    pc.y.d[(row * pc.stride_y + col) / 2] = fm_pack_half2(clamp(low, -MOST, MOST), clamp(high, -MOST, MOST));
+}
+#endif
 
 void main()
 {
@@ -22,15 +47,7 @@ void main()
     uint rows = pc.step.d[pc.rows_word];
     if (row >= (rows + pc.pad_rows - 1) / pc.pad_rows * pc.pad_rows)
         return;
-    uint end = min(pc.stride_y, (gl_WorkGroupID.x + 1) * TILE_COLS);
-    for (uint col = gl_WorkGroupID.x * TILE_COLS + 2 * gl_LocalInvocationID.x; col < end; col += 2 * FM_GROUP) {
-        vec2 x = vec2(0.0);
-        if (row < rows) {
-            uint at = row * pc.width + col;
-            x.x = col < pc.width ? pc.x.d[at] : 0.0;
-            x.y = col + 1 < pc.width ? pc.x.d[at + 1] : 0.0;
-        }
-        x = clamp(x, vec2(-65504.0), vec2(65504.0));
-        pc.y.d[(row * pc.stride_y + col) / 2] = fm_pack_half2(x.x, x.y);
-    }
+    uint first = gl_WorkGroupID.x * TILE_COLS, end = min(pc.stride_y, first + TILE_COLS);
+    for (uint col = first + TURN * gl_LocalInvocationID.x; col < end; col += TURN * FM_GROUP)
+        cast_turn(row, col, row < rows);
 }

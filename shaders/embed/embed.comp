@@ -3,10 +3,10 @@
 // Shapes: ids [rows] u32, w [n_vocab, width] of any weight format, y [rows, width] f32.
 // Layouts: weights as src/quant/quant.h says.
 // One workgroup: 8 columns per invocation of one row (tile columns = 8 * workgroup size): 8 neighbouring elements of
-// plain
-//     formats, one unit (two runs of 4 elements of a block of 32) of quantised ones.
+//     plain formats (on rung f16 in one load, width a multiple of 8), one unit (two runs of 4 elements of a block of 32)
+//     of quantised ones.
 // Spec constants: 0 workgroup size.
-// Needs: Vulkan 1.3 only.
+// Needs: Vulkan 1.3 only; rung f16: float16.
 // Accumulation: none; decoding rounds at most twice, the scale once.
 // Bytes moved: one row of w and of y per token.
 #version 460
@@ -39,7 +39,15 @@ void main()
     uint piece = gl_WorkGroupID.x * FM_GROUP + gl_LocalInvocationID.x;
     uint y0 = row * pc.width;
 
-#ifdef FM_W_PLAIN
+#if defined(FM_RUNG_F16)
+    if (8u * piece >= pc.width)
+        return;
+    uvec4 raw = known ? FM_CAST(fm_u32x4s, pc.w).d[(id * pc.width >> 3) + piece] : uvec4(0u);
+    float scale = uintBitsToFloat(pc.scale_bits);
+    uint quad = (y0 >> 2) + 2u * piece;
+    FM_CAST(fm_out_f32x4s, pc.y).d[quad] = scale * vec4(fm_w_pair(raw.x), fm_w_pair(raw.y));
+    FM_CAST(fm_out_f32x4s, pc.y).d[quad + 1u] = scale * vec4(fm_w_pair(raw.z), fm_w_pair(raw.w));
+#elif defined(FM_W_PLAIN)
     for (uint i = 8u * piece; i < min(8u * piece + 8u, pc.width); i++)
         pc.y.d[y0 + i] = known ? uintBitsToFloat(pc.scale_bits) * fm_w_element(pc.w, id * pc.width + i) : 0.0;
 #else

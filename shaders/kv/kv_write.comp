@@ -1,8 +1,9 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // KV_WRITE: append keys and values to the cache. k, v [T,G*C] f32, pos, slot [T] -> kc, vc [S,G,L,Cp] f32 or f16,
-// padding columns 0. One invocation per pair of cache columns of one token. Specialisation: 0 workgroup size. Needs:
-// base. Rounds to nearest even.
+// padding columns 0. One invocation per four cache columns of one token. Specialisation: 0 workgroup size. Needs: base
+// nothing, rung f16 16-bit types and storage. Rounds to nearest even, on rung f16 as the device does.
+// Moves 2*G*(4*C + Cp*cache) bytes a token.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"
@@ -15,20 +16,26 @@
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_KV_WRITE(FM_A, FM_P) } pc;
 
-vec2 load2(REF_X x, uint at, uint c)
+// columns c..c+3 of the head that begins at element `at`; zeros beyond its width
+vec4 load4(REF_X x, uint at, uint c)
 {
-    return vec2(c < pc.head ? x.d[at + c] : 0.0, c + 1 < pc.head ? x.d[at + c + 1] : 0.0);
+    if ((pc.head & 3) == 0)
+        return c < pc.head ? FM_CAST(fm_f32x4s, x).d[(at + c) / 4] : vec4(0.0);
+    vec4 v = vec4(0.0);
+    for (uint i = 0; i < 4 && c + i < pc.head; i++)
+        v[i] = x.d[at + c + i];
+    return v;
 }
 
 void main()
 {
     uint t = gl_WorkGroupID.y;
-    uint i = gl_GlobalInvocationID.x * 2;
+    uint i = gl_GlobalInvocationID.x * 4;
     if (t >= pc.step.d[FM_STEP_TOKENS] || i >= pc.heads_kv * pc.head_stride)
         return;
     uint g = i / pc.head_stride, c = i % pc.head_stride;
     uint from = (t * pc.heads_kv + g) * pc.head;
     uint to = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, pc.pos.d[t], pc.ctx, pc.head_stride) + c;
-    fm_cache_store2(pc.kc, to, load2(pc.k, from, c));
-    fm_cache_store2(pc.vc, to, load2(pc.v, from, c));
+    fm_cache_store4(pc.kc, to, load4(pc.k, from, c));
+    fm_cache_store4(pc.vc, to, load4(pc.v, from, c));
 }

@@ -1,6 +1,31 @@
 // SPDX-License-Identifier: MIT
+// Halves: how kernels turn them into f32 and back. Rung f16 has native ones (capability float16).
 #ifndef FM_HALF_GLSL
 #define FM_HALF_GLSL
+
+#ifdef FM_RUNG_F16
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#endif
+
+// Two halves of a word as f32. Words, not 16-bit types, are what kernels load: 16 bytes of them are one load everywhere.
+vec2 fm_unpack_half2(uint word)
+{
+#ifdef FM_RUNG_F16
+    return vec2(unpackFloat2x16(word));
+#else
+    return unpackHalf2x16(word);
+#endif
+}
+
+// f32 -> f16 by the device's own conversion, which Vulkan lets round to either neighbour.
+uint fm_round_half2(vec2 x)
+{
+#ifdef FM_RUNG_F16
+    return packFloat2x16(f16vec2(x));
+#else
+    return packHalf2x16(x);
+#endif
+}
 
 // f32 -> f16 by integer arithmetic: round to nearest even on every device (packHalf2x16 may truncate). Overflow gives
 // infinity, NaN stays NaN.

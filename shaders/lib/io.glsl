@@ -27,6 +27,14 @@ layout(buffer_reference, scalar, buffer_reference_align = 16) buffer fm_out_u32x
 layout(buffer_reference, scalar, buffer_reference_align = 4) buffer fm_out_f32s { float d[]; };
 layout(buffer_reference, scalar, buffer_reference_align = 16) buffer fm_out_f32x4s { vec4 d[]; };
 
+// 16-bit stores, for kernels that need `storage16` (the build checks it).
+#ifdef FM_RUNG_F16
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#extension GL_EXT_shader_16bit_storage : require
+layout(buffer_reference, scalar, buffer_reference_align = 2) buffer fm_out_f16s { float16_t d[]; };
+layout(buffer_reference, scalar, buffer_reference_align = 8) buffer fm_out_f16x4s { f16vec4 d[]; };
+#endif
+
 #define FM_A(type, name) type name;
 #define FM_P(name) uint name;
 

@@ -18,6 +18,7 @@
 #ifndef FM_QUANT_GLSL
 #define FM_QUANT_GLSL
 
+#include "half.glsl"
 #include "io.glsl"
 
 #if defined(FM_W_F32) || defined(FM_W_F16) || defined(FM_W_BF16)
@@ -50,7 +51,7 @@ vec2 fm_w_pair(uint word)
 #if defined(FM_W_BF16)
     return vec2(uintBitsToFloat(word << 16), uintBitsToFloat(word & 0xffff0000u));
 #else
-    return unpackHalf2x16(word);
+    return fm_unpack_half2(word);
 #endif
 }
 

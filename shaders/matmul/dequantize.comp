@@ -5,12 +5,13 @@
 // Layouts: weights as src/quant/quant.h says.
 // One invocation: half a block of 32: units 2i and 2i+1 (lib/quant.glsl), two stores of 16 bytes.
 // Spec constants: 0 workgroup size.
-// Needs: Vulkan 1.3 only. Rounding: that of packHalf2x16.
+// Needs: Vulkan 1.3 only; rung f16: float16. Rounding: the device's.
 // Bytes moved: w once, 2 per element.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "spec.glsl"
+#include "half.glsl"
 #include "quant.glsl"
 
 #define REF_STEP fm_u32s
@@ -24,7 +25,7 @@ uvec4 pack(vec4 a, vec4 b)
     const vec4 most = vec4(65504.0);
     a = clamp(a, -most, most);
     b = clamp(b, -most, most);
-    return uvec4(packHalf2x16(a.xy), packHalf2x16(a.zw), packHalf2x16(b.xy), packHalf2x16(b.zw));
+    return uvec4(fm_round_half2(a.xy), fm_round_half2(a.zw), fm_round_half2(b.xy), fm_round_half2(b.zw));
 }
 
 void main()
