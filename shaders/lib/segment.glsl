@@ -1,52 +1,45 @@
 // SPDX-License-Identifier: MIT
-// Segments of a step (abi.h), and their rows in blocks: recurrent kernels work on blocks of at most `block_rows` rows,
-// none of which straddles two segments. A step of T rows and S segments has at most (T + S (block_rows - 1)) /
-// block_rows of them (fm_segment_blocks of the emitters).
+// Segments of recurrent ops (graph/ops.def), cut into parts: a part is at most `length` rows of one segment, counted from the
+// segment's start, so that no part straddles two sequences. Parts are numbered through all segments of the step; of T rows in S
+// segments there are at most T / length + S. Include abi.h and io.glsl before.
 #ifndef FM_SEGMENT_GLSL
 #define FM_SEGMENT_GLSL
 
-#include "abi.h"
-#include "io.glsl"
-
-struct fm_segment {
+struct fm_part {
     uint row, rows; // of the step
-    uint slot;
-    uint pos; // of the first row in its sequence
+    uint slot, pos; // sequence, and position of the first row
+    uint at, of;    // the part's first row counted in its segment, and the segment's rows
+    bool last;      // the segment ends with this part
 };
 
-struct fm_block {
-    fm_segment seg; // rows = 0: there is no such block
-    uint first;     // number of the segment's first block
-    uint at;        // first row of the block in its segment
-    uint rows;
-};
-
-fm_segment fm_segment_at(fm_u32s segments, uint i)
+// Part `number`; false where the step has fewer. Segment 0 always exists: its first part need not wait for the step's header.
+bool fm_part_find(fm_u32s step, fm_u32x4s segment, uint number, uint length, out fm_part part)
 {
-    uint w = i * FM_SEGMENT_WORDS;
-    return fm_segment(segments.d[w + FM_SEGMENT_ROW], segments.d[w + FM_SEGMENT_ROWS], segments.d[w + FM_SEGMENT_SLOT],
-                      segments.d[w + FM_SEGMENT_POS]);
-}
-
-// Block `index` of the step.
-fm_block fm_block_find(fm_u32s step, fm_u32s segments, uint index, uint block_rows)
-{
-    uint count = step.d[FM_STEP_SEGMENTS], first = 0;
-    for (uint i = 0; i < count; i++) {
-        fm_segment s = fm_segment_at(segments, i);
-        uint blocks = (s.rows + block_rows - 1) / block_rows;
-        if (index - first < blocks) {
-            uint at = (index - first) * block_rows;
-            return fm_block(s, first, at, min(block_rows, s.rows - at));
-        }
-        first += blocks;
+    uvec4 s = segment.d[0];
+    uint i = 0u, first = 0u;
+    for (;;) {
+        uint parts = (s[FM_SEGMENT_ROWS] - 1u) / length + 1u;
+        if (number < first + parts)
+            break;
+        first += parts;
+        i++;
+        if (i >= step.d[FM_STEP_SEGMENTS])
+            return false;
+        s = segment.d[i];
     }
-    return fm_block(fm_segment(0u, 0u, 0u, 0u), 0u, 0u, 0u);
+    uint at = (number - first) * length;
+    part.row = s[FM_SEGMENT_ROW] + at;
+    part.rows = min(s[FM_SEGMENT_ROWS] - at, length);
+    part.slot = s[FM_SEGMENT_SLOT];
+    part.pos = s[FM_SEGMENT_POS] + at;
+    part.at = at;
+    part.of = s[FM_SEGMENT_ROWS];
+    part.last = at + part.rows == s[FM_SEGMENT_ROWS];
+    return true;
 }
 
-// Which version (of `versions`) holds the state after `tokens` tokens of the sequence in `slot`: its number in
-// [S,B,..].
-uint fm_version(uint slot, uint tokens, uint versions)
+// Which of a state's versions [S,B,..] holds a sequence after `tokens` tokens.
+uint fm_state_version(uint slot, uint tokens, uint versions)
 {
     return slot * versions + tokens % versions;
 }
