@@ -81,6 +81,14 @@ void fm_mapping_drop(const struct fm_mapping *mapping, uint64_t offset, uint64_t
         (void)madvise(mapped_address(mapping->data + first), (size_t)(last - first), MADV_DONTNEED); // only advice
 }
 
+enum fm_path_kind fm_path_kind(const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return FM_PATH_NONE;
+    return S_ISDIR(info.st_mode) ? FM_PATH_FOLDER : FM_PATH_FILE;
+}
+
 enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes)
 {
     enum fm_result result;

@@ -10,7 +10,7 @@ struct fm_checkpoint; // opaque; owns its files. Read-only once open: any thread
 
 // Open what `path` names. A folder is searched for, first found: model.safetensors, model.safetensors.index.json with
 // its shards, pytorch_model.bin, pytorch_model.bin.index.json with its shards. A path to a file: that file alone, or an
-// index when its name ends in ".index.json". Shards lie beside their index; a shard's name with a path in it is refused.
+// index when its name ends in ".index.json". Shards lie beside their index; a name of one with a path in it is refused.
 // Every tensor that an index names is in the shard that it names. FM_IO, FM_FORMAT, FM_UNSUPPORTED (a model that needs
 // no conversion, GGUF, among them), FM_NOMEM; the message starts with the path of the file concerned.
 enum fm_result fm_checkpoint_open(const char *path, struct fm_checkpoint **out_checkpoint);

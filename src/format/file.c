@@ -4,7 +4,9 @@
 
 #include "format/file_impl.h"
 
-static const struct fm_format *const formats[] = {&fm_format_gguf};
+#define TENSOR_NAME_BYTES_MAX 1023
+
+static const struct fm_format *const formats[] = {&fm_format_gguf, &fm_format_safetensors, &fm_format_torch};
 
 // Files that users take for models, and what they are.
 static const struct {
@@ -13,7 +15,6 @@ static const struct {
     {"version https://git-lfs", "a Git LFS pointer, not the model itself (git lfs pull fetches it)"},
     {"<!DOCTYPE", "a web page, not a model"},
     {"<html", "a web page, not a model"},
-    {"PK\003\004", "a zip archive (a PyTorch checkpoint?)"},
     {"lmgg", "an old ggml file; convert the model again"},
     {"fmgg", "an old ggml file; convert the model again"},
     {"tjgg", "an old ggml file; convert the model again"},
@@ -39,6 +40,17 @@ const char *fm_file_quote(struct fm_text text, char buffer[FM_QUOTE_BYTES])
             buffer[used++] = '.';
     buffer[used] = '\0';
     return buffer;
+}
+
+enum fm_result fm_file_check_name(struct fm_text name)
+{
+    char quoted[FM_QUOTE_BYTES];
+    if (name.bytes == 0 || name.bytes > TENSOR_NAME_BYTES_MAX)
+        return fm_fail(FM_FORMAT, "the name of a tensor, '%s', has %llu bytes, expected 1 to %d",
+                       fm_file_quote(name, quoted), (unsigned long long)name.bytes, TENSOR_NAME_BYTES_MAX);
+    if (memchr(name.data, 0, (size_t)name.bytes) != NULL)
+        return fm_fail(FM_FORMAT, "the name of a tensor, '%s', holds a NUL byte", fm_file_quote(name, quoted));
+    return FM_OK;
 }
 
 enum fm_result fm_file_add_tensor(struct fm_file *file, const struct fm_tensor *tensor)
@@ -84,15 +96,15 @@ static enum fm_result fail_stranger(const uint8_t *data, uint64_t size_bytes)
 {
     char quoted[FM_QUOTE_BYTES];
     if (size_bytes == 0)
-        return fm_fail(FM_FORMAT, "the file is empty, expected a model file (%s)", formats[0]->name);
+        return fm_fail(FM_FORMAT, "the file is empty, expected a model file (GGUF, safetensors or PyTorch)");
     for (size_t i = 0; i < FM_COUNT(strangers); i++) {
         size_t length = strlen(strangers[i].begin);
         if (size_bytes >= length && memcmp(data, strangers[i].begin, length) == 0)
             return fm_fail(FM_FORMAT, "this is %s", strangers[i].what);
     }
     struct fm_text begin = {.data = (const char *)data, .bytes = FM_MIN(size_bytes, (uint64_t)4)};
-    return fm_fail(FM_FORMAT, "not a model file: begins with '%s', expected '%s'", fm_file_quote(begin, quoted),
-                   formats[0]->name);
+    return fm_fail(FM_FORMAT, "not a model file: begins with '%s', expected GGUF, safetensors or a PyTorch archive",
+                   fm_file_quote(begin, quoted));
 }
 
 // Read the directory of `file`, whose bytes are set. Takes over `file`: closed on failure.
@@ -108,6 +120,7 @@ static enum fm_result open_bytes(struct fm_file *file, const char *path, struct 
     for (size_t i = 0; i < FM_COUNT(formats) && format == NULL; i++)
         if (formats[i]->probe(file->bytes.data, file->bytes.size_bytes))
             format = formats[i];
+    file->format = format;
     result = format != NULL ? format->read(file) : fail_stranger(file->bytes.data, file->bytes.size_bytes);
     if (result != FM_OK)
         goto fail;
@@ -166,6 +179,11 @@ void fm_file_close(struct fm_file **file)
 const char *fm_file_path(const struct fm_file *file)
 {
     return file->path;
+}
+
+const char *fm_file_format(const struct fm_file *file)
+{
+    return file->format->name;
 }
 
 uint64_t fm_file_bytes(const struct fm_file *file)

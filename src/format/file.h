@@ -50,6 +50,7 @@ enum fm_result fm_file_open_memory(const void *data, size_t size_bytes, const ch
 void fm_file_close(struct fm_file **file);
 
 const char *fm_file_path(const struct fm_file *file);
+const char *fm_file_format(const struct fm_file *file); // "GGUF", "safetensors", "PyTorch"
 uint64_t fm_file_bytes(const struct fm_file *file);
 uint64_t fm_file_hash(const struct fm_file *file); // of the header and directory
 uint32_t fm_file_tensor_count(const struct fm_file *file);

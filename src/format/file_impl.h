@@ -8,8 +8,11 @@
 #include "base/os.h"
 #include "format/file.h"
 
+struct fm_format;
+
 struct fm_file {
     char *path;
+    const struct fm_format *format;
     struct fm_mapping bytes; // the whole file
     bool is_mapped;          // `bytes` is ours to unmap, not the caller's memory
     struct fm_arena arena;   // names and text arrays
@@ -30,7 +33,10 @@ struct fm_format {
     enum fm_result (*read)(struct fm_file *file);
 };
 
-extern const struct fm_format fm_format_gguf;
+extern const struct fm_format fm_format_gguf, fm_format_safetensors, fm_format_torch;
+
+// A tensor's name has 1 to 1023 bytes, none of them NUL: FM_FORMAT otherwise.
+enum fm_result fm_file_check_name(struct fm_text name);
 
 // Append a copy. FM_NOMEM; FM_FORMAT when the name or key is there already, or at 2^32 entries.
 enum fm_result fm_file_add_tensor(struct fm_file *file, const struct fm_tensor *tensor);

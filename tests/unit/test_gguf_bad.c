@@ -98,7 +98,7 @@ static void test_not_gguf(void **state)
 {
     (void)state;
     refuse(text_file(""), FM_FORMAT, "the file is empty");
-    refuse(text_file("GGU"), FM_FORMAT, "begins with 'GGU', expected 'GGUF'");
+    refuse(text_file("GGU"), FM_FORMAT, "begins with 'GGU', expected GGUF");
     refuse(text_file("\x1b[2J!"), FM_FORMAT, "begins with '\\x1b[2J'"); // no escape sequences in messages
     refuse(text_file("version https://git-lfs.github.com/spec/v1\n"), FM_FORMAT, "Git LFS pointer");
     refuse(text_file("<!DOCTYPE html>"), FM_FORMAT, "web page");

@@ -40,7 +40,7 @@ command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
 # shellcheck source=tools/build/toolchain.sh
 . "$here/toolchain.sh"
 
-build_packages=(gcc libc6-dev meson ninja-build pkg-config python3 libpcre2-dev libcjson-dev libutf8proc-dev
+build_packages=(gcc libc6-dev meson ninja-build pkg-config python3 libpcre2-dev libcjson-dev libutf8proc-dev libzip-dev
     libedit-dev mesa-vulkan-drivers libvulkan1 ca-certificates)
 test_packages=(libcmocka-dev clang g++ valgrind)
 

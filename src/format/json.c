@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+// JSON from files: a walk over the members of an object, and values through cJSON.
+#include "format/json.h"
+
+#include <stdio.h>
+
+#define DEPTH_MAX 16
+
+static void skip_space(struct fm_json_object *o)
+{
+    while (o->at < o->text.bytes && strchr(" \t\r\n", o->text.data[o->at]) != NULL && o->text.data[o->at] != '\0')
+        o->at++;
+}
+
+static enum fm_result fail_found(const struct fm_json_object *o, const char *expected)
+{
+    char quoted[FM_QUOTE_BYTES];
+    if (o->at >= o->text.bytes)
+        return fm_fail(FM_FORMAT, "%s: ends at byte %llu, expected %s", o->what, (unsigned long long)o->at, expected);
+    struct fm_text rest = {.data = o->text.data + o->at, .bytes = FM_MIN(o->text.bytes - o->at, (uint64_t)16)};
+    return fm_fail(FM_FORMAT, "%s: byte %llu: expected %s, found '%s'", o->what, (unsigned long long)o->at, expected,
+                   fm_file_quote(rest, quoted));
+}
+
+static bool take(struct fm_json_object *o, char c)
+{
+    if (o->at >= o->text.bytes || o->text.data[o->at] != c)
+        return false;
+    o->at++;
+    return true;
+}
+
+// Step over a string; the opening quote is next.
+static enum fm_result skip_string(struct fm_json_object *o)
+{
+    if (!take(o, '"'))
+        return fail_found(o, "a string");
+    for (; o->at < o->text.bytes; o->at++) {
+        const char *c = o->text.data + o->at;
+        if (*c == '"') {
+            o->at++;
+            return FM_OK;
+        }
+        if ((unsigned char)*c < 0x20)
+            return fail_found(o, "no control character in a string");
+        if (*c == '\\') {
+            if (o->text.bytes - o->at >= 6 && memcmp(c, "\\u0000", 6) == 0)
+                return fail_found(o, "no NUL in a string");
+            o->at++; // whatever is escaped, a quote among them
+        }
+    }
+    return fail_found(o, "'\"' at the end of a string");
+}
+
+// Step over a value. Only strings and the depth of brackets are looked at: cJSON sees the rest.
+static enum fm_result skip_value(struct fm_json_object *o)
+{
+    unsigned depth = 0;
+    uint64_t begin = o->at;
+    while (o->at < o->text.bytes) {
+        char c = o->text.data[o->at];
+        if (c == '"') {
+            enum fm_result result = skip_string(o);
+            if (result != FM_OK)
+                return result;
+        } else if (c == '{' || c == '[') {
+            if (++depth > DEPTH_MAX)
+                return fail_found(o, "at most 16 levels of nesting");
+            o->at++;
+        } else if (c == '}' || c == ']') {
+            if (depth == 0)
+                break; // of the object around it
+            depth--;
+            o->at++;
+        } else if (depth == 0 && (c == ',' || c == ' ' || c == '\t' || c == '\r' || c == '\n')) {
+            break;
+        } else {
+            o->at++;
+            continue; // a letter or digit: the value may go on
+        }
+        if (depth == 0)
+            break;
+    }
+    return depth > 0 || o->at == begin ? fail_found(o, depth > 0 ? "a closing bracket" : "a value") : FM_OK;
+}
+
+enum fm_result fm_json_next(struct fm_json_object *object, struct fm_arena *arena, struct fm_text *out_key,
+                            struct fm_text *out_value, bool *out_more)
+{
+    struct fm_json_object *o = object;
+    struct fm_text key, value;
+    bool first = !o->started;
+    skip_space(o);
+    if (first && !take(o, '{'))
+        return fail_found(o, "'{'");
+    o->started = true;
+    skip_space(o);
+    if (take(o, '}')) {
+        skip_space(o);
+        if (o->at < o->text.bytes)
+            return fail_found(o, "nothing after the object");
+        *out_more = false;
+        return FM_OK;
+    }
+    if (!first && !take(o, ','))
+        return fail_found(o, "',' or '}'");
+    skip_space(o);
+    key = (struct fm_text){.data = o->text.data + o->at, .bytes = o->at};
+    enum fm_result result = skip_string(o);
+    if (result != FM_OK)
+        return result;
+    key.bytes = o->at - key.bytes;
+    skip_space(o);
+    if (!take(o, ':'))
+        return fail_found(o, "':'");
+    skip_space(o);
+    value = (struct fm_text){.data = o->text.data + o->at, .bytes = o->at};
+    result = skip_value(o);
+    if (result != FM_OK)
+        return result;
+    value.bytes = o->at - value.bytes;
+    result = fm_json_string(key, arena, o->what, out_key);
+    if (result != FM_OK)
+        return result;
+    *out_value = value;
+    *out_more = true;
+    return FM_OK;
+}
+
+enum fm_result fm_json_parse(struct fm_text value, uint64_t max_bytes, const char *what, cJSON **out_json)
+{
+    char quoted[FM_QUOTE_BYTES];
+    const char *end = NULL;
+    if (value.bytes > max_bytes)
+        return fm_fail(FM_FORMAT, "%s: a value of %llu bytes, expected at most %llu", what,
+                       (unsigned long long)value.bytes, (unsigned long long)max_bytes);
+    cJSON *json = cJSON_ParseWithLengthOpts(value.data, (size_t)value.bytes, &end, false);
+    if (json == NULL || end != value.data + value.bytes) {
+        cJSON_Delete(json);
+        return fm_fail(FM_FORMAT, "%s: not JSON: '%s'", what, fm_file_quote(value, quoted));
+    }
+    *out_json = json;
+    return FM_OK;
+}
+
+enum fm_result fm_json_string(struct fm_text value, struct fm_arena *arena, const char *what, struct fm_text *out_text)
+{
+    char quoted[FM_QUOTE_BYTES], *copy;
+    bool is_string = value.bytes >= 2 && value.data[0] == '"' && value.data[value.bytes - 1] == '"';
+    if (!is_string)
+        return fm_fail(FM_FORMAT, "%s: expected a string, found '%s'", what, fm_file_quote(value, quoted));
+    if (memchr(value.data, '\\', (size_t)value.bytes) == NULL) {
+        size_t bytes = (size_t)value.bytes - 2;
+        copy = fm_arena_alloc(arena, bytes + 1, 1); // zeroed: ends in NUL
+        if (copy == NULL)
+            return fm_nomem();
+        memcpy(copy, value.data + 1, bytes);
+        *out_text = (struct fm_text){.data = copy, .bytes = bytes};
+        return FM_OK;
+    }
+    cJSON *json = NULL;
+    enum fm_result result = fm_json_parse(value, UINT64_MAX, what, &json);
+    if (result != FM_OK)
+        return result;
+    copy = fm_arena_strdup(arena, cJSON_GetStringValue(json));
+    cJSON_Delete(json);
+    if (copy == NULL)
+        return fm_nomem();
+    *out_text = (struct fm_text){.data = copy, .bytes = strlen(copy)};
+    return FM_OK;
+}
+
+bool fm_json_u64(const cJSON *json, uint64_t *out_value)
+{
+    double value = cJSON_GetNumberValue(json); // NaN when it is no number
+    if (!(value >= 0.0 && value <= 9007199254740992.0) || value != (double)(uint64_t)value)
+        return false;
+    *out_value = (uint64_t)value;
+    return true;
+}
