@@ -120,7 +120,11 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         src[n++] = fm_case_operand(b, "b", T, p->k);
         break;
     case FM_OP_ACT:
+    case FM_OP_CAST:
         src[n++] = fm_case_operand(b, "x", T, p->k);
+        break;
+    case FM_OP_DEQUANTIZE:
+        src[n++] = fm_build_weight(b, "w", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
         break;
     case FM_OP_GATHER:
         src[n++] = fm_case_operand(b, "x", T, p->k);

@@ -59,6 +59,8 @@ static void matmuls(struct list *l)
             matmul(l, ops[o], (enum fm_type)t, 1, 1, 300, 4096, false, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 32, 17, 257, 1280, can_bias, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 256, 131, 264, 512, can_bias, FM_DATA_NORMAL, false);
+            if (unit == 1 && o < 2) // more columns than the kernels for most widths take
+                matmul(l, ops[o], (enum fm_type)t, 1, 1, 65601, 16, false, FM_DATA_NORMAL, false);
             // Long sums: more than any kernel holds of x at once.
             static const struct { uint32_t rows, k; } deep[] = {{1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
             for (size_t i = 0; i < FM_COUNT(deep); i++)
@@ -75,7 +77,12 @@ static void matmuls(struct list *l)
             matmul(l, FM_OP_MATMUL, (enum fm_type)t, 8, 8, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
             matmul(l, FM_OP_MATMUL, (enum fm_type)t, 512, 512, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
         }
-        matmul(l, FM_OP_MATMUL_GLU, (enum fm_type)t, 1, 1, 14336, 4096, false, FM_DATA_NORMAL, true);
+        for (uint32_t r = 2; r <= 4; r += 2)
+            matmul(l, FM_OP_MATMUL, (enum fm_type)t, r, r, 14336, 4096, false, FM_DATA_NORMAL, true);
+        for (uint32_t r = 1; r <= 8; r *= 2) {
+            matmul(l, FM_OP_MATMUL_ADD, (enum fm_type)t, r, r, 4096, 14336, false, FM_DATA_NORMAL, true);
+            matmul(l, FM_OP_MATMUL_GLU, (enum fm_type)t, r, r, 14336, 4096, false, FM_DATA_NORMAL, true);
+        }
         matmul(l, FM_OP_MATMUL_GLU, (enum fm_type)t, 512, 512, 14336, 4096, false, FM_DATA_NORMAL, true);
     }
 }
@@ -90,6 +97,44 @@ static void embeds(struct list *l)
         uint32_t widths[] = {unit == 1 ? 61 : unit, unit * 3, 512};
         for (size_t i = 0; i < FM_COUNT(widths); i++) {
             struct fm_problem p = {.op = FM_OP_EMBED, .w = (enum fm_type)t, .bucket = 8, .rows = 7, .n = 97, .k = widths[i]};
+            char shape[64];
+            snprintf(shape, sizeof shape, "%ux%u", p.n, p.k);
+            push(l, &p, shape);
+        }
+        for (uint32_t rows = 1; rows <= 512; rows += 511) {
+            struct fm_problem p = {.op = FM_OP_EMBED, .w = (enum fm_type)t, .bucket = rows, .rows = rows, .n = 4096, .k = 4096,
+                                   .bench = true};
+            char shape[64];
+            snprintf(shape, sizeof shape, "%u:%ux%u", rows, p.n, p.k);
+            push(l, &p, shape);
+        }
+    }
+}
+
+// f16 copies of activations and of quantised weights. Rows of copies are multiples of 8 halves.
+static void copies(struct list *l)
+{
+    static const struct { uint32_t bucket, rows, k; bool bench; } casts[] = {
+        {1, 1, 8, false},       {4, 3, 64, false},     {32, 32, 1032, false},
+        {16, 9, 4104, false},   {512, 512, 4096, true}, {512, 512, 14336, true}};
+    for (size_t i = 0; i < FM_COUNT(casts); i++)
+        for (int d = 0; d < (casts[i].bench ? 1 : FM_DATA_COUNT); d++) {
+            struct fm_problem p = {.op = FM_OP_CAST, .w = FM_TYPE_NONE, .bucket = casts[i].bucket, .rows = casts[i].rows,
+                                   .k = casts[i].k, .data = (enum fm_problem_data)d, .bench = casts[i].bench};
+            char shape[64];
+            snprintf(shape, sizeof shape, "%ux%u", p.rows, p.k);
+            push(l, &p, shape);
+        }
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const struct fm_type_info *info = fm_type_info((enum fm_type)t);
+        if (!info->is_weight || info->block_elems == 1)
+            continue;
+        uint32_t unit = info->block_elems;
+        const struct { uint32_t n, k; bool bench; } shapes[] = {{1, unit, false}, {67, unit * 3, false}, {128, 2304, false},
+                                                                {14336, 4096, true}};
+        for (size_t i = 0; i < FM_COUNT(shapes); i++) {
+            struct fm_problem p = {.op = FM_OP_DEQUANTIZE, .w = (enum fm_type)t, .bucket = 1, .rows = 1, .n = shapes[i].n,
+                                   .k = shapes[i].k, .bench = shapes[i].bench};
             char shape[64];
             snprintf(shape, sizeof shape, "%ux%u", p.n, p.k);
             push(l, &p, shape);
@@ -145,6 +190,32 @@ struct attention_shape {
     uint32_t heads, heads_kv, head, ctx, window, first;
 };
 
+// Llama-8B's heads; wide heads, and many heads to a KV head, in decoding.
+static void attention_bench(struct list *l)
+{
+    static const enum fm_op writes[] = {FM_OP_KV_WRITE, FM_OP_ROPE_KV_WRITE};
+    static const struct { uint32_t bucket, first, ctx, heads, heads_kv, head; } large[] = {
+        {1, 511, 512, 32, 8, 128},    {1, 8191, 8192, 32, 8, 128},   {1, 32767, 32768, 32, 8, 128}, {512, 0, 512, 32, 8, 128},
+        {512, 7680, 8192, 32, 8, 128}, {2048, 0, 2048, 32, 8, 128},  {1, 8191, 8192, 16, 8, 256},   {1, 8191, 8192, 8, 1, 256},
+        {1, 8191, 8192, 32, 2, 128}};
+    for (size_t i = 0; i < FM_COUNT(large); i++) {
+        struct fm_problem p = {.op = FM_OP_ATTEND, .w = FM_TYPE_F16, .bucket = large[i].bucket, .rows = large[i].bucket,
+                               .heads = large[i].heads, .heads_kv = large[i].heads_kv, .head = large[i].head,
+                               .ctx = large[i].ctx, .first_pos = large[i].first, .slots = 1, .bench = true};
+        char shape[64];
+        snprintf(shape, sizeof shape, "%u@%u,%u/%ux%u", p.rows, p.first_pos, p.heads, p.heads_kv, p.head);
+        push(l, &p, shape);
+    }
+    for (size_t o = 0; o < FM_COUNT(writes); o++)
+        for (uint32_t rows = 1; rows <= 512; rows += 511) {
+            struct fm_problem p = {.op = writes[o], .w = FM_TYPE_F16, .bucket = rows, .rows = rows, .heads = 32, .heads_kv = 8,
+                                   .head = 128, .rotated = 128, .ctx = 512, .slots = 1, .bench = true};
+            char shape[64];
+            snprintf(shape, sizeof shape, "%u,32/8x128", rows);
+            push(l, &p, shape);
+        }
+}
+
 static void attention(struct list *l)
 {
     static const struct attention_shape shapes[] = {
@@ -171,15 +242,7 @@ static void attention(struct list *l)
                              p.head, p.slots, p.window ? ",window" : "");
                     push(l, &p, shape);
                 }
-    static const struct { uint32_t bucket, first, ctx; } large[] = {{1, 511, 512}, {1, 8191, 8192}, {1, 32767, 32768}, {512, 0, 512},
-                                                                    {512, 7680, 8192}, {2048, 0, 2048}};
-    for (size_t i = 0; i < FM_COUNT(large); i++) {
-        struct fm_problem p = {.op = FM_OP_ATTEND, .w = FM_TYPE_F16, .bucket = large[i].bucket, .rows = large[i].bucket, .heads = 32,
-                               .heads_kv = 8, .head = 128, .ctx = large[i].ctx, .first_pos = large[i].first, .slots = 1, .bench = true};
-        char shape[64];
-        snprintf(shape, sizeof shape, "%u@%u,32/8x128", p.rows, p.first_pos);
-        push(l, &p, shape);
-    }
+    attention_bench(l);
 }
 
 static void tokens(struct list *l)
@@ -209,6 +272,7 @@ enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_co
 {
     struct list l = {0};
     embeds(&l);
+    copies(&l);
     rowwise(&l);
     ropes(&l);
     tokens(&l);

@@ -22,6 +22,8 @@ struct fm_plan_cast {
     uint32_t buffer;    // FM_NONE until it is made
 };
 
+#define FM_CAST_ALIGN_ELEMS 8u // rows of an f16 copy start at multiples of 16 bytes
+
 // How far ahead of its first reader a weight is dequantised: the readers of one input follow one another.
 #define FM_PLAN_AHEAD 4u
 
@@ -61,7 +63,7 @@ struct fm_build {
     _Static_assert(n_bind <= FM_MAX_BIND && n_words <= FM_MAX_WORDS, "too many push constants")
 
 typedef void fm_emit_fn(struct fm_build *b, uint32_t node);
-fm_emit_fn *fm_emit_of(enum fm_op op); // NULL for lowered ops
+fm_emit_fn *fm_emit_of(enum fm_op op); // NULL for ops that are made inside others' emitters only
 
 // Append a dispatch of `kernel` for `want`, all addresses null but bind 0, the step block. The name is the node's and
 // `suffix`. NULL once the build has failed. The pointer holds until the next call.

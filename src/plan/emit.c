@@ -6,7 +6,10 @@
 
 #define LARGEST_GRID 65535u // every Vulkan device can do this much
 
-// Lowered ops have no emitter: they come into being inside those of others.
+static fm_emit_fn emit_cast_node, emit_dequantize_node;
+
+// Lowered ops come into being inside the emitters of others. Two can be nodes all the same, in the one-node graphs of
+// the kernel suite, which nothing validates.
 static fm_emit_fn *const emitters[FM_OP_COUNT] = {
     [FM_OP_TOKEN_FEED] = fm_emit_token_feed,
     [FM_OP_EMBED] = fm_emit_embed,
@@ -24,6 +27,8 @@ static fm_emit_fn *const emitters[FM_OP_COUNT] = {
     [FM_OP_MATMUL_GLU] = fm_emit_matmul_glu,
     [FM_OP_ROPE_KV_WRITE] = fm_emit_rope_kv_write,
     [FM_OP_ADD_NORM] = fm_emit_add_norm,
+    [FM_OP_CAST] = emit_cast_node,
+    [FM_OP_DEQUANTIZE] = emit_dequantize_node,
 };
 
 fm_emit_fn *fm_emit_of(enum fm_op op)
@@ -178,6 +183,36 @@ static const struct fm_kernel *cast_kernel(struct fm_build *b, uint32_t node, st
     return kernel;
 }
 
+// value [rows,K] f32 -> buffer [pad_rows,stride] f16
+static void dispatch_cast(struct fm_build *b, uint32_t node, const struct fm_kernel *kernel, const struct fm_want *want,
+                          const char *suffix, uint32_t value, uint32_t buffer, uint32_t stride, uint32_t pad_rows)
+{
+    FM_EMIT_LAYOUT(FM_PUSH_CAST);
+    struct fm_dispatch *d = fm_emit_begin(b, node, kernel, want, suffix, n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_x, value, false);
+    fm_emit_bind_buffer(b, d, bind_y, buffer, true);
+    d->word[word_width] = want->param[FM_PARAM_K];
+    d->word[word_stride_y] = stride;
+    d->word[word_rows_word] = fm_emit_rows_word(b, value);
+    d->word[word_pad_rows] = pad_rows;
+    fm_emit_grid_elements(b, d, want, stride, want->param[FM_PARAM_ROWS]);
+}
+
+static void emit_cast_node(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    uint32_t width = want->param[FM_PARAM_K];
+    if (width % FM_CAST_ALIGN_ELEMS != 0) {
+        fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "node '%s': rows of %u halves, expected a multiple of %u", node->name, width,
+                                 FM_CAST_ALIGN_ELEMS));
+        return;
+    }
+    dispatch_cast(b, node_id, b->kernel[node_id], want, "", node->src[0], b->value_buffer[node->dst[0]], width, 1);
+}
+
 uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_t *out_stride)
 {
     struct fm_plan_cast *cast = &b->casts[value];
@@ -199,19 +234,35 @@ uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_
         fm_build_fail(b, fm_fail(FM_NOSPACE, "node '%s': its f16 input overflows", b->graph->nodes[node].name));
         return FM_NONE;
     }
-    FM_EMIT_LAYOUT(FM_PUSH_CAST);
     cast->buffer = fm_emit_buffer(b, bytes);
-    struct fm_dispatch *d = fm_emit_begin(b, node, kernel, &want, "/cast", n_bind, n_words);
-    if (d == NULL)
-        return FM_NONE;
-    fm_emit_bind(b, d, bind_x, value, false);
-    fm_emit_bind_buffer(b, d, bind_y, cast->buffer, true);
-    d->word[word_width] = width;
-    d->word[word_stride_y] = cast->stride;
-    d->word[word_rows_word] = fm_emit_rows_word(b, value);
-    d->word[word_pad_rows] = cast->pad_rows;
-    fm_emit_grid_elements(b, d, &want, cast->stride, cast->pad_rows);
+    dispatch_cast(b, node, kernel, &want, "/cast", value, cast->buffer, cast->stride, cast->pad_rows);
     return cast->buffer;
+}
+
+// value [N,K] quantised -> buffer [N,K] f16
+static void dispatch_dequantize(struct fm_build *b, uint32_t node, const struct fm_kernel *kernel, const struct fm_want *want,
+                                const char *suffix, uint32_t value, uint32_t buffer)
+{
+    uint32_t n = want->param[FM_PARAM_N], k = want->param[FM_PARAM_K];
+    FM_EMIT_LAYOUT(FM_PUSH_DEQUANTIZE);
+    struct fm_dispatch *d = fm_emit_begin(b, node, kernel, want, suffix, n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_w, value, false);
+    fm_emit_bind_buffer(b, d, bind_y, buffer, true);
+    d->word[word_n] = n;
+    d->word[word_k] = k;
+    d->moved_bytes += d->bind[bind_w].bytes;
+    // Half blocks, one per invocation, in as many rows of workgroups as the grid's limit asks for.
+    uint64_t groups = ((uint64_t)n * k / 16 + kernel->group - 1) / kernel->group;
+    uint64_t across = FM_MIN(groups, LARGEST_GRID);
+    fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
+}
+
+static void emit_dequantize_node(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    dispatch_dequantize(b, node_id, b->kernel[node_id], &b->want[node_id], "", node->src[0], b->value_buffer[node->dst[0]]);
 }
 
 uint32_t fm_emit_dequantize(struct fm_build *b, uint32_t node, uint32_t value)
@@ -230,20 +281,7 @@ uint32_t fm_emit_dequantize(struct fm_build *b, uint32_t node, uint32_t value)
                                  b->graph->nodes[node].name, b->kernel[node]->name, fm_type_info(v->type)->name));
         return FM_NONE;
     }
-    uint64_t elems = (uint64_t)v->dims[0] * v->dims[1];
-    FM_EMIT_LAYOUT(FM_PUSH_DEQUANTIZE);
-    b->dequantized[value] = fm_emit_buffer(b, 2 * elems);
-    struct fm_dispatch *d = fm_emit_begin(b, node, kernel, &want, "/dequantize", n_bind, n_words);
-    if (d == NULL)
-        return FM_NONE;
-    fm_emit_bind(b, d, bind_w, value, false);
-    fm_emit_bind_buffer(b, d, bind_y, b->dequantized[value], true);
-    d->word[word_n] = v->dims[0];
-    d->word[word_k] = v->dims[1];
-    d->moved_bytes += d->bind[bind_w].bytes;
-    // Half blocks, one per invocation, in as many rows of workgroups as the grid's limit asks for.
-    uint64_t groups = (elems / 16 + kernel->group - 1) / kernel->group;
-    uint64_t across = FM_MIN(groups, LARGEST_GRID);
-    fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
+    b->dequantized[value] = fm_emit_buffer(b, 2ull * v->dims[0] * v->dims[1]);
+    dispatch_dequantize(b, node, kernel, &want, "/dequantize", value, b->dequantized[value]);
     return b->dequantized[value];
 }

@@ -7,8 +7,6 @@
 #include "base/map.h"
 #include "pass/pass.h"
 
-#define CAST_ALIGN_ELEMS 8u // f16 rows start at multiples of 16 bytes
-
 // ---- a kernel for every node
 // -----------------------------------------------------------------------------------------
 
@@ -81,7 +79,7 @@ static enum fm_result want_cast(struct fm_build *b, uint32_t id)
     uint32_t value = b->graph->nodes[id].src[0];
     struct fm_plan_cast *cast = &b->casts[value];
     uint32_t width = fm_dim_resolve(b->graph->values[value].dims[1], &b->dims), rows = b->want[id].param[FM_PARAM_ROWS];
-    uint64_t align = FM_MAX(CAST_ALIGN_ELEMS, kernel->matrix_k), tile = fm_emit_tile(kernel->tile_rows, &b->want[id], 1);
+    uint64_t align = FM_MAX(FM_CAST_ALIGN_ELEMS, kernel->matrix_k), tile = fm_emit_tile(kernel->tile_rows, &b->want[id], 1);
     uint64_t stride = (width + align - 1) / align * align, pad_rows = (rows + tile - 1) / tile * tile;
     if (stride > UINT32_MAX || pad_rows > UINT32_MAX)
         return fm_fail(FM_NOSPACE, "node '%s': its f16 input overflows", b->graph->nodes[id].name);
