@@ -4,7 +4,7 @@
 
     tools/dev/check_layers.py [--root DIR]
 
-- Includes run one way: base <- quant, format, text <- graph <- pass, ref, kernel <- plan <- vk <- run, check. Folders
+- Includes run one way: base <- quant, format, text <- graph <- pass, ref, kernel, convert <- plan <- vk <- run, check. Folders
   of one layer may include one another as long as they form no circle. models/ sees base, format and graph; tools/ and examples
   see the public headers, tools/ also kernel, plan and check for the commands that print them.
 - getenv stands in base/env.c alone, Vulkan's names in vk/ alone, vendors' names in kernel/quirks alone.
@@ -19,7 +19,7 @@ import pathlib
 import re
 import sys
 
-LAYERS = [["base"], ["quant", "format", "text"], ["graph"], ["pass", "ref", "kernel"], ["plan"], ["vk"],
+LAYERS = [["base"], ["quant", "format", "text"], ["graph"], ["pass", "ref", "kernel", "convert"], ["plan"], ["vk"],
           ["run", "check"]]
 LEVEL = {folder: level for level, folders in enumerate(LAYERS) for folder in folders}
 MAX_COLUMNS = 140

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+// A checkpoint folder to GGUF.
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "convert/hf.h"
+
+static const struct fm_family *const families[] = {
+    &fm_family_llama,  &fm_family_mistral,      &fm_family_qwen2,  &fm_family_gpt2,
+    &fm_family_mamba,  &fm_family_falcon_mamba, &fm_family_mamba2, &fm_family_transnormer,
+};
+
+static enum fm_result fail_type(const struct fm_hf *hf, const char *type)
+{
+    char known[256] = "";
+    for (size_t i = 0, at = 0; i < FM_COUNT(families) && at < sizeof(known); i++)
+        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i > 0 ? ", " : "", families[i]->model_type);
+    return fm_fail(FM_UNSUPPORTED,
+                   "%s: model_type is '%.64s', known are %s, a llama or mistral with mamba_config.json, and the "
+                   "state-spaces form of mamba and mamba2",
+                   hf->config.path, type, known);
+}
+
+// The authors' configurations of Mamba name no type; ssm_cfg says which version.
+static enum fm_result state_spaces(struct fm_hf *hf)
+{
+    const cJSON *ssm = fm_conf_get(&hf->config, NULL, "ssm_cfg");
+    const cJSON *layer = cJSON_IsObject(ssm) ? fm_conf_get(&hf->config, ssm, "layer") : NULL;
+    if (layer == NULL || (cJSON_IsString(layer) && strcmp(layer->valuestring, "Mamba1") == 0))
+        hf->family = &fm_family_mamba_ssm;
+    else if (cJSON_IsString(layer) && strcmp(layer->valuestring, "Mamba2") == 0)
+        hf->family = &fm_family_mamba2_ssm;
+    else
+        return fm_fail(FM_UNSUPPORTED, "%s: 'ssm_cfg.layer' is '%.64s', known are Mamba1, Mamba2", hf->config.path,
+                       cJSON_IsString(layer) ? layer->valuestring : "");
+    return FM_OK;
+}
+
+enum fm_result fm_hf_family(struct fm_hf *hf)
+{
+    const char *type;
+    enum fm_result r = fm_conf_string(&hf->config, "model_type", false, &type);
+    if (r != FM_OK)
+        return r;
+    bool llama = type != NULL && (strcmp(type, "llama") == 0 || strcmp(type, "mistral") == 0);
+    if (llama && hf->hybrid.root != NULL) {
+        const cJSON *ssm = fm_conf_get(&hf->hybrid, NULL, "ssm_cfg");
+        bool second = cJSON_IsObject(ssm) && fm_conf_get(&hf->hybrid, ssm, "ngroups") != NULL;
+        hf->family = second ? &fm_family_mambainllama2 : &fm_family_mambainllama1;
+        return FM_OK;
+    }
+    if (type == NULL && fm_conf_get(&hf->config, NULL, "d_model") != NULL && fm_conf_get(&hf->config, NULL, "n_layer") != NULL)
+        return state_spaces(hf);
+    if (type == NULL)
+        return fm_fail(FM_FORMAT, "%s: 'model_type' is missing", hf->config.path);
+    for (size_t i = 0; i < FM_COUNT(families); i++)
+        if (strcmp(families[i]->model_type, type) == 0)
+            hf->family = families[i];
+    return hf->family != NULL ? FM_OK : fail_type(hf, type);
+}
+
+// general.name: the folder's.
+static enum fm_result put_name(const struct fm_hf *hf)
+{
+    char *whole = realpath(hf->folder, NULL); // so that "." has a name
+    const char *slash = whole != NULL ? strrchr(whole, '/') : NULL;
+    fm_gguf_put_string(hf->conv->writer, "general.architecture", hf->family->arch);
+    if (slash != NULL && slash[1] != '\0')
+        fm_gguf_put_string(hf->conv->writer, "general.name", slash + 1);
+    free(whole);
+    return fm_gguf_error(hf->conv->writer);
+}
+
+static void drop(const void *from, const struct fm_tensor *tensor)
+{
+    fm_checkpoint_drop(from, tensor);
+}
+
+static enum fm_result load_config(struct fm_hf *hf)
+{
+    struct stat info;
+    if (stat(hf->folder, &info) == 0 && !S_ISDIR(info.st_mode))
+        return fm_fail(FM_ARG, "%s: expected a checkpoint folder, found a file (fulmen quantize takes GGUF files)", hf->folder);
+    enum fm_result r = fm_conf_load(hf->folder, "config.json", true, &hf->config);
+    if (r == FM_OK)
+        r = fm_conf_load(hf->folder, "mamba_config.json", false, &hf->hybrid);
+    return r == FM_OK ? fm_conf_load(hf->folder, "generation_config.json", false, &hf->generation) : r;
+}
+
+static enum fm_result convert(struct fm_hf *hf, const char *out_path)
+{
+    enum fm_result r = load_config(hf);
+    if (r == FM_OK)
+        r = fm_hf_family(hf);
+    if (r == FM_OK)
+        r = put_name(hf);
+    if (r == FM_OK)
+        r = hf->family->config(hf);
+    if (r == FM_OK)
+        r = fm_checkpoint_open(hf->folder, &hf->checkpoint);
+    if (r != FM_OK)
+        return r;
+    hf->conv->drop = drop;
+    hf->conv->from = hf->checkpoint;
+    r = fm_hf_tensors(hf);
+    if (r == FM_OK && hf->family->extra != NULL)
+        r = hf->family->extra(hf);
+    if (r == FM_OK)
+        r = fm_hf_vocab(hf);
+    return r == FM_OK ? fm_conv_write(hf->conv, out_path, true) : r;
+}
+
+enum fm_result fm_convert(const char *folder, const char *out_path, const struct fm_convert_params *params)
+{
+    struct fm_conv conv;
+    struct fm_hf *hf = fm_alloc_zero(1, sizeof(*hf));
+    if (hf == NULL)
+        return fm_nomem();
+    enum fm_result r = fm_conv_init(&conv, params);
+    hf->conv = &conv;
+    hf->folder = folder;
+    hf->pre = params != NULL ? params->pre : NULL;
+    if (r == FM_OK)
+        r = convert(hf, out_path);
+    fm_conv_finish(&conv);
+    fm_checkpoint_close(&hf->checkpoint);
+    fm_conf_finish(&hf->config);
+    fm_conf_finish(&hf->hybrid);
+    fm_conf_finish(&hf->generation);
+    fm_free(hf);
+    return r;
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: MIT
+// Which tokenizer a folder has, and the keys that describe it.
+#include "convert/vocab.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/os.h"
+
+#define MODEL_BYTES_MAX ((size_t)64 << 20)
+#define TEMPLATE_BYTES_MAX ((size_t)1 << 20)
+#define ADDED_SCORE -1000.0f // of tokens that no training scored
+
+enum fm_result fm_vocab_set(struct fm_vocab *vocab, const char *path, uint32_t id, struct fm_text text, float score, int32_t type,
+                            bool replace)
+{
+    char quoted[FM_QUOTE_BYTES], other[FM_QUOTE_BYTES];
+    if (id >= vocab->count) {
+        vocab->past_end++;
+        return FM_OK;
+    }
+    struct fm_text *entry = &vocab->texts[id];
+    bool same = entry->data != NULL && entry->bytes == text.bytes && memcmp(entry->data, text.data, (size_t)text.bytes) == 0;
+    if (entry->data != NULL && !same && !replace)
+        return fm_fail(FM_FORMAT, "%s: id %u is both '%s' and '%s'", path, id, fm_file_quote(*entry, quoted),
+                       fm_file_quote(text, other));
+    *entry = text;
+    if (!same)
+        vocab->scores[id] = score;
+    vocab->types[id] = type;
+    return FM_OK;
+}
+
+static struct fm_text text_of(const char *text)
+{
+    return (struct fm_text){.data = text, .bytes = strlen(text)};
+}
+
+// ---- tokens that were added to a SentencePiece model ----------------------------------------------------------------
+
+static enum fm_result add_listed(struct fm_vocab *vocab, const struct fm_conf *added)
+{
+    enum fm_result r = FM_OK;
+    for (const cJSON *item = added->root != NULL ? added->root->child : NULL; r == FM_OK && item != NULL; item = item->next) {
+        uint32_t id;
+        if (!fm_conf_whole(item, FM_HF_SIZE_MAX, &id))
+            return fm_fail(FM_FORMAT, "%s: the id of '%.64s': expected a whole number up to %u", added->path, item->string,
+                           FM_HF_SIZE_MAX);
+        if (id >= vocab->count || vocab->texts[id].data == NULL)
+            r = fm_vocab_set(vocab, added->path, id, text_of(item->string), ADDED_SCORE, FM_PIECE_USER, true);
+    }
+    return r;
+}
+
+// added_tokens_decoder of tokenizer_config.json: {"32000": {"content": "<pad>", "special": true}}.
+static enum fm_result add_decoder(struct fm_vocab *vocab, const struct fm_conf *config)
+{
+    const cJSON *table = NULL, *item;
+    enum fm_result r = config->root != NULL ? fm_conf_object(config, "added_tokens_decoder", false, &table) : FM_OK;
+    if (r != FM_OK || table == NULL)
+        return r;
+    cJSON_ArrayForEach(item, table)
+    {
+        const cJSON *content = cJSON_GetObjectItemCaseSensitive(item, "content");
+        unsigned id;
+        char rest;
+        if (sscanf(item->string, "%8u%c", &id, &rest) != 1 || !cJSON_IsString(content))
+            return fm_fail(FM_FORMAT, "%s: 'added_tokens_decoder': '%.64s' is no id with 'content'", config->path, item->string);
+        bool special = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "special"));
+        int32_t type = special ? FM_PIECE_CONTROL : FM_PIECE_USER;
+        if (id < vocab->count && vocab->types[id] == FM_PIECE_UNKNOWN)
+            type = FM_PIECE_UNKNOWN;
+        if ((r = fm_vocab_set(vocab, config->path, id, text_of(content->valuestring), ADDED_SCORE, type, true)) != FM_OK)
+            return r;
+    }
+    return FM_OK;
+}
+
+// ---- special tokens -------------------------------------------------------------------------------------------------
+
+// The token's text in tokenizer_config.json: a string, or an object with "content".
+static const char *token_text(const struct fm_conf *config, const char *key)
+{
+    const cJSON *item = config->root != NULL ? fm_conf_get(config, NULL, key) : NULL;
+    if (cJSON_IsObject(item))
+        item = cJSON_GetObjectItemCaseSensitive(item, "content");
+    return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+static uint32_t id_of(const struct fm_vocab *vocab, const char *text)
+{
+    size_t bytes = strlen(text);
+    for (uint32_t id = 0; id < vocab->count; id++)
+        if (vocab->texts[id].data != NULL && vocab->texts[id].bytes == bytes && memcmp(vocab->texts[id].data, text, bytes) == 0)
+            return id;
+    return FM_NO_ID;
+}
+
+// A number, or the first of a list.
+static uint32_t id_in(const struct fm_conf *json, const char *key, uint32_t count)
+{
+    const cJSON *item = json->root != NULL ? fm_conf_get(json, NULL, key) : NULL;
+    uint32_t id;
+    if (cJSON_IsArray(item))
+        item = item->child;
+    return item != NULL && count > 0 && fm_conf_whole(item, count - 1, &id) ? id : FM_NO_ID;
+}
+
+static void put_special(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_vocab_files *files)
+{
+    const struct {
+        const char *token, *id, *key;
+        uint32_t model;
+    } rows[] = {{"bos_token", "bos_token_id", "tokenizer.ggml.bos_token_id", vocab->bos},
+                {"eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id", vocab->eos},
+                {"unk_token", "unk_token_id", "tokenizer.ggml.unknown_token_id", vocab->unk},
+                {"pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id", vocab->pad}};
+    for (size_t i = 0; i < FM_COUNT(rows); i++) {
+        const char *text = token_text(&files->config, rows[i].token);
+        uint32_t id = text != NULL ? id_of(vocab, text) : FM_NO_ID;
+        if (id == FM_NO_ID)
+            id = id_in(&hf->config, rows[i].id, vocab->count);
+        if (id == FM_NO_ID)
+            id = id_in(&hf->generation, rows[i].id, vocab->count);
+        if (id == FM_NO_ID)
+            id = rows[i].model;
+        if (id != FM_NO_ID)
+            fm_gguf_put_u32(hf->conv->writer, rows[i].key, id);
+    }
+}
+
+static enum fm_result put_flags(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_vocab_files *files)
+{
+    static const struct {
+        const char *from, *to;
+    } rows[] = {{"add_bos_token", "tokenizer.ggml.add_bos_token"}, {"add_eos_token", "tokenizer.ggml.add_eos_token"}};
+    for (size_t i = 0; i < FM_COUNT(rows); i++) {
+        const cJSON *item = files->config.root != NULL ? fm_conf_get(&files->config, NULL, rows[i].from) : NULL;
+        bool known = cJSON_IsBool(item), value = cJSON_IsTrue(item);
+        if (item != NULL && !known)
+            return fm_fail(FM_FORMAT, "%s: '%s': expected true or false", files->config.path, rows[i].from);
+        if (!known && i == 0 && files->tokenizer.root != NULL)
+            value = fm_vocab_adds_bos(&files->tokenizer, &known);
+        if (known)
+            fm_gguf_put_bool(hf->conv->writer, rows[i].to, value);
+    }
+    if (vocab->spm)
+        fm_gguf_put_bool(hf->conv->writer, "tokenizer.ggml.add_space_prefix", vocab->add_space_prefix);
+    return FM_OK;
+}
+
+// chat_template of tokenizer_config.json: a text, or a list of named ones, of which "default" is taken.
+static void put_template(struct fm_hf *hf, const struct fm_vocab_files *files)
+{
+    const cJSON *item = files->config.root != NULL ? fm_conf_get(&files->config, NULL, "chat_template") : NULL, *entry;
+    const char *text = cJSON_IsString(item) ? item->valuestring : NULL;
+    if (cJSON_IsArray(item))
+        cJSON_ArrayForEach(entry, item)
+        {
+            const cJSON *name = cJSON_GetObjectItemCaseSensitive(entry, "name");
+            const cJSON *body = cJSON_GetObjectItemCaseSensitive(entry, "template");
+            if (cJSON_IsString(name) && cJSON_IsString(body) && strcmp(name->valuestring, "default") == 0)
+                text = body->valuestring;
+        }
+    if (text == NULL)
+        text = files->chat_template;
+    if (text != NULL)
+        fm_gguf_put_string(hf->conv->writer, "tokenizer.chat_template", text);
+}
+
+// ---- all of it ------------------------------------------------------------------------------------------------------
+
+// Rows without a token, so that there are as many tokens as rows.
+static enum fm_result fill_gaps(struct fm_vocab *vocab)
+{
+    for (uint32_t id = 0; id < vocab->count; id++) {
+        if (vocab->texts[id].data != NULL)
+            continue;
+        const char *name = fm_arena_printf(vocab->arena, "[PAD%u]", id);
+        if (name == NULL)
+            return fm_nomem();
+        vocab->texts[id] = text_of(name);
+        vocab->scores[id] = ADDED_SCORE;
+        vocab->types[id] = FM_PIECE_UNUSED;
+    }
+    return FM_OK;
+}
+
+static enum fm_result read_vocab(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_vocab_files *files, bool byte_level)
+{
+    vocab->spm = !byte_level;
+    if (byte_level || files->model == NULL)
+        return fm_vocab_read_json(hf, vocab, &files->tokenizer);
+    enum fm_result r = fm_vocab_read_spm(vocab, files->model, files->model_bytes, files->model_path);
+    if (r == FM_OK)
+        r = add_listed(vocab, &files->added);
+    return r == FM_OK ? add_decoder(vocab, &files->config) : r;
+}
+
+static enum fm_result put_vocab(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_vocab_files *files, bool byte_level)
+{
+    struct fm_gguf_writer *w = hf->conv->writer;
+    const char *pre = byte_level ? hf->pre : "default";
+    enum fm_result r = FM_OK;
+    if (byte_level && pre == NULL)
+        r = fm_vocab_pre(&files->tokenizer, &pre);
+    if (r == FM_OK) {
+        fm_gguf_put_string(w, "tokenizer.ggml.model", byte_level ? "gpt2" : "llama");
+        fm_gguf_put_string(w, "tokenizer.ggml.pre", pre);
+        r = read_vocab(hf, vocab, files, byte_level);
+    }
+    if (r == FM_OK)
+        r = fill_gaps(vocab);
+    if (r != FM_OK)
+        return r;
+    if (vocab->past_end > 0)
+        fm_log(FM_LOG_WARN, "%s: %u tokens have no row in the embedding of %u and were left out", hf->folder, vocab->past_end,
+               vocab->count);
+    fm_gguf_put_texts(w, "tokenizer.ggml.tokens", vocab->texts, vocab->count);
+    if (vocab->spm)
+        fm_gguf_put_array(w, "tokenizer.ggml.scores", FM_GGUF_F32, vocab->scores, vocab->count);
+    fm_gguf_put_array(w, "tokenizer.ggml.token_type", FM_GGUF_I32, vocab->types, vocab->count);
+    put_special(hf, vocab, files);
+    r = put_flags(hf, vocab, files);
+    put_template(hf, files);
+    return r;
+}
+
+enum fm_result fm_vocab_put(struct fm_hf *hf, const struct fm_vocab_files *files)
+{
+    struct fm_vocab vocab = {.arena = &hf->conv->arena, .count = (uint32_t)hf->size[FM_S_V], .bos = FM_NO_ID, .eos = FM_NO_ID,
+                             .unk = FM_NO_ID, .pad = FM_NO_ID};
+    enum fm_vocab_kind model = files->tokenizer.root != NULL ? fm_vocab_kind_of(&files->tokenizer) : FM_VOCAB_OTHER;
+    if (files->tokenizer.root == NULL && files->model == NULL) {
+        fm_log(FM_LOG_WARN, "%s: no tokenizer.json and no tokenizer.model: the file will have no tokenizer", hf->folder);
+        fm_gguf_put_string(hf->conv->writer, "tokenizer.ggml.model", "none");
+        return fm_gguf_error(hf->conv->writer);
+    }
+    if (model == FM_VOCAB_OTHER && files->model == NULL)
+        return fm_fail(FM_UNSUPPORTED, "%s: this tokenizer is neither byte-level BPE nor BPE with byte fallback",
+                       files->tokenizer.path);
+    vocab.texts = fm_arena_alloc(vocab.arena, vocab.count, sizeof(*vocab.texts));
+    vocab.scores = fm_arena_alloc(vocab.arena, vocab.count, sizeof(*vocab.scores));
+    vocab.types = fm_arena_alloc(vocab.arena, vocab.count, sizeof(*vocab.types));
+    if (vocab.texts == NULL || vocab.scores == NULL || vocab.types == NULL)
+        return fm_nomem();
+    enum fm_result r = put_vocab(hf, &vocab, files, model == FM_VOCAB_BYTE_LEVEL);
+    return r == FM_OK ? fm_gguf_error(hf->conv->writer) : r;
+}
+
+static enum fm_result read_optional(const char *folder, const char *name, size_t max_bytes, char *path, char **out_data,
+                                    size_t *out_bytes)
+{
+    struct stat info;
+    if ((size_t)snprintf(path, FM_CONF_PATH_BYTES, "%s/%s", folder, name) >= FM_CONF_PATH_BYTES || stat(path, &info) != 0)
+        return FM_OK;
+    return fm_file_read(path, max_bytes, out_data, out_bytes);
+}
+
+enum fm_result fm_hf_vocab(struct fm_hf *hf)
+{
+    struct fm_vocab_files files = {0};
+    char path[FM_CONF_PATH_BYTES], template_path[FM_CONF_PATH_BYTES], *model = NULL;
+    size_t template_bytes;
+    enum fm_result r = fm_conf_load(hf->folder, "tokenizer.json", false, &files.tokenizer);
+    if (r == FM_OK)
+        r = fm_conf_load(hf->folder, "tokenizer_config.json", false, &files.config);
+    if (r == FM_OK)
+        r = fm_conf_load(hf->folder, "added_tokens.json", false, &files.added);
+    if (r == FM_OK)
+        r = read_optional(hf->folder, "chat_template.jinja", TEMPLATE_BYTES_MAX, template_path, &files.chat_template,
+                          &template_bytes);
+    if (r == FM_OK)
+        r = read_optional(hf->folder, "tokenizer.model", MODEL_BYTES_MAX, path, &model, &files.model_bytes);
+    files.model = (const uint8_t *)model;
+    files.model_path = path;
+    if (r == FM_OK)
+        r = fm_vocab_put(hf, &files);
+    fm_conf_finish(&files.tokenizer);
+    fm_conf_finish(&files.config);
+    fm_conf_finish(&files.added);
+    fm_free(files.chat_template);
+    fm_free(model);
+    return r;
+}
