@@ -26,11 +26,32 @@ struct fm_config {
     uint32_t window;         // sliding window in positions; 0 = none
     bool tied;               // the head is the embedding table
     double *rope_divisors;   // [rotated/2], in the model's arena; NULL = all 1
+    uint32_t chunk, cap, original; // dual chunk attention (struct fm_attr); chunk 0 = off
+
+    // Recurrent families and hybrids.
+    uint8_t ssm;             // mixer of the layers that are no attention: 1 selective scan, 2 SSD; 0 = neither
+    uint32_t inner;          // E: channels of the mixer
+    uint32_t conv;           // W: taps of the convolution
+    uint32_t state;          // N
+    uint32_t dt_rank;        // width of the low-rank time step; SSD: number of SSM heads
+    uint32_t groups;         // SSD: groups of b and c, and of the gated norm
+    uint32_t xb;             // d_xb of Mamba in the Llama: width of x and b before they are repeated
+    bool dt_b_c_norm;        // Falcon-Mamba: dt, b and c are normalised, with
+    float mixer_eps;         // this eps
+    const bool *attention;   // [n_layers] of a hybrid: layers that are attention, in the model's arena; NULL = no layer
+    float embed_scale;       // embeddings times this; 0 counts as 1
+    uint8_t act;             // enum fm_act_kind of linear attention's queries and keys
+    const double *decay;     // [n_layers,H]: rates of linear attention; NULL = as TransNormerLLM's code computes them
+    const double *const *lrpe; // [n_layers]: radians per position [H,C], NULL where a layer has no LRPE; NULL = layer 0, initial
 };
 
 // Letters that weight shapes are written in.
 enum fm_letter { FM_L_END, FM_L_V, FM_L_D, FM_L_F, FM_L_HC, FM_L_GC, FM_L_HCGC /* HC + GC */, FM_L_QKV /* HC + 2 GC */,
-    FM_L_P /* context */, FM_L_R /* rotated/2 */, FM_L_COUNT };
+    FM_L_P /* context */, FM_L_R /* rotated/2 */,
+    FM_L_HEADS, FM_L_HEAD, FM_L_HC2, FM_L_HC3, FM_L_HC4, // H, C, multiples of HC
+    FM_L_E, FM_L_E2, FM_L_W, FM_L_N, FM_L_DT /* dt_rank */, FM_L_DTN /* DT + N */, FM_L_DT2N,
+    FM_L_XB, FM_L_EXB /* E + XB */, FM_L_EXB2 /* E + 2 XB */, FM_L_E2XB2, FM_L_E2XB2DT,
+    FM_L_XBC /* channels of SSD's convolution */, FM_L_EXBC, FM_L_EXBCDT, FM_L_COUNT };
 
 enum fm_weight_flags {
     FM_W_OPTIONAL = 1, // may be absent
@@ -38,6 +59,11 @@ enum fm_weight_flags {
     FM_W_LAYER = 4,    // one per layer: the name holds %u
     FM_W_HEAD = 8,     // there exactly when the head is not tied to the embedding
     FM_W_CONFIG = 16,  // read by config(): its shape is checked, no value is made
+    FM_W_FLAT = 32,    // a vector that files may hold with more dimensions
+    FM_W_ATTENTION = 64, // there in layers that are attention
+    FM_W_MIXER = 128,    // there in layers that are none
+    FM_W_SSM1 = 256,     // there when config.ssm is 1
+    FM_W_SSM2 = 512,     // there when config.ssm is 2
 };
 
 struct fm_weight_spec {
@@ -98,6 +124,16 @@ const struct fm_shape *fm_shape_find(const char *name);
 // The keys that all decoder-only transformers share: n_layers, width, ffn, heads, heads_kv, head, context, vocab,
 // vocab_real, tied.
 enum fm_result fm_keys_decoder(const struct fm_file *file, const char *arch, struct fm_config *config);
+// Those that are left where there is no attention and maybe no feed-forward part: n_layers, width, context, vocab,
+// vocab_real, tied.
+enum fm_result fm_keys_recurrent(const struct fm_file *file, const char *arch, struct fm_config *config);
+// <arch>.ssm.*: conv, inner, state, dt_rank.
+enum fm_result fm_keys_ssm(const struct fm_file *file, const char *arch, struct fm_config *config);
+// An integer key "<arch>.<key>" in 1..max; fallback 0 = required.
+enum fm_result fm_keys_size(const struct fm_file *file, const char *arch, const char *key, uint32_t max, uint32_t fallback,
+                            uint32_t *out_value);
+// <arch>.attention.dual_chunk.*: chunk, cap, original; all 0 without chunk_size.
+enum fm_result fm_keys_dual_chunk(const struct fm_file *file, const char *arch, struct fm_config *config);
 // "<arch>.<key>"; `fallback` NAN = required. Finite and in (0, 1e12], else FM_FORMAT.
 enum fm_result fm_keys_positive(const struct fm_file *file, const char *arch, const char *key, double fallback,
                                 double *out_value);

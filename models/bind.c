@@ -56,10 +56,19 @@ uint32_t fm_weight(const struct fm_weights *weights, uint32_t layer, uint32_t ro
 static uint64_t letter(const struct fm_config *c, uint8_t l)
 {
     uint64_t hc = (uint64_t)c->heads * c->head, gc = (uint64_t)c->heads_kv * c->head;
+    uint64_t e = c->inner, n = c->state, dt = c->dt_rank, xb = c->xb;
+    uint64_t xbc = xb ? 2 * xb + e : e + 2 * (uint64_t)c->groups * n;
     const uint64_t values[FM_L_COUNT] = {
         [FM_L_V] = c->vocab,      [FM_L_D] = c->width,   [FM_L_F] = c->ffn,
         [FM_L_HC] = hc,           [FM_L_GC] = gc,        [FM_L_HCGC] = hc + gc,
         [FM_L_QKV] = hc + 2 * gc, [FM_L_P] = c->context, [FM_L_R] = c->rotated / 2,
+        [FM_L_HEADS] = c->heads,  [FM_L_HEAD] = c->head,
+        [FM_L_HC2] = 2 * hc,      [FM_L_HC3] = 3 * hc,   [FM_L_HC4] = 4 * hc,
+        [FM_L_E] = e,             [FM_L_E2] = 2 * e,     [FM_L_W] = c->conv,
+        [FM_L_N] = n,             [FM_L_DT] = dt,        [FM_L_DTN] = dt + n,
+        [FM_L_DT2N] = dt + 2 * n, [FM_L_XB] = xb,        [FM_L_EXB] = e + xb,
+        [FM_L_EXB2] = e + 2 * xb, [FM_L_E2XB2] = 2 * (e + xb), [FM_L_E2XB2DT] = 2 * (e + xb) + dt,
+        [FM_L_XBC] = xbc,         [FM_L_EXBC] = e + xbc, [FM_L_EXBCDT] = e + xbc + dt,
     };
     return values[l];
 }
@@ -116,13 +125,33 @@ static uint32_t find_tensor(const struct binder *b, const char *name)
     return tensor ? (uint32_t)(tensor - fm_file_tensor(b->file, 0)) : FM_NONE;
 }
 
+// Does a tensor have the shape, or as many elements where any shape of a vector will do?
+static bool has_shape(const struct fm_weight_spec *spec, const struct fm_tensor *tensor, uint32_t n, const uint64_t *dims)
+{
+    if (tensor->n_dims == n && memcmp(tensor->dims, dims, n * sizeof(*dims)) == 0)
+        return true;
+    uint64_t elems = 1;
+    for (uint32_t i = 0; i < tensor->n_dims; i++)
+        if (!fm_mul_u64(elems, tensor->dims[i], &elems))
+            return false;
+    return (spec->flags & FM_W_FLAT) && n == 1 && elems == dims[0];
+}
+
+// Is the tensor there in this layer of this configuration, or an optional one that may be?
+static bool belongs(const struct fm_config *c, const struct fm_weight_spec *spec, uint32_t layer)
+{
+    bool attention = c->attention != NULL && c->attention[layer];
+    return !((spec->flags & FM_W_ATTENTION) && !attention) && !((spec->flags & FM_W_MIXER) && attention) &&
+           !((spec->flags & FM_W_SSM1) && c->ssm != 1) && !((spec->flags & FM_W_SSM2) && c->ssm != 2);
+}
+
 static enum fm_result check_tensor(const struct binder *b, const struct fm_weight_spec *spec,
                                    const struct fm_tensor *tensor)
 {
     uint64_t dims[FM_MAX_DIMS];
     char expected[DIMS_TEXT_BYTES], found[DIMS_TEXT_BYTES];
     uint32_t n = spec_dims(b->config, spec, true, dims);
-    if (tensor->n_dims != n || memcmp(tensor->dims, dims, n * sizeof(*dims)) != 0)
+    if (!has_shape(spec, tensor, n, dims))
         return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s, expected %s", fm_file_path(b->file), tensor->name,
                        dims_text(tensor->n_dims, tensor->dims, found), dims_text(n, dims, expected));
     if (!fm_type_info(tensor->type)->is_weight)
@@ -210,7 +239,7 @@ static enum fm_result bind_all(struct binder *b)
         const struct fm_weight_spec *spec = &b->arch->weights[i];
         uint32_t count = spec->flags & FM_W_LAYER ? b->config->n_layers : 1;
         for (uint32_t layer = 0; layer < count; layer++) {
-            enum fm_result r = bind_one(b, spec, layer);
+            enum fm_result r = belongs(b->config, spec, layer) ? bind_one(b, spec, layer) : FM_OK;
             if (r != FM_OK)
                 return r;
         }
@@ -226,12 +255,13 @@ static enum fm_result check_config(const struct fm_arch *arch, const struct fm_c
     const uint64_t limit = 1u << 24;
     if (c->n_layers == 0 || c->n_layers > FM_MAX_LAYERS)
         return fm_fail(FM_ARG, "%s: %u layers, expected 1 to %d", arch->name, c->n_layers, FM_MAX_LAYERS);
-    if (c->heads == 0 || c->heads_kv == 0 || c->head == 0 || c->heads % c->heads_kv != 0)
+    bool attention = c->ssm == 0 || c->attention != NULL; // or linear attention; else heads and feed-forward may be 0
+    if (attention && (c->heads == 0 || c->heads_kv == 0 || c->head == 0 || c->heads % c->heads_kv != 0))
         return fm_fail(FM_ARG, "%s: %u query heads over %u key heads of %u elements", arch->name, c->heads, c->heads_kv,
                        c->head);
-    const uint64_t sizes[] = {c->width, c->ffn, c->vocab, (uint64_t)c->heads * c->head};
+    const uint64_t sizes[] = {c->width, c->vocab, c->ffn, (uint64_t)c->heads * c->head, c->inner, c->state, c->conv, c->dt_rank};
     for (unsigned i = 0; i < FM_COUNT(sizes); i++)
-        if (sizes[i] == 0 || sizes[i] > limit)
+        if (sizes[i] > limit || (sizes[i] == 0 && (i < 2 || (i < 4 ? attention : c->ssm != 0))))
             return fm_fail(FM_ARG, "%s: a width of %llu, expected 1 to %llu", arch->name, (unsigned long long)sizes[i],
                            (unsigned long long)limit);
     if (c->vocab_real == 0 || c->vocab_real > c->vocab || c->context == 0)

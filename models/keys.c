@@ -8,6 +8,8 @@
 #define KEY_BYTES 128
 #define MAX_WIDTH (1u << 24)
 #define MAX_CONTEXT (1u << 30)
+#define MAX_CONV 8u
+#define MAX_STATE 1024u
 #define TOKEN_TYPE_UNUSED 5
 
 static const char *key_of(const char *arch, const char *name, char *out)
@@ -16,8 +18,7 @@ static const char *key_of(const char *arch, const char *name, char *out)
     return out;
 }
 
-// An integer key in 1..max; fallback 0 = required.
-static enum fm_result size_key(const struct fm_file *file, const char *arch, const char *name, uint32_t max,
+enum fm_result fm_keys_size(const struct fm_file *file, const char *arch, const char *name, uint32_t max,
                                uint32_t fallback, uint32_t *out_value)
 {
     char key[KEY_BYTES];
@@ -80,17 +81,60 @@ static enum fm_result vocabulary(const struct fm_file *file, const char *arch, s
     return FM_OK;
 }
 
+enum fm_result fm_keys_recurrent(const struct fm_file *file, const char *arch, struct fm_config *config)
+{
+    enum fm_result r;
+    if ((r = fm_keys_size(file, arch, "block_count", FM_MAX_LAYERS, 0, &config->n_layers)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "embedding_length", MAX_WIDTH, 0, &config->width)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "context_length", MAX_CONTEXT, 0, &config->context)) != FM_OK)
+        return r;
+    config->tied = !fm_file_find(file, "output.weight");
+    return vocabulary(file, arch, config);
+}
+
+enum fm_result fm_keys_ssm(const struct fm_file *file, const char *arch, struct fm_config *config)
+{
+    enum fm_result r;
+    if ((r = fm_keys_size(file, arch, "ssm.conv_kernel", MAX_CONV, 0, &config->conv)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "ssm.inner_size", MAX_WIDTH, 0, &config->inner)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "ssm.state_size", MAX_STATE, 0, &config->state)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "ssm.time_step_rank", MAX_WIDTH, 0, &config->dt_rank)) != FM_OK)
+        return r;
+    if (config->conv < 2)
+        return fm_fail(FM_UNSUPPORTED, "%s: %s.ssm.conv_kernel is 1, expected 2 to %u", fm_file_path(file), arch, MAX_CONV);
+    return FM_OK;
+}
+
+enum fm_result fm_keys_dual_chunk(const struct fm_file *file, const char *arch, struct fm_config *config)
+{
+    char key[KEY_BYTES];
+    uint32_t local = 0;
+    enum fm_result r;
+    if (!fm_file_meta_find(file, key_of(arch, "attention.dual_chunk.chunk_size", key)))
+        return FM_OK;
+    if ((r = fm_keys_size(file, arch, "attention.dual_chunk.chunk_size", MAX_CONTEXT, 0, &config->cap)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "attention.dual_chunk.local_size", MAX_CONTEXT, 0, &local)) != FM_OK ||
+        (r = fm_meta_u32(file, key_of(arch, "attention.dual_chunk.original_context_length", key), false, 0, MAX_CONTEXT, 0,
+                         &config->original)) != FM_OK)
+        return r;
+    if (local >= config->cap)
+        return fm_fail(FM_FORMAT, "%s: %s.attention.dual_chunk.local_size is %u, expected less than chunk_size, %u",
+                       fm_file_path(file), arch, local, config->cap);
+    config->chunk = config->cap - local;
+    return FM_OK;
+}
+
 enum fm_result fm_keys_decoder(const struct fm_file *file, const char *arch, struct fm_config *config)
 {
     char key[KEY_BYTES];
     uint32_t value_length, experts;
     enum fm_result r;
-    if ((r = size_key(file, arch, "block_count", FM_MAX_LAYERS, 0, &config->n_layers)) != FM_OK ||
-        (r = size_key(file, arch, "embedding_length", MAX_WIDTH, 0, &config->width)) != FM_OK ||
-        (r = size_key(file, arch, "feed_forward_length", MAX_WIDTH, 0, &config->ffn)) != FM_OK ||
-        (r = size_key(file, arch, "context_length", MAX_CONTEXT, 0, &config->context)) != FM_OK ||
-        (r = size_key(file, arch, "attention.head_count", MAX_WIDTH, 0, &config->heads)) != FM_OK ||
-        (r = size_key(file, arch, "attention.head_count_kv", MAX_WIDTH, config->heads, &config->heads_kv)) != FM_OK)
+    if ((r = fm_keys_size(file, arch, "block_count", FM_MAX_LAYERS, 0, &config->n_layers)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "embedding_length", MAX_WIDTH, 0, &config->width)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "feed_forward_length", MAX_WIDTH, 0, &config->ffn)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "context_length", MAX_CONTEXT, 0, &config->context)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "attention.head_count", MAX_WIDTH, 0, &config->heads)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "attention.head_count_kv", MAX_WIDTH, config->heads, &config->heads_kv)) != FM_OK)
         return r;
     if (config->heads % config->heads_kv != 0)
         return fm_fail(FM_FORMAT, "%s: %s.attention.head_count is %u, expected a multiple of head_count_kv, %u",
@@ -101,8 +145,8 @@ enum fm_result fm_keys_decoder(const struct fm_file *file, const char *arch, str
             FM_FORMAT,
             "%s: %s.embedding_length is %u, expected a multiple of attention.head_count, %u, where there is no %s",
             fm_file_path(file), arch, config->width, config->heads, key);
-    if ((r = size_key(file, arch, "attention.key_length", 1u << 16, head, &config->head)) != FM_OK ||
-        (r = size_key(file, arch, "attention.value_length", 1u << 16, config->head, &value_length)) != FM_OK ||
+    if ((r = fm_keys_size(file, arch, "attention.key_length", 1u << 16, head, &config->head)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "attention.value_length", 1u << 16, config->head, &value_length)) != FM_OK ||
         (r = fm_meta_u32(file, key_of(arch, "expert_count", key), false, 0, UINT32_MAX, 0, &experts)) != FM_OK)
         return r;
     if (experts != 0)
@@ -129,7 +173,7 @@ static enum fm_result llama3_divisors(const struct fm_file *file, const char *ar
     uint32_t old;
     enum fm_result r;
     if ((r = fm_keys_positive(file, arch, "rope.scaling.factor", NAN, &factor)) != FM_OK ||
-        (r = size_key(file, arch, "rope.scaling.original_context_length", MAX_CONTEXT, 8192, &old)) != FM_OK ||
+        (r = fm_keys_size(file, arch, "rope.scaling.original_context_length", MAX_CONTEXT, 8192, &old)) != FM_OK ||
         (r = fm_keys_positive(file, arch, "rope.scaling.low_freq_factor", 1, &low)) != FM_OK ||
         (r = fm_keys_positive(file, arch, "rope.scaling.high_freq_factor", 4, &high)) != FM_OK)
         return r;
@@ -203,7 +247,7 @@ enum fm_result fm_keys_rope(const struct fm_file *file, const char *arch, struct
                             struct fm_config *config)
 {
     enum fm_result r;
-    if ((r = size_key(file, arch, "rope.dimension_count", 1u << 16, config->head, &config->rotated)) != FM_OK ||
+    if ((r = fm_keys_size(file, arch, "rope.dimension_count", 1u << 16, config->head, &config->rotated)) != FM_OK ||
         (r = fm_keys_positive(file, arch, "rope.freq_base", 10000, &config->rope_base)) != FM_OK)
         return r;
     if (config->rotated > config->head || config->rotated % 2 != 0)

@@ -50,6 +50,7 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
     enum fm_result r;
     if ((r = fm_keys_decoder(file, ARCH, &c)) != FM_OK || (r = fm_keys_rope(file, ARCH, arena, &c)) != FM_OK ||
         (r = fm_keys_positive(file, ARCH, "attention.layer_norm_rms_epsilon", NAN, &eps)) != FM_OK ||
+        (r = fm_keys_dual_chunk(file, ARCH, &c)) != FM_OK ||
         (r = fm_meta_u32(file, ARCH ".attention.sliding_window", false, 0, UINT32_MAX, 0, &c.window)) != FM_OK)
         return r;
     c.norm_eps = (float)eps;
@@ -66,6 +67,9 @@ static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const
                                  .rotated = c->rotated,
                                  .rope = c->rope,
                                  .window = c->window,
+                                 .chunk = c->chunk,
+                                 .cap = c->cap,
+                                 .original = c->original,
                                  .scale = (float)(1 / sqrt((double)c->head))};
     x = fm_build_norm(b, "attn_norm", FM_NORM_RMS, x, fm_weight(w, layer, ATTN_NORM), FM_NONE, c->norm_eps);
     uint32_t q = fm_build_matmul(b, "attn_q", x, fm_weight(w, layer, ATTN_Q), fm_weight(w, layer, ATTN_Q_BIAS));
@@ -77,12 +81,8 @@ static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const
 static uint32_t feed_forward(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w,
                              uint32_t layer, uint32_t x)
 {
-    const struct fm_attr attr = {.act = FM_ACT_SILU};
     x = fm_build_norm(b, "ffn_norm", FM_NORM_RMS, x, fm_weight(w, layer, FFN_NORM), FM_NONE, c->norm_eps);
-    uint32_t gate = fm_build_matmul(b, "ffn_gate", x, fm_weight(w, layer, FFN_GATE), FM_NONE);
-    uint32_t up = fm_build_matmul(b, "ffn_up", x, fm_weight(w, layer, FFN_UP), FM_NONE);
-    uint32_t y = fm_build_node(b, FM_OP_GLU, "ffn_glu", &attr, 2, (uint32_t[]){gate, up});
-    return fm_build_matmul(b, "ffn_down", y, fm_weight(w, layer, FFN_DOWN), FM_NONE);
+    return fm_build_ffn(b, FM_ACT_SILU, x, fm_weight(w, layer, FFN_GATE), fm_weight(w, layer, FFN_UP), fm_weight(w, layer, FFN_DOWN));
 }
 
 static void build(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w)

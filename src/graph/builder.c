@@ -129,6 +129,52 @@ uint32_t fm_build_add(struct fm_builder *b, const char *name, uint32_t x, uint32
     return fm_build_node(b, FM_OP_ADD, name, NULL, 2, (uint32_t[]){x, y});
 }
 
+// Whole turns do nothing: keep the fraction. 2^64 steps to a turn; the scaling is exact.
+static void put_turns(long double turns, uint32_t words[2])
+{
+    long double steps = ldexpl(turns - floorl(turns), 64);
+    uint64_t fixed = steps >= 0x1p64L ? UINT64_MAX : (uint64_t)steps;
+    words[0] = (uint32_t)fixed;
+    words[1] = (uint32_t)(fixed >> 32);
+}
+
+uint32_t fm_build_turn_table(struct fm_builder *b, const char *name, uint32_t count, const double *radians)
+{
+    if (b->error != FM_OK)
+        return FM_NONE;
+    uint32_t *words = fm_alloc_zero(FM_MAX(count, 1), 2 * sizeof(*words));
+    if (!words) {
+        b->error = fm_nomem();
+        return FM_NONE;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        put_turns((long double)radians[i] / TWO_PI_L, words + 2 * (size_t)i);
+    uint32_t id = fm_build_const(b, name, FM_TYPE_I32, 2, (uint32_t[]){count, 2}, words);
+    fm_free(words);
+    return id;
+}
+
+uint32_t fm_build_ones(struct fm_builder *b, uint32_t width)
+{
+    if (b->error != FM_OK)
+        return FM_NONE;
+    float *ones = fm_alloc_zero(FM_MAX(width, 1), sizeof(*ones));
+    if (!ones) {
+        b->error = fm_nomem();
+        return FM_NONE;
+    }
+    for (uint32_t i = 0; i < width; i++)
+        ones[i] = 1;
+    uint32_t id = fm_build_const(b, "ones", FM_TYPE_F32, 1, &width, ones);
+    fm_free(ones);
+    return id;
+}
+
+uint32_t fm_build_recurrent_state(struct fm_builder *b, const char *name, uint32_t rows, uint32_t width)
+{
+    return fm_build_state(b, name, FM_TYPE_F32, 4, (uint32_t[]){FM_DIM_S, FM_DIM_B, rows, width});
+}
+
 uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pairs, double base,
                              const double *divisors)
 {
@@ -145,14 +191,7 @@ uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pa
     }
     for (uint32_t m = 0; m < pairs; m++) {
         long double turns = powl((long double)base, -(long double)m / (long double)pairs) / TWO_PI_L;
-        if (divisors)
-            turns /= (long double)divisors[m];
-        // Whole turns do nothing: keep the fraction. 2^64 steps to a turn; the scaling is exact.
-        turns -= floorl(turns);
-        long double steps = ldexpl(turns, 64);
-        uint64_t fixed = steps >= 0x1p64L ? UINT64_MAX : (uint64_t)steps;
-        words[2 * m] = (uint32_t)fixed;
-        words[2 * m + 1] = (uint32_t)(fixed >> 32);
+        put_turns(divisors ? turns / (long double)divisors[m] : turns, words + 2 * (size_t)m);
     }
     uint32_t id = fm_build_const(b, name, FM_TYPE_I32, 2, (uint32_t[]){pairs, 2}, words);
     fm_free(words);
@@ -164,17 +203,22 @@ uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32
 {
     uint32_t pos = fm_build_input(b, FM_INPUT_POS);
     uint32_t slot = fm_build_input(b, FM_INPUT_SLOT);
-    uint32_t dims[] = {FM_DIM_S, attr->heads_kv, FM_DIM_L, (attr->head + 7u) / 8u * 8u};
-    uint32_t kc = fm_build_state(b, "k_cache", b->kv_type[0], 4, dims);
-    uint32_t vc = fm_build_state(b, "v_cache", b->kv_type[1], 4, dims);
+    uint32_t caches_first[2];
+    for (unsigned i = 0; i < 2; i++) {
+        uint32_t unit = b->kv_type[i] == FM_TYPE_Q8_0 ? 32 : 8;
+        uint32_t dims[] = {FM_DIM_S, attr->heads_kv, FM_DIM_L, (attr->head + unit - 1) / unit * unit};
+        caches_first[i] = fm_build_state(b, i ? "v_cache" : "k_cache", b->kv_type[i], 4, dims);
+    }
     if (freq != FM_NONE) {
-        struct fm_attr k_attr = *attr;
+        struct fm_attr q_attr = *attr, k_attr = *attr;
+        uint32_t n_src = attr->original ? 4 : 3, length = attr->original ? fm_build_input(b, FM_INPUT_LENGTH) : FM_NONE;
+        q_attr.copies = attr->chunk ? 3 : 0;
         k_attr.heads = attr->heads_kv;
-        q = fm_build_node(b, FM_OP_ROPE, "q_rope", attr, 3, (uint32_t[]){q, freq, pos});
-        k = fm_build_node(b, FM_OP_ROPE, "k_rope", &k_attr, 3, (uint32_t[]){k, freq, pos});
+        q = fm_build_node(b, FM_OP_ROPE, "q_rope", &q_attr, n_src, (uint32_t[]){q, freq, pos, length});
+        k = fm_build_node(b, FM_OP_ROPE, "k_rope", &k_attr, n_src, (uint32_t[]){k, freq, pos, length});
     }
     uint32_t caches[FM_MAX_DST];
-    add_node(b, FM_OP_KV_WRITE, "kv_write", attr, 6, (uint32_t[]){k, v, pos, slot, kc, vc}, caches);
+    add_node(b, FM_OP_KV_WRITE, "kv_write", attr, 6, (uint32_t[]){k, v, pos, slot, caches_first[0], caches_first[1]}, caches);
     return fm_build_node(b, FM_OP_ATTEND, "attend", attr, 5, (uint32_t[]){q, caches[0], caches[1], pos, slot});
 }
 
@@ -195,6 +239,14 @@ uint32_t fm_build_tokens(struct fm_builder *b)
     uint32_t src[] = {fm_build_input(b, FM_INPUT_TOKEN), fm_build_input(b, FM_INPUT_POS),
                       fm_build_input(b, FM_INPUT_SLOT), history, last};
     return fm_build_node(b, FM_OP_TOKEN_FEED, "tokens", NULL, 5, src);
+}
+
+uint32_t fm_build_ffn(struct fm_builder *b, enum fm_act_kind act, uint32_t x, uint32_t gate, uint32_t up, uint32_t down)
+{
+    const struct fm_attr attr = {.act = (uint8_t)act};
+    uint32_t a = fm_build_matmul(b, "ffn_gate", x, gate, FM_NONE), u = fm_build_matmul(b, "ffn_up", x, up, FM_NONE);
+    uint32_t y = fm_build_node(b, FM_OP_GLU, "ffn_glu", &attr, 2, (uint32_t[]){a, u});
+    return fm_build_matmul(b, "ffn_down", y, down, FM_NONE);
 }
 
 uint32_t fm_build_output_rows(struct fm_builder *b, const char *name, uint32_t x)

@@ -36,11 +36,21 @@ uint32_t fm_build_add(struct fm_builder *b, const char *name, uint32_t x, uint32
 uint32_t fm_build_rope_table(struct fm_builder *b, const char *name, uint32_t pairs, double base,
                              const double *divisors);
 
+// The same for any frequencies: [count,2] words of radians[i] / (2 pi) turns per position.
+uint32_t fm_build_turn_table(struct fm_builder *b, const char *name, uint32_t count, const double *radians);
+// 1, 1, 1, ...: the weight of a norm that has none.
+uint32_t fm_build_ones(struct fm_builder *b, uint32_t width);
+// A recurrent state "<prefix>name" f32 [S,B,rows,width].
+uint32_t fm_build_recurrent_state(struct fm_builder *b, const char *name, uint32_t rows, uint32_t width);
+
 // rope(q), rope(k) (freq = FM_NONE: none), write k, v to the layer's cache and attend. q [T,H*C], k, v [T,G*C] ->
 // [T,H*C]. Creates the states "<prefix>k_cache", "<prefix>v_cache" [S,G,L,Cp]. attr: heads, heads_kv, head, rotated,
-// rope, scale, window.
+// rope, scale, window, chunk, cap, original.
 uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32_t v, uint32_t freq,
                             const struct fm_attr *attr);
+
+// Gated feed-forward part: (act(x gate^T) * (x up^T)) down^T; gate, up [F,D], down [D,F].
+uint32_t fm_build_ffn(struct fm_builder *b, enum fm_act_kind act, uint32_t x, uint32_t gate, uint32_t up, uint32_t down);
 
 // The rows of x [T,D] that are output -> [O,D]. In the last layer, everything after the attention is needed for these
 // only.

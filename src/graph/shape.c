@@ -75,7 +75,10 @@ enum fm_result fm_shape_want_state(const struct fm_shape_call *c, unsigned i, en
                      : n_dims == 2 ? "a state of 2 dimensions"
                                    : "a state of 1 dimension");
     if (type == FM_SHAPE_CACHE ? v->type != FM_TYPE_F16 && v->type != FM_TYPE_F32 && v->type != FM_TYPE_Q8_0 : v->type != type)
-        return fm_shape_wrong(c, i, type == FM_SHAPE_CACHE ? "an f16, f32 or q8_0 state" : type == FM_TYPE_F32 ? "an f32 state" : "a u32 state");
+        return fm_shape_wrong(c, i,
+                              type == FM_SHAPE_CACHE ? "an f16, f32 or q8_0 state"
+                              : type == FM_TYPE_F32  ? "an f32 state"
+                                                     : "a u32 state");
     return FM_OK;
 }
 
@@ -251,8 +254,8 @@ static enum fm_result want_chunk(const struct fm_shape_call *c, unsigned length)
     const struct fm_attr *a = &c->node->attr;
     if (a->chunk == 0 && (a->copies > 1 || a->cap || a->original))
         return fm_shape_bad_attr(c, "copies, cap and original are for dual chunk attention");
-    if (a->chunk > 0 && (a->cap < a->chunk || a->cap > 2 * (uint64_t)a->chunk || (a->copies > 1 && a->copies != 3)))
-        return fm_shape_bad_attr(c, "dual chunk attention wants chunk <= cap <= 2 chunk, and 1 or 3 copies");
+    if (a->chunk > 0 && (a->cap < a->chunk || (a->copies > 1 && a->copies != 3)))
+        return fm_shape_bad_attr(c, "dual chunk attention wants chunk <= cap, and 1 or 3 copies");
     if ((a->original > 0) != (c->node->n_src > length))
         return fm_shape_bad_attr(c, "the sequences' lengths are an operand exactly when they scale");
     return a->original > 0 ? fm_shape_want_u32(c, length, c->src[0]->dims[0]) : FM_OK;

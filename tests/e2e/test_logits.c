@@ -220,8 +220,8 @@ static void test_formats_and_architectures(void **state)
         for (int type = 0; type < FM_TYPE_COUNT; type++)
             if (fm_type_info((enum fm_type)type)->is_weight)
                 check_made(device, (enum fm_rung)rung, "llama", (enum fm_type)type, 3);
-        for (const struct fm_arch *const *arch = fm_archs; *arch != NULL; arch++)
-            check_made(device, (enum fm_rung)rung, (*arch)->name, FM_TYPE_Q4_0, 5);
+        for (const char *const *arch = model_make_archs; *arch != NULL; arch++)
+            check_made(device, (enum fm_rung)rung, *arch, FM_TYPE_Q4_0, 5);
         fm_device_close(&device);
     }
 }

@@ -7,6 +7,9 @@
 #include "models/arch.h"
 #include "support/gguf_write.h"
 
+// Architectures that model_make can write, NULL-terminated; files of the others are fixtures.
+extern const char *const model_make_archs[];
+
 // Two layers of width 64, 4 heads over 2 key heads of 16, FFN 96, vocabulary 96, context 256: a start for tests. Not
 // for gpt2's heads_kv.
 struct fm_config model_make_config(const char *arch);

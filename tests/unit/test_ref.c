@@ -136,6 +136,8 @@ static void test_glu(void **state)
         fm_ref_run(b.ref);
         if (act == FM_ACT_SILU)
             expect(&b, 0, V(0, 2 * 0.731058578630005, -2 * 0.119202922022118), 1e-12);
+        else if (act == FM_ACT_NONE)
+            expect(&b, 0, V(0, 2, -2), 0);
         else // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), by another program
             expect(&b, 0, V(0, 1.6823839812165535, -0.04540230591222494), 1e-12);
         finish(&b);

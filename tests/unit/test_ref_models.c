@@ -42,6 +42,7 @@ struct runner {
     double *state[2048]; // states by value id, kept from step to step
     uint64_t state_elems[2048];
     uint32_t slots, ctx;
+    uint32_t length; // of the prompt that is read; 0 = as many tokens as there are
 };
 
 static void runner_open(struct runner *r, struct fm_file *file, uint32_t slots, uint32_t ctx)
@@ -69,6 +70,21 @@ struct token {
     uint32_t id, pos, slot;
 };
 
+// Rows of one slot stand together.
+static void set_segments(const struct token *tokens, uint32_t n, double *to)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (i == 0 || tokens[i].slot != tokens[i - 1].slot) {
+            to += i == 0 ? 0 : 4;
+            to[0] = i;
+            to[1] = 0;
+            to[2] = tokens[i].slot;
+            to[3] = tokens[i].pos;
+        }
+        to[1]++;
+    }
+}
+
 // Feed tokens; logits of the rows in out_rows go to out_logits [n_out,V].
 static void runner_step(struct runner *r, const struct token *tokens, uint32_t n, const uint32_t *out_rows,
                         uint32_t n_out, double *out_logits)
@@ -93,7 +109,11 @@ static void runner_step(struct runner *r, const struct token *tokens, uint32_t n
                 to[i] = tokens[i].slot;
             if (v->of.input == FM_INPUT_OUT_ROW && i < n_out)
                 to[i] = out_rows[i];
+            if (v->of.input == FM_INPUT_LENGTH)
+                to[i] = r->length ? r->length : tokens[i].pos + 1;
         }
+        if (v->kind == FM_VALUE_INPUT && v->of.input == FM_INPUT_SEGMENT)
+            set_segments(tokens, n, to);
     }
     fm_ref_run(ref);
     const struct fm_ref_tensor *logits = fm_ref_tensor(ref, g->logits);
@@ -154,6 +174,7 @@ static double check_run(struct runner *r, const cJSON *ids, const cJSON *run, co
         tokens[i] = (struct token){(uint32_t)cJSON_GetArrayItem(ids, (int)i)->valuedouble, i, 0};
     for (uint32_t i = 0; i < count; i++)
         out_rows[i] = first + i;
+    r->length = n;
     runner_step(r, tokens, n, out_rows, count, got);
     for (size_t i = 0; i < (size_t)count * vocab; i++) {
         float expected;
@@ -207,7 +228,7 @@ static void check_index(const char *name)
 
 static void test_fixtures(void **state)
 {
-    static const char *const indexes[] = {"models.json"};
+    static const char *const indexes[] = {"models.json", "transnormer.json", "mamba2_groups.json", "mambainllama.json", "dual_chunk.json"};
     (void)state;
     for (size_t i = 0; i < FM_COUNT(indexes); i++)
         check_index(indexes[i]);
@@ -218,41 +239,56 @@ static void test_fixtures(void **state)
 #define FED 24 // tokens of each sequence
 
 // The same sequence in one step, and token by token in another slot among a second sequence: the same logits.
+static void check_ways_to_feed(struct fm_file *file, const char *name)
+{
+    struct runner whole, split;
+    struct token tokens[FED], pair[2];
+    uint32_t out_rows[FED];
+    static double expected[FED * 96], got[2 * 96];
+    runner_open(&whole, file, 1, FED);
+    runner_open(&split, file, 3, FED + 5);
+    for (uint32_t i = 0; i < FED; i++) {
+        tokens[i] = (struct token){(i * 37 + 5) % 96, i, 0};
+        out_rows[i] = i;
+    }
+    runner_step(&whole, tokens, FED, out_rows, FED, expected);
+    for (uint32_t i = 0; i < FED; i++) {
+        pair[0] = (struct token){(i * 11 + 2) % 96, i, 0};
+        pair[1] = (struct token){tokens[i].id, i, 2};
+        runner_step(&split, pair, 2, (const uint32_t[]){1, 0}, 2, got);
+        for (uint32_t v = 0; v < 96; v++)
+            if (fabs(got[v] - expected[i * 96 + v]) > 1e-9)
+                fail_msg("%s, token %u, logit %u: %.12g and %.12g", name, i, v, got[v], expected[i * 96 + v]);
+    }
+    runner_close(&whole);
+    runner_close(&split);
+}
+
 static void test_ways_to_feed(void **state)
 {
     (void)state;
-    for (const struct fm_arch *const *a = fm_archs; *a; a++) {
+    static const char *const files[] = {"transnormer.gguf", "transnormer-h6.gguf", "mamba2-groups.gguf", "mambainllama-1.gguf",
+                                        "mambainllama-2.gguf", "llama-chunks.gguf"};
+    for (const char *const *name = model_make_archs; *name; name++) {
         struct gguf_writer w = {0};
-        struct fm_config config = model_make_config((*a)->name);
-        config.window = strcmp((*a)->name, "llama") == 0 ? 7 : 0;
-        model_make(&w, (*a)->name, &config, FM_TYPE_Q8_0, 11);
+        struct fm_config config = model_make_config(*name);
+        config.window = strcmp(*name, "llama") == 0 ? 7 : 0;
+        model_make(&w, *name, &config, FM_TYPE_Q8_0, 11);
         struct gguf_bytes bytes = gguf_write_make(&w);
         struct fm_file *file = NULL;
-        struct runner whole, split;
-        struct token tokens[2 * FED], pair[2];
-        uint32_t out_rows[FED];
-        static double expected[FED * 96], got[2 * 96];
         assert_int_equal(fm_file_open_memory(bytes.data, bytes.size_bytes, "made.gguf", &file), FM_OK);
-        runner_open(&whole, file, 1, FED);
-        runner_open(&split, file, 3, FED + 5);
-        for (uint32_t i = 0; i < FED; i++) {
-            tokens[i] = (struct token){(i * 37 + 5) % 96, i, 0};
-            out_rows[i] = i;
-        }
-        runner_step(&whole, tokens, FED, out_rows, FED, expected);
-        for (uint32_t i = 0; i < FED; i++) {
-            pair[0] = (struct token){(i * 11 + 2) % 96, i, 0};
-            pair[1] = (struct token){tokens[i].id, i, 2};
-            runner_step(&split, pair, 2, (const uint32_t[]){1, 0}, 2, got);
-            for (uint32_t v = 0; v < 96; v++)
-                if (fabs(got[v] - expected[i * 96 + v]) > 1e-9)
-                    fail_msg("%s, token %u, logit %u: %.12g and %.12g", (*a)->name, i, v, got[v], expected[i * 96 + v]);
-        }
-        runner_close(&whole);
-        runner_close(&split);
+        check_ways_to_feed(file, *name);
         fm_file_close(&file);
         gguf_bytes_finish(&bytes);
         gguf_write_finish(&w);
+    }
+    for (size_t i = 0; i < FM_COUNT(files); i++) {
+        char path[1024];
+        struct fm_file *file = NULL;
+        if (fm_file_open(fixture_path(files[i], path, sizeof(path)), &file) != FM_OK)
+            fail_msg("%s", fm_error_message());
+        check_ways_to_feed(file, files[i]);
+        fm_file_close(&file);
     }
 }
 
