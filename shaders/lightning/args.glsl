@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// Arguments of linear_attend, linear_states and linear_scan, and where their elements lie. Define REF_X, REF_STATE and REF_Y
+// before including where they are not single numbers.
+#ifndef FM_LIGHTNING_ARGS_GLSL
+#define FM_LIGHTNING_ARGS_GLSL
+
+#include "abi.h"
+#include "io.glsl"
+#include "spec.glsl"
+#include "num.glsl"
+#include "segment.glsl"
+
+#define REF_STEP fm_u32s
+#define REF_SEGMENT fm_u32x4s
+#define REF_V fm_f32s
+#ifndef REF_X
+#define REF_X fm_f32s
+#endif
+#ifndef REF_STATE
+#define REF_STATE fm_out_f32s
+#endif
+#ifndef REF_Y
+#define REF_Y fm_out_f32s
+#endif
+
+layout(push_constant, scalar) uniform Push
+{
+#if defined(FM_OP_LINEAR_ATTEND)
+    FM_PUSH_LINEAR_ATTEND(FM_A, FM_P)
+#elif defined(FM_OP_LINEAR_STATES)
+    FM_PUSH_LINEAR_STATES(FM_A, FM_P)
+#else
+    FM_PUSH_LINEAR_SCAN(FM_A, FM_P)
+#endif
+} pc;
+
+// First element of version `version` (fm_state_version) of head h of the state [S,B,H*K,P], and of a part's [parts,H*K,P].
+uint state_at(uint version, uint h)
+{
+    return (version * pc.heads + h) * pc.key * pc.head;
+}
+
+// exp(-rate) as a sum of two floats: decays next to 1, multiplied up over a hundred thousand tokens, want more than one. The
+// second is 0 for fast decays. 1 - e^-x by its Taylor series to x^10 (x < 1/2, remainder 1e-11).
+vec2 decay_of(float rate)
+{
+    if (rate >= 0.5)
+        return vec2(fm_exp(-rate), 0.0);
+    float p = 1.0;
+    for (float i = 10.0; i > 1.0; i -= 1.0)
+        p = fma(-p, rate / i, 1.0);
+    float loss = p * rate, decay = 1.0 - loss;
+    return vec2(decay, (1.0 - decay) - loss);
+}
+
+#ifndef FM_OP_LINEAR_SCAN
+// First elements of a row's query, key and value of head h.
+uint query_at(uint row, uint h)
+{
+    return (row * 2u * pc.heads + h) * pc.key;
+}
+
+uint key_at(uint row, uint h)
+{
+    return ((row * 2u + 1u) * pc.heads + h) * pc.key;
+}
+
+uint value_at(uint row, uint h)
+{
+    return (row * pc.heads + h) * pc.head;
+}
+#endif
+
+#endif

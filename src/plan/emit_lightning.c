@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// Linear attention and its position encoding.
+//   lrpe            elementwise over rows x (heads * head)
+//   linear_attend   grid: heads * ceil(head / tile_cols), parts, 1
+//   linear_states   the same
+//   linear_scan     grid: ceil(heads * key * head / (4 * group)), segments, 1
+// Kernels that may split cut segments into parts, which then run at once: what each part adds to the state (linear_states), the
+// states in which they begin (linear_scan), the outputs. Part and segment in the grid are places: there may be fewer in a step.
+#include "plan/build.h"
+
+#include "shaders/lib/abi.h"
+
+#define GROUPS_PER_CORE 2u          // workgroups that keep a core busy
+#define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
+#define PART_ROWS 256u              // a part is at least this long: its state is read and written besides its rows
+#define STARTS_BYTES (256ull << 20) // most memory for the states of parts
+
+void fm_emit_lrpe(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_LRPE);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_x, node->src[0], false);
+    fm_emit_bind(b, d, bind_freq, node->src[1], false);
+    fm_emit_bind(b, d, bind_pos, node->src[2], false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_head] = node->attr.head;
+    d->word[word_freq_heads] = b->graph->values[node->src[1]].dims[0] / node->attr.head;
+    d->word[word_act] = node->attr.act;
+    d->moved_bytes += d->bind[bind_freq].bytes;
+    fm_emit_grid_elements(b, d, want, (uint64_t)node->attr.heads * node->attr.head, want->param[FM_PARAM_ROWS]);
+}
+
+// How a step's rows are cut.
+struct parts {
+    uint32_t rows;   // of a part
+    uint32_t places; // most parts that a step can have
+    uint32_t starts; // buffer of their states, FM_NONE where every segment is one part
+    const struct fm_kernel *states, *scan;
+};
+
+static const struct fm_kernel *lowered(struct fm_build *b, struct fm_want want, enum fm_op op)
+{
+    want.op = op;
+    return fm_kernel_select(b->caps, &want, NULL, NULL);
+}
+
+static uint64_t state_bytes(const struct fm_node *node)
+{
+    return 4ull * node->attr.heads * node->attr.state * node->attr.head;
+}
+
+static uint64_t grid_x(const struct fm_kernel *kernel, const struct fm_want *want)
+{
+    uint32_t head = want->param[FM_PARAM_HEAD];
+    return (uint64_t)want->param[FM_PARAM_HEADS] * fm_ceil_div_u32(head, fm_emit_tile(kernel->tile_cols, want, head));
+}
+
+// As many parts as fill the device, none shorter than PART_ROWS, their states within STARTS_BYTES.
+static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_want *want = &b->want[node_id];
+    const struct fm_kernel *kernel = b->kernel[node_id];
+    uint32_t rows = want->param[FM_PARAM_ROWS], segments = FM_MIN(rows, b->dims.s);
+    struct parts p = {.rows = rows, .places = segments, .starts = FM_NONE};
+    if (kernel->split <= 1)
+        return p;
+    uint64_t wanted = b->caps->cores != 0 ? (uint64_t)GROUPS_PER_CORE * b->caps->cores : GROUPS_UNKNOWN;
+    uint64_t count = FM_MIN(wanted / grid_x(kernel, want), FM_MIN(kernel->split, rows / PART_ROWS));
+    uint64_t places = STARTS_BYTES / state_bytes(&b->graph->nodes[node_id]);
+    count = FM_MIN(count, places > segments ? places - segments : 0);
+    p.states = lowered(b, *want, FM_OP_LINEAR_STATES);
+    p.scan = lowered(b, *want, FM_OP_LINEAR_SCAN);
+    if (count < 2 || p.states == NULL || p.scan == NULL)
+        return p;
+    uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
+    p.rows = fm_ceil_div_u32(fm_ceil_div_u32(rows, (uint32_t)count), tile) * tile;
+    p.places = fm_ceil_div_u32(rows, p.rows) + segments;
+    p.starts = fm_emit_buffer(b, p.places * state_bytes(&b->graph->nodes[node_id]));
+    return p;
+}
+
+static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts *p)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    struct fm_want want = b->want[node_id];
+    want.op = FM_OP_LINEAR_STATES;
+    FM_EMIT_LAYOUT(FM_PUSH_LINEAR_STATES);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, p->states, &want, "/states", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_segment, node->src[3], false);
+    fm_emit_bind(b, d, bind_qk, node->src[0], false);
+    fm_emit_bind(b, d, bind_v, node->src[1], false);
+    fm_emit_bind(b, d, bind_decay, node->src[2], false);
+    fm_emit_bind_buffer(b, d, bind_z, p->starts, true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_key] = node->attr.state;
+    d->word[word_head] = node->attr.head;
+    d->word[word_act] = node->attr.act;
+    d->word[word_part] = p->rows;
+    fm_emit_grid(b, d, grid_x(p->states, &want), p->places, 1);
+}
+
+static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *p)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    struct fm_want want = b->want[node_id];
+    want.op = FM_OP_LINEAR_SCAN;
+    FM_EMIT_LAYOUT(FM_PUSH_LINEAR_SCAN);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, p->scan, &want, "/scan", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_segment, node->src[3], false);
+    fm_emit_bind(b, d, bind_decay, node->src[2], false);
+    fm_emit_bind(b, d, bind_state, node->src[4], false);
+    fm_emit_bind_buffer(b, d, bind_z, p->starts, true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_key] = node->attr.state;
+    d->word[word_head] = node->attr.head;
+    d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
+    d->word[word_part] = p->rows;
+    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * p->scan->group;
+    fm_emit_grid(b, d, (elems + per_group - 1) / per_group, FM_MIN(want.param[FM_PARAM_ROWS], b->dims.s), 1);
+}
+
+void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    struct parts p = choose_parts(b, node_id);
+    if (p.starts != FM_NONE) {
+        emit_states(b, node_id, &p);
+        emit_scan(b, node_id, &p);
+    }
+    FM_EMIT_LAYOUT(FM_PUSH_LINEAR_ATTEND);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    uint32_t rows = want->param[FM_PARAM_ROWS], versions = fm_dim_resolve(FM_DIM_B, &b->dims);
+    fm_emit_bind(b, d, bind_segment, node->src[3], false);
+    fm_emit_bind(b, d, bind_qk, node->src[0], false);
+    fm_emit_bind(b, d, bind_v, node->src[1], false);
+    fm_emit_bind(b, d, bind_decay, node->src[2], false);
+    fm_emit_bind(b, d, bind_state, node->dst[1], true);
+    if (p.starts != FM_NONE)
+        fm_emit_bind_buffer(b, d, bind_starts, p.starts, false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_key] = node->attr.state;
+    d->word[word_head] = node->attr.head;
+    d->word[word_act] = node->attr.act;
+    d->word[word_versions] = versions;
+    d->word[word_kept] = rows <= FM_VERSION_ROWS ? versions : 1;
+    d->word[word_part] = p.rows;
+    d->moved_bytes += 2 * state_bytes(node); // one sequence's, read and written
+    d->flops = 4.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them
+    fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), p.places, 1);
+}
