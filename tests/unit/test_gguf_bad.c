@@ -11,63 +11,7 @@
 #include <stdlib.h>
 
 #include "format/file.h"
-#include "support/gguf_write.h"
-
-// Visit everything that the interface hands out, so that the sanitizers see every byte that is promised.
-static uint64_t walk(const struct fm_file *file)
-{
-    uint64_t sum = fm_file_hash(file) + fm_file_bytes(file);
-    for (uint32_t i = 0; i < fm_file_tensor_count(file); i++) {
-        const struct fm_tensor *tensor = fm_file_tensor(file, i);
-        for (uint64_t b = 0; b < tensor->data_bytes; b++)
-            sum += tensor->data[b];
-        assert_ptr_equal(fm_file_find(file, tensor->name), tensor);
-    }
-    for (uint32_t i = 0; i < fm_file_meta_count(file); i++) {
-        const struct fm_meta *meta = fm_file_meta(file, i);
-        for (uint64_t e = 0; e < meta->count; e++) {
-            if (meta->texts != NULL)
-                for (uint64_t b = 0; b < meta->texts[e].bytes; b++)
-                    sum += (uint8_t)meta->texts[e].data[b];
-            else
-                sum += (uint64_t)fm_meta_int_at(meta, e);
-        }
-    }
-    return sum;
-}
-
-// Open an exact heap copy, so that reading one byte too far is seen.
-static enum fm_result open_copy(const uint8_t *data, size_t size_bytes)
-{
-    uint8_t *copy = malloc(size_bytes + (size_bytes == 0));
-    struct fm_file *file = NULL;
-    assert_non_null(copy);
-    if (size_bytes > 0)
-        memcpy(copy, data, size_bytes);
-    enum fm_result result = fm_file_open_memory(copy, size_bytes, "bad.gguf", &file);
-    if (result == FM_OK) {
-        assert_non_null(file);
-        walk(file);
-        fm_file_close(&file);
-    } else {
-        assert_null(file);
-        assert_int_equal(strncmp(fm_error_message(), "bad.gguf: ", 10), 0);
-        assert_true(strlen(fm_error_message()) > 20);
-        assert_null(strchr(fm_error_message(), '\n'));
-    }
-    free(copy);
-    return result;
-}
-
-// The bytes must be refused with `expected`, in a message that holds `text`. Takes over the bytes.
-static void refuse(struct gguf_bytes bytes, enum fm_result expected, const char *text)
-{
-    enum fm_result result = open_copy(bytes.data, bytes.size_bytes);
-    if (result != expected || strstr(fm_error_message(), text) == NULL)
-        fail_msg("got '%s' (%s), expected '...%s...' (%s)", fm_error_message(), fm_result_text(result), text,
-                 fm_result_text(expected));
-    gguf_bytes_finish(&bytes);
-}
+#include "support/file_check.h"
 
 static struct gguf_bytes header(uint32_t version, uint64_t tensors, uint64_t metas)
 {
@@ -97,25 +41,25 @@ static struct gguf_bytes text_file(const char *text)
 static void test_not_gguf(void **state)
 {
     (void)state;
-    refuse(text_file(""), FM_FORMAT, "the file is empty");
-    refuse(text_file("GGU"), FM_FORMAT, "begins with 'GGU', expected GGUF");
-    refuse(text_file("\x1b[2J!"), FM_FORMAT, "begins with '\\x1b[2J'"); // no escape sequences in messages
-    refuse(text_file("version https://git-lfs.github.com/spec/v1\n"), FM_FORMAT, "Git LFS pointer");
-    refuse(text_file("<!DOCTYPE html>"), FM_FORMAT, "web page");
-    refuse(text_file("PK\003\004...."), FM_FORMAT, "zip archive");
-    refuse(text_file("GGUF"), FM_FORMAT, "end in the GGUF header");
+    file_refuse(text_file(""), FM_FORMAT, "the file is empty");
+    file_refuse(text_file("GGU"), FM_FORMAT, "begins with 'GGU', expected GGUF");
+    file_refuse(text_file("\x1b[2J!"), FM_FORMAT, "begins with '\\x1b[2J'"); // no escape sequences in messages
+    file_refuse(text_file("version https://git-lfs.github.com/spec/v1\n"), FM_FORMAT, "Git LFS pointer");
+    file_refuse(text_file("<!DOCTYPE html>"), FM_FORMAT, "web page");
+    file_refuse(text_file("PK\003\004...."), FM_FORMAT, "zip archive");
+    file_refuse(text_file("GGUF"), FM_FORMAT, "end in the GGUF header");
 }
 
 static void test_versions(void **state)
 {
     (void)state;
-    refuse(header(0, 0, 0), FM_FORMAT, "version is 0");
-    refuse(header(1, 0, 0), FM_UNSUPPORTED, "version 1 is not supported, expected 2 or 3");
-    refuse(header(4, 0, 0), FM_UNSUPPORTED, "version 4 is not supported");
-    refuse(header(0x03000000, 0, 0), FM_UNSUPPORTED, "big-endian");
-    refuse(header(UINT32_MAX, 0, 0), FM_UNSUPPORTED, "not supported");
+    file_refuse(header(0, 0, 0), FM_FORMAT, "version is 0");
+    file_refuse(header(1, 0, 0), FM_UNSUPPORTED, "version 1 is not supported, expected 2 or 3");
+    file_refuse(header(4, 0, 0), FM_UNSUPPORTED, "version 4 is not supported");
+    file_refuse(header(0x03000000, 0, 0), FM_UNSUPPORTED, "big-endian");
+    file_refuse(header(UINT32_MAX, 0, 0), FM_UNSUPPORTED, "not supported");
     struct gguf_bytes empty = header(3, 0, 0); // nothing in it, but nothing wrong
-    assert_int_equal(open_copy(empty.data, empty.size_bytes), FM_OK);
+    assert_int_equal(file_open_copy(empty.data, empty.size_bytes), FM_OK);
     gguf_bytes_finish(&empty);
 }
 
@@ -127,8 +71,8 @@ static void test_counts(void **state)
                                UINT64_MAX};
     for (size_t i = 0; i < FM_COUNT(counts); i++) {
         fm_alloc_fail_at(UINT64_MAX);
-        refuse(header(3, 0, counts[i]), FM_FORMAT, "metadata entries cannot fit into the file's 24 bytes");
-        refuse(header(3, counts[i], 0), FM_FORMAT, "tensors cannot fit into the file's 24 bytes");
+        file_refuse(header(3, 0, counts[i]), FM_FORMAT, "metadata entries cannot fit into the file's 24 bytes");
+        file_refuse(header(3, counts[i], 0), FM_FORMAT, "tensors cannot fit into the file's 24 bytes");
         assert_true(fm_alloc_fail_at(UINT64_MAX) <= 6); // the file's struct and name only
     }
 }
@@ -159,27 +103,27 @@ static void test_strings(void **state)
     struct gguf_bytes bytes = header(3, 0, 1); // 2^63 as a key's length in a tiny file
     gguf_put_u64(&bytes, UINT64_C(1) << 63);
     put_zeros(&bytes, 11);
-    refuse(bytes, FM_FORMAT, "the key of metadata entry 1 of 1: length 9223372036854775808 at offset 24 exceeds");
+    file_refuse(bytes, FM_FORMAT, "the key of metadata entry 1 of 1: length 9223372036854775808 at offset 24 exceeds");
 
     const uint64_t lengths[] = {9, UINT64_C(1) << 32, UINT64_MAX - 7, UINT64_MAX};
     for (size_t i = 0; i < FM_COUNT(lengths); i++) {
         bytes = meta_file("k.string", GGUF_STRING);
         gguf_put_u64(&bytes, lengths[i]);
         put_zeros(&bytes, 8);
-        refuse(bytes, FM_FORMAT, "metadata 'k.string', string 1 of 1: length");
+        file_refuse(bytes, FM_FORMAT, "metadata 'k.string', string 1 of 1: length");
     }
     bytes = header(3, 0, 1); // an empty key
     gguf_put_text(&bytes, "");
     put_zeros(&bytes, 20);
-    refuse(bytes, FM_FORMAT, "has 0 bytes, expected 1 to 65535");
+    file_refuse(bytes, FM_FORMAT, "has 0 bytes, expected 1 to 65535");
     bytes = header(3, 0, 1);
     gguf_put_u64(&bytes, 65536);
     put_zeros(&bytes, 65536 + 20);
-    refuse(bytes, FM_FORMAT, "has 65536 bytes, expected 1 to 65535");
+    file_refuse(bytes, FM_FORMAT, "has 65536 bytes, expected 1 to 65535");
     bytes = header(3, 0, 1);
     gguf_put_text_n(&bytes, "a\0b", 3);
     put_zeros(&bytes, 20);
-    refuse(bytes, FM_FORMAT, "'a\\x00b', holds a NUL byte");
+    file_refuse(bytes, FM_FORMAT, "'a\\x00b', holds a NUL byte");
 }
 
 static void test_value_types(void **state)
@@ -189,35 +133,35 @@ static void test_value_types(void **state)
     for (size_t i = 0; i < FM_COUNT(types); i++) {
         struct gguf_bytes bytes = meta_file("k.x", types[i]);
         put_zeros(&bytes, 16);
-        refuse(bytes, FM_FORMAT, "metadata 'k.x': value type is");
-        refuse(array_file(types[i], 1, 16), FM_FORMAT, "array element type is");
+        file_refuse(bytes, FM_FORMAT, "metadata 'k.x': value type is");
+        file_refuse(array_file(types[i], 1, 16), FM_FORMAT, "array element type is");
     }
     struct gguf_bytes bytes = meta_file("k.bool", GGUF_BOOL);
     gguf_put_u8(&bytes, 2);
-    refuse(bytes, FM_FORMAT, "is 2, expected 0 or 1");
+    file_refuse(bytes, FM_FORMAT, "is 2, expected 0 or 1");
     bytes = array_file(GGUF_BOOL, 3, 2);
     gguf_put_u8(&bytes, 255);
-    refuse(bytes, FM_FORMAT, "bool 3 of 3 is 255");
+    file_refuse(bytes, FM_FORMAT, "bool 3 of 3 is 255");
 }
 
 static void test_arrays(void **state)
 {
     (void)state;
-    refuse(array_file(GGUF_ARRAY, 1, 64), FM_UNSUPPORTED, "arrays of arrays");
+    file_refuse(array_file(GGUF_ARRAY, 1, 64), FM_UNSUPPORTED, "arrays of arrays");
     const uint64_t counts[] = {5, UINT64_C(1) << 32, UINT64_C(1) << 61, (UINT64_C(1) << 61) + 1, UINT64_C(1) << 62,
                                UINT64_MAX / 4 + 1, UINT64_MAX};
     const uint32_t types[] = {GGUF_U64, GGUF_F64, GGUF_U32, GGUF_STRING};
     for (size_t c = 0; c < FM_COUNT(counts); c++)
         for (size_t t = 0; t < FM_COUNT(types); t++)
-            refuse(array_file(types[t], counts[c], 15), FM_FORMAT, "metadata 'k.array'");
+            file_refuse(array_file(types[t], counts[c], 15), FM_FORMAT, "metadata 'k.array'");
     // A count that could fit by its shortest strings, and does not by the ones that are there.
     struct gguf_bytes bytes = array_file(GGUF_STRING, 3, 0);
     gguf_put_text(&bytes, "aaaaaaaaaaaaaaaa");
     gguf_put_u64(&bytes, 1);
-    refuse(bytes, FM_FORMAT, "string 2 of 3: length 1 at offset");
+    file_refuse(bytes, FM_FORMAT, "string 2 of 3: length 1 at offset");
     bytes = array_file(GGUF_STRING, 2, 0);
     gguf_put_text(&bytes, "aaaaaaaaaaaaaaaa");
-    refuse(bytes, FM_FORMAT, "end in the length of metadata 'k.array', string 2 of 2");
+    file_refuse(bytes, FM_FORMAT, "end in the length of metadata 'k.array', string 2 of 2");
 }
 
 static void test_duplicates(void **state)
@@ -229,11 +173,11 @@ static void test_duplicates(void **state)
     gguf_write_u32(&w, "k.same", 1);
     gguf_write_u32(&w, "k.other", 1);
     gguf_write_u32(&w, "k.same", 1);
-    refuse(gguf_write_make(&w), FM_FORMAT, "metadata key 'k.same' is there twice");
+    file_refuse(gguf_write_make(&w), FM_FORMAT, "metadata key 'k.same' is there twice");
     gguf_write_finish(&w);
     gguf_write_tensor_f32(&w, "t", FM_TYPE_F32, 1, &one, &value);
     gguf_write_tensor_f32(&w, "t", FM_TYPE_F32, 1, &one, &value);
-    refuse(gguf_write_make(&w), FM_FORMAT, "tensor 't' is there twice");
+    file_refuse(gguf_write_make(&w), FM_FORMAT, "tensor 't' is there twice");
     gguf_write_finish(&w);
 }
 
@@ -244,7 +188,7 @@ static void refuse_alignment(enum gguf_value type, const void *value, const char
     const float data = 1;
     gguf_write_scalar(&w, "general.alignment", type, value);
     gguf_write_tensor_f32(&w, "t", FM_TYPE_F32, 1, &one, &data);
-    refuse(gguf_write_make(&w), FM_FORMAT, text);
+    file_refuse(gguf_write_make(&w), FM_FORMAT, text);
     gguf_write_finish(&w);
 }
 
@@ -261,7 +205,7 @@ static void test_alignment(void **state)
     refuse_alignment(GGUF_I32, &wide, "expected a u32");
     struct gguf_writer w = {0};
     gguf_write_string(&w, "general.alignment", "32");
-    refuse(gguf_write_make(&w), FM_FORMAT, "expected a u32");
+    file_refuse(gguf_write_make(&w), FM_FORMAT, "expected a u32");
     gguf_write_finish(&w);
 }
 
@@ -271,10 +215,10 @@ static void test_split(void **state)
     const uint16_t parts = 3;
     struct gguf_writer w = {0};
     gguf_write_scalar(&w, "split.count", GGUF_U16, &parts);
-    refuse(gguf_write_make(&w), FM_UNSUPPORTED, "one of 3 parts of a split model");
+    file_refuse(gguf_write_make(&w), FM_UNSUPPORTED, "one of 3 parts of a split model");
     gguf_write_finish(&w);
     gguf_write_string(&w, "split.count", "3");
-    refuse(gguf_write_make(&w), FM_FORMAT, "'split.count': expected an integer");
+    file_refuse(gguf_write_make(&w), FM_FORMAT, "'split.count': expected an integer");
     gguf_write_finish(&w);
 }
 
@@ -336,20 +280,20 @@ static void test_tensors(void **state)
 {
     (void)state;
     for (size_t i = 0; i < FM_COUNT(tensor_rows); i++)
-        refuse(tensor_file(&tensor_rows[i], tensor_rows[i].name, strlen(tensor_rows[i].name)), tensor_rows[i].result,
+        file_refuse(tensor_file(&tensor_rows[i], tensor_rows[i].name, strlen(tensor_rows[i].name)), tensor_rows[i].result,
                tensor_rows[i].text);
     const struct tensor_row good = {"t", 1, {8}, 0, 0, FM_OK, ""};
     struct gguf_bytes bytes = tensor_file(&good, "t", 1); // the same builder makes a good one
-    assert_int_equal(open_copy(bytes.data, bytes.size_bytes), FM_OK);
+    assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);
     gguf_bytes_finish(&bytes);
 
     static char long_name[1024];
     memset(long_name, 'n', sizeof(long_name));
     bytes = tensor_file(&good, long_name, 1023);
-    assert_int_equal(open_copy(bytes.data, bytes.size_bytes), FM_OK);
+    assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);
     gguf_bytes_finish(&bytes);
-    refuse(tensor_file(&good, long_name, 1024), FM_FORMAT, "has 1024 bytes, expected 1 to 1023");
-    refuse(tensor_file(&good, "a\0b", 3), FM_FORMAT, "'a\\x00b', holds a NUL byte");
+    file_refuse(tensor_file(&good, long_name, 1024), FM_FORMAT, "has 1024 bytes, expected 1 to 1023");
+    file_refuse(tensor_file(&good, "a\0b", 3), FM_FORMAT, "'a\\x00b', holds a NUL byte");
 }
 
 // ---- every prefix, every bit -------------------------------------------------------------------------------------
@@ -378,9 +322,9 @@ static void test_truncation(void **state)
 {
     (void)state;
     struct gguf_bytes bytes = valid_file();
-    assert_int_equal(open_copy(bytes.data, bytes.size_bytes), FM_OK);
+    assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);
     for (size_t size_bytes = 0; size_bytes < bytes.size_bytes; size_bytes++)
-        assert_int_equal(open_copy(bytes.data, size_bytes), FM_FORMAT);
+        assert_int_equal(file_open_copy(bytes.data, size_bytes), FM_FORMAT);
     gguf_bytes_finish(&bytes);
 }
 
@@ -391,10 +335,10 @@ static void test_bit_flips(void **state)
     size_t refused = 0;
     for (size_t i = 0; i < 8 * bytes.size_bytes; i++) {
         bytes.data[i / 8] ^= (uint8_t)(1u << i % 8);
-        refused += open_copy(bytes.data, bytes.size_bytes) != FM_OK;
+        refused += file_open_copy(bytes.data, bytes.size_bytes) != FM_OK;
         bytes.data[i / 8] ^= (uint8_t)(1u << i % 8);
     }
-    assert_int_equal(open_copy(bytes.data, bytes.size_bytes), FM_OK);
+    assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);
     print_message("%zu of %zu bit flips refused\n", refused, 8 * bytes.size_bytes);
     assert_true(refused > bytes.size_bytes); // lengths, types, counts and offsets do not go by unseen
     gguf_bytes_finish(&bytes);
@@ -414,10 +358,10 @@ static void test_extreme_fields(void **state)
         for (size_t f = 0; f < FM_COUNT(fills); f++)
             for (size_t w = 0; w < FM_COUNT(widths); w++) {
                 memset(bytes.data + i, fills[f], FM_MIN(widths[w], bytes.size_bytes - i));
-                open_copy(bytes.data, bytes.size_bytes);
+                file_open_copy(bytes.data, bytes.size_bytes);
                 memcpy(bytes.data, kept, bytes.size_bytes);
             }
-    assert_int_equal(open_copy(bytes.data, bytes.size_bytes), FM_OK);
+    assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);
     free(kept);
     gguf_bytes_finish(&bytes);
 }
