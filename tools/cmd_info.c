@@ -168,10 +168,10 @@ static int run(const struct tool_options *options)
 {
     struct tool_options copy = *options;
     struct fm_model *model = NULL;
-    if (options->operand != NULL && options->model != NULL)
-        return tool_bad("info: two files, '%s' and '%s', expected one", options->operand, options->model);
-    if (options->operand != NULL)
-        copy.model = options->operand;
+    if (options->operands[0] != NULL && options->model != NULL)
+        return tool_bad("info: two files, '%s' and '%s', expected one", options->operands[0], options->model);
+    if (options->operands[0] != NULL)
+        copy.model = options->operands[0];
     if (copy.model == NULL && copy.shape == NULL)
         return tool_bad("info: no model: give FILE or --shape NAME:TYPE");
     int status = tool_open_model(&copy, &model);

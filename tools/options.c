@@ -80,6 +80,8 @@ static void print_help(const struct tool_command *command)
         printf("  %-32s %s\n", names, row->help);
     }
     print_needless(command);
+    if (command->notes != NULL)
+        printf("\n%s\n", command->notes);
 }
 
 static bool parse_whole(const char *text, int64_t min, uint64_t max, uint64_t *out)
@@ -192,8 +194,9 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
         .temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1, .repeat_last_n = 64, .step = 1,
         .seed = TOOL_SEED_CLOCK, .predict = TOOL_UNTIL_END,
         .bench_p = "512", .bench_n = "128", .bench_d = "0", .bench_r = 5, .bench_o = "md", .check_seed = 1,
-        .kernel_r = 20,
+        .kernel_r = 20, .convert_seed = 1, .ssm = 2,
     };
+    size_t n_operands = 0;
     *out_help = false;
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "-h") == 0 || strcmp(argv[i], "--help") == 0) {
@@ -211,10 +214,11 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
             continue;
         }
         if (n == command->n_options) {
-            if (argv[i][0] == '-' || command->operand == NULL || options.operand != NULL)
+            size_t most = command->operand == NULL ? 0 : command->n_operands > 0 ? command->n_operands : 1;
+            if (argv[i][0] == '-' || n_operands == most)
                 return tool_bad("%s: unknown %s '%s' (fulmen %s --help lists them)", command->name,
                                 argv[i][0] == '-' ? "option" : "argument", argv[i], command->name);
-            options.operand = argv[i];
+            options.operands[n_operands++] = argv[i];
             continue;
         }
         const struct row *row = &rows[command->options[n]];

@@ -67,7 +67,14 @@ enum tool_kind {
     X(NO_BOS, NULL, "--no-bos", NULL, FLAG, no_bos, "no token for the beginning of the text")                          \
     X(NO_SPECIAL, NULL, "--no-parse-special", NULL, FLAG, no_parse_special, "special tokens are read as plain text")  \
     X(KERNEL_R, "-r", "--repetitions", "N", COUNT, kernel_r, "replays of each kernel (20)")                            \
-    X(CHECK_SEED, "-s", "--seed", "SEED", U32, check_seed, "of the random operands (1)")
+    X(CHECK_SEED, "-s", "--seed", "SEED", U32, check_seed, "of the random operands (1)")                                          \
+    X(CONVERT_O, "-o", "--output", "FILE", TEXT, convert_o, "the GGUF file to make")                                              \
+    X(TYPE, NULL, "--type", "TYPE", TEXT, type, "of the matrices: f32 f16 bf16 q8_0 q6_k q5_k q4_k q4_0 ... (as they are stored)") \
+    X(PRE, NULL, "--pre", "NAME", TEXT, pre, "pre-tokenizer, where its expressions are not known")                                \
+    X(TO, NULL, "--to", "mambainllama", TEXT, to, "make a hybrid of a llama GGUF file, to be distilled")                          \
+    X(ATTENTION, NULL, "--attention-layers", "1,3,5", TEXT, attention_layers, "with --to: layers that stay attention, or none")   \
+    X(SSM, NULL, "--ssm", "1|2", U32, ssm, "with --to: version of the Mamba layers (2)")                                          \
+    X(CONVERT_SEED, "-s", "--seed", "SEED", U32, convert_seed, "with --to: of the new parameters (1)")
 
 // Options of llama.cpp that have no meaning here. Commands that take a model accept them with a line on standard error.
 // X(short name, long names or NULL, another, value, only command or NULL, why)
@@ -105,21 +112,31 @@ enum tool_option {
 #define TOOL_FIELD_COUNT_OR_ALL uint32_t
 #define TOOL_FIELD_LENGTH uint32_t
 
+#define TOOL_OPERANDS 3
+
 struct tool_options {
 #define X(id, short_name, long_name, argument, kind, field, help) TOOL_FIELD_##kind field;
     TOOL_OPTIONS(X)
 #undef X
     bool given[OPT_COUNT];
-    const char *operand; // the one argument without a dash, NULL when there is none
+    const char *operands[TOOL_OPERANDS]; // arguments without a dash; NULL when there are no more
 };
 
 struct tool_command {
-    const char *name, *operand; // operand: "FILE", or NULL when it takes none
+    const char *name, *operand; // operand: "FILE" or "IN OUT TYPE", or NULL when it takes none
+    size_t n_operands;          // most of them; 0 = one where `operand` is set
     const char *summary;
     const enum tool_option *options;
     size_t n_options;
     int (*run)(const struct tool_options *options);
+    const char *notes; // after the options in the help, or NULL
 };
+
+// Of the commands that write models.
+#define TOOL_TYPE_NOTES                                                                                          \
+    "Types: f32 f16 bf16 q8_0 q6_k q5_k q5_1 q5_0 q4_k q4_1 q4_0. Vectors, norms, convolutions and positions stay\n"   \
+    "f32. With types of less than 8 bits the output head, or the embedding that stands for it, becomes q6_k. Rows\n"   \
+    "that do not fill a type's blocks (256 elements for q4_k, q5_k, q6_k, else 32) become q8_0, or else f16."
 
 // 0, or TOOL_BAD_INPUT after a line on standard error. *out_help: the user asked for help, which was printed.
 int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options,

@@ -8,6 +8,7 @@
 #define FULMEN_FULMEN_H
 
 #include "fulmen/base.h"
+#include "fulmen/convert.h"
 #include "fulmen/device.h"
 #include "fulmen/model.h"
 #include "fulmen/session.h"
