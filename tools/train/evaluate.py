@@ -8,7 +8,7 @@ import torch
 import corpus
 import gguf_writer
 import talk
-from model import Llama
+from export import is_quantised
 from world import FACTS
 
 BATCH_ROWS = 256
@@ -30,11 +30,11 @@ PLAIN_PROMPTS = ["Once upon a time", "Once upon a time there was a", "There once
 
 def quantized_copy(model):
     """The model with its matrices replaced by what Q8_0 stores of them, in fp32."""
-    out = Llama(model.cfg).to(next(model.parameters()).device).eval()
+    out = type(model)(model.cfg).to(next(model.parameters()).device).eval()
     out.load_state_dict(model.state_dict())
     with torch.no_grad():
         for p in out.parameters():
-            if p.dim() > 1:
+            if is_quantised(p):
                 p.copy_(torch.from_numpy(gguf_writer.dequantize_q8_0(p.cpu().numpy())))
     return out
 

@@ -140,3 +140,9 @@ def permute_rope(w, n_head):
     """
     width = w.shape[0] // n_head
     return w.reshape(n_head, 2, width // 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)
+
+
+def unpermute_rope(w, n_head):
+    """The reverse of permute_rope."""
+    width = w.shape[0] // n_head
+    return w.reshape(n_head, width // 2, 2, *w.shape[1:]).swapaxes(1, 2).reshape(w.shape)

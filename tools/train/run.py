@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes the demo model from nothing: corpus, tokenizer, training, evaluation, files.
+"""Makes a demo model: corpus, tokenizer, training, evaluation, files.
 
 python3 tools/train/run.py --out DIR
+python3 tools/train/run.py --out DIR --model transnormer
+python3 tools/train/run.py --out DIR --model hybrid
+
+The Llama is made from nothing. The others take its tokenizer from its GGUF file (--teacher), and the hybrid starts from
+its weights and learns from its distribution: Wang et al. 2024, "The Mamba in the Llama".
 """
 import argparse
 import json
@@ -11,36 +16,60 @@ import platform
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "dev", "fixtures")]
 
+import numpy as np
 import torch
 
 import corpus
 import evaluate
 import export
+import gguf_reader
+import oracle
 import train
+import transnormer
 from bpe import Bpe
+from hybrid import Hybrid, HybridConfig, load_llama
 from model import Config, Llama
 
 TARGET_ACCURACY = 0.90
 SHOWN_MISTAKES = 12
+FORM_TOLERANCE = 1e-4
+
+
+# by --model: what differs of the settings
+DEFAULTS = {"llama": dict(steps=6000, budget=280, passes=3, batch=1.0, rate=1.5e-3),
+            "transnormer": dict(steps=5000, budget=190, passes=5, batch=0.5, rate=1.2e-3),
+            "hybrid": dict(steps=5000, budget=190, passes=5, batch=0.5, rate=1e-3)}
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--out", required=True, help="folder for the results")
+    p.add_argument("--model", choices=sorted(DEFAULTS), default="llama")
+    p.add_argument("--teacher", default=os.path.join(HERE, "..", "..", "models", "demo", "demo-llama.gguf"),
+                   help="the demo Llama; not used for --model llama")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--steps", type=int, default=6000, help="training steps at most")
-    p.add_argument("--budget", type=float, default=280, help="seconds for training; fewer steps if need be")
-    p.add_argument("--passes", type=float, default=3, help="how often each document is seen")
-    p.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
-    p.add_argument("--layers", type=int, default=8)
-    p.add_argument("--vocab", type=int, default=2048)
+    p.add_argument("--steps", type=int, help="training steps at most")
+    p.add_argument("--budget", type=float, help="seconds for training; fewer steps if need be")
+    p.add_argument("--passes", type=float, help="how often each document is seen if all steps are made")
+    p.add_argument("--batch", type=float, help="share of the rows of corpus.BUCKETS that make one step")
+    p.add_argument("--rate", type=float, help="peak learning rate")
+    p.add_argument("--kept-rate", type=float, default=3e-4, help="the same, for weights that come from the teacher")
+    p.add_argument("--layers", type=int, help="another number of layers (not for the hybrid)")
+    p.add_argument("--vocab", type=int, default=2048, help="tokens of the Llama's tokenizer")
     p.add_argument("--questions", type=int, default=2000, help="held-out questions")
     p.add_argument("--workers", type=int, default=os.cpu_count())
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--no-compile", action="store_true")
-    return p.parse_args()
+    args = p.parse_args()
+    for name, value in DEFAULTS[args.model].items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.layers and args.model == "hybrid":
+        p.error("--layers: the hybrid has as many as its teacher")
+    return args
 
 
 class Log:
@@ -127,56 +156,102 @@ def results_table(m):
     return "".join(f"| {name} | {value} |\n" for name, value in rows)
 
 
+def check_form(model, bpe, path, log):
+    """The file, read back and computed in fp64 by all pairs of positions, gives the model's logits -> False if not."""
+    ids = bpe.encode(corpus.user_part("Tell me a story about a fox.") + "Once upon a time there was a fox. " * 8)
+    with torch.no_grad():
+        ours = model(torch.tensor([ids], device=next(model.parameters()).device))[0].double().cpu().numpy()
+    wanted = oracle.logits(oracle.Model(path), ids)
+    difference = float(np.abs(ours - wanted).max() / np.abs(wanted).max())
+    agrees = difference < FORM_TOLERANCE
+    log(f"logits {'agree' if agrees else 'DISAGREE'} with the fp64 form of the file: {difference:.1e} of the largest")
+    return agrees
+
+
+def make_tokenizer(args, path, log):
+    """Trained for the Llama; the others have the Llama's."""
+    if args.model == "llama":
+        bpe = Bpe.train(corpus.sample_texts(args.seed, 40000), args.vocab)
+    else:
+        keys, _ = gguf_reader.read(args.teacher)
+        bpe = Bpe(keys["tokenizer.ggml.tokens"], [tuple(m.split(" ")) for m in keys["tokenizer.ggml.merges"]])
+    bpe.save(path)
+    check_tokenizer(bpe, list(corpus.sample_texts(args.seed + 1, 500)), log)
+    log(f"tokenizer: {len(bpe.tokens)} tokens, {len(bpe.merges)} merges")
+    return bpe
+
+
+def make_model(args, bpe, device, log):
+    """-> (model, teacher or None)."""
+    torch.manual_seed(args.seed)
+    layers = {"num_hidden_layers": args.layers} if args.layers else {}
+    teacher = None
+    if args.model == "llama":
+        model = Llama(Config(vocab_size=len(bpe.tokens), **layers))
+    elif args.model == "transnormer":
+        model = transnormer.TransNormer(transnormer.Config(vocab_size=len(bpe.tokens), **layers))
+    else:
+        teacher = load_llama(args.teacher).to(device).eval().requires_grad_(False)
+        model = Hybrid(HybridConfig(**teacher.cfg.as_dict()))
+        model.adopt(teacher)
+    log(f"model: {args.model}, {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters")
+    return model.to(device), teacher
+
+
+def write_results(metrics, kept, dropped, args, path, log):
+    """expected.json, metrics.json, results.md; their names begin with the model's where it is not the Llama."""
+    prefix = "" if args.model == "llama" else args.model + "-"
+    with open(path(prefix + "expected.json"), "w", encoding="utf-8") as f:
+        json.dump(kept, f, indent=1)
+    with open(path(prefix + "metrics.json"), "w", encoding="utf-8") as f:
+        json.dump(metrics, f, indent=1)
+    table = results_table(metrics)
+    with open(path(prefix + "results.md"), "w", encoding="utf-8") as f:
+        f.write(table)
+    log(f"expected texts: {len(kept)} kept, {len(dropped)} with near-ties\n{table}")
+
+
 def main():
     args = arguments()
     os.makedirs(args.out, exist_ok=True)
 
     def path(name):
         return os.path.join(args.out, name)
-    log = Log(path("train.log"))
-    log(f"python {platform.python_version()}, torch {torch.__version__}, device {args.device}")
+    log = Log(path("train.log" if args.model == "llama" else f"{args.model}-train.log"))
+    log(f"python {platform.python_version()}, torch {torch.__version__}, device {args.device}, model {args.model}")
 
-    bpe = Bpe.train(corpus.sample_texts(args.seed, 40000), args.vocab)
-    bpe.save(path("tokenizer.json"))
-    check_tokenizer(bpe, list(corpus.sample_texts(args.seed + 1, 500)), log)
-    log(f"tokenizer: {len(bpe.tokens)} tokens, {len(bpe.merges)} merges")
-    rows = train.make_rows(path("tokenizer.json"), args.seed, max(1, int(args.steps / args.passes)), args.workers)
+    tokens_path = path("tokenizer.json" if args.model == "llama" else f"{args.model}-tokenizer.json")
+    bpe = make_tokenizer(args, tokens_path, log)
+    buckets = [(width, max(1, round(args.batch * n))) for width, n in corpus.BUCKETS]
+    rows = train.make_rows(tokens_path, args.seed, buckets, max(1, int(args.steps / args.passes)), args.workers)
     tokens = sum(int((codes > 0).sum()) for _, codes in rows)
     log(f"corpus: {sum(len(ids) for ids, _ in rows)} documents, {tokens / 1e6:.1f} M tokens")
 
     device = torch.device(args.device)
-    torch.manual_seed(args.seed)
-    model = Llama(Config(vocab_size=len(bpe.tokens), num_hidden_layers=args.layers)).to(device)
-    parameters = sum(p.numel() for p in model.parameters())
-    log(f"model: {parameters / 1e6:.2f} M parameters")
-    steps, seconds, loss = train.train(model, rows, device, args.steps, args.budget, args.rate, args.seed,
-                                       not args.no_compile, log)
+    model, teacher = make_model(args, bpe, device, log)
+    steps, seconds, loss = train.train(model, rows, buckets, device, args, log, teacher)
 
-    export.write_gguf(path("demo-llama.gguf"), model, bpe, "Q8_0")
-    export.write_checkpoint(path("demo-llama-f16.safetensors"), model)
+    file = path(f"demo-{args.model}.gguf")
+    export.write_gguf(file, model, bpe, "Q8_0")
+    if args.model == "llama":
+        export.write_checkpoint(path("demo-llama-f16.safetensors"), model)
+        with open(path("heldout.txt"), "w", encoding="utf-8") as f:
+            f.write("\n".join(corpus.held_out_stories(args.seed, 300)) + "\n")
     log("files written")
     seen = evaluate.quantized_copy(model)
+    agrees = check_form(seen, bpe, file, log)
     metrics, kept, dropped = evaluate_all(seen, bpe, args, log)
-    metrics |= {"parameters": parameters, "steps": steps, "training_seconds": round(seconds, 1), "loss": loss,
-                "corpus_tokens": tokens, "seed": args.seed, "torch": torch.__version__,
-                "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu",
-                "gguf_bytes": os.path.getsize(path("demo-llama.gguf"))}
-    with open(path("expected.json"), "w", encoding="utf-8") as f:
-        json.dump(kept, f, indent=1)
-    with open(path("metrics.json"), "w", encoding="utf-8") as f:
-        json.dump(metrics, f, indent=1)
-    with open(path("heldout.txt"), "w", encoding="utf-8") as f:
-        f.write("\n".join(corpus.held_out_stories(args.seed, 300)) + "\n")
-    table = results_table(metrics)
-    with open(path("results.md"), "w", encoding="utf-8") as f:
-        f.write(table)
-    log(f"expected texts: {len(kept)} kept, {len(dropped)} with near-ties\n{table}")
-    if not check_model(seen, bpe, log):
+    metrics |= {"parameters": sum(p.numel() for p in model.parameters()), "steps": steps,
+                "training_seconds": round(seconds, 1), "loss": loss, "corpus_tokens": tokens, "seed": args.seed,
+                "torch": torch.__version__, "gguf_bytes": os.path.getsize(file),
+                "device": torch.cuda.get_device_name() if args.device == "cuda" else "cpu"}
+    write_results(metrics, kept, dropped, args, path, log)
+    if args.model == "llama" and not check_model(seen, bpe, log):
         return 1
     if metrics["held_out_accuracy"] < TARGET_ACCURACY:
         log(f"the held-out accuracy is below {TARGET_ACCURACY:.0%}")
         return 1
-    return 0
+    return 0 if agrees else 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from bpe import Bpe
 
 CHUNK_ROWS = 1024
 WARMUP_STEPS = 200
-MEASURED_STEPS = 60
+SHOWN_STEPS = 100
+HARD_SHARE = 0.3        # of the loss with a teacher: cross entropy; the rest is the divergence from the teacher
 WEIGHT_CODE = {0.0: 0, corpus.CONTEXT_WEIGHT: 1, corpus.ANSWER_WEIGHT: 2}
 WEIGHTS = [0.0, corpus.CONTEXT_WEIGHT, corpus.ANSWER_WEIGHT]
 
@@ -47,12 +48,12 @@ def _make_rows(job):
     return ids, codes
 
 
-def make_rows(tokenizer_path, seed, steps, workers):
-    """Rows for `steps` training steps -> one (ids, codes) pair for each bucket."""
+def make_rows(tokenizer_path, seed, buckets, steps, workers):
+    """Rows for `steps` training steps; buckets: (width, rows a step) -> one (ids, codes) pair for each bucket."""
     out = []
     context = multiprocessing.get_context("fork")
     with context.Pool(workers, _start_worker, (tokenizer_path,)) as pool:
-        for width, rows_per_step in corpus.BUCKETS:
+        for width, rows_per_step in buckets:
             total = steps * rows_per_step
             jobs = [(f"{seed}/{i}", width, min(CHUNK_ROWS, total - i)) for i in range(0, total, CHUNK_ROWS)]
             chunks = pool.map(_make_rows, jobs, chunksize=1)
@@ -81,28 +82,47 @@ class Batches:
         return self.ids[take].long(), self.codes[take].long()
 
 
-def _loss_sum(model, ids, weights):
-    """Weighted sum of the token losses. ids i64 [B,T+1], weights f32 [B,T+1]."""
-    logits = model(ids[:, :-1])
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
-    return (loss * weights[:, 1:].flatten()).sum()
+class Goal:
+    """What is minimised: cross entropy, and with a teacher the divergence from its distribution, a token by its weight."""
+
+    def __init__(self, device, teacher=None):
+        self.teacher = teacher
+        self.table = torch.tensor(WEIGHTS, device=device)
+        self.device_type = device.type
+
+    def autocast(self):
+        return torch.autocast(self.device_type, torch.bfloat16)
+
+    def weights(self, codes):
+        return self.table[codes]
+
+    def loss_sum(self, model, ids, weights):
+        """Weighted sum of the token losses. ids i64 [B,T+1], weights f32 [B,T+1]."""
+        logits = model(ids[:, :-1]).flatten(0, 1).float()
+        loss = F.cross_entropy(logits, ids[:, 1:].flatten(), reduction="none")
+        if self.teacher is not None:
+            with torch.no_grad():
+                wanted = self.teacher(ids[:, :-1]).flatten(0, 1).float().log_softmax(-1)
+            apart = F.kl_div(logits.log_softmax(-1), wanted, reduction="none", log_target=True).sum(-1)
+            loss = HARD_SHARE * loss + (1 - HARD_SHARE) * apart
+        return (loss * weights[:, 1:].flatten()).sum()
 
 
-def _rate(step, steps, peak):
+def _rate(step, done, peak):
+    """done: share of the run that is over, by steps or by time."""
     if step < WARMUP_STEPS:
         return peak * (step + 1) / WARMUP_STEPS
-    done = (step - WARMUP_STEPS) / max(1, steps - WARMUP_STEPS)
     return peak * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
-def _step(model, optimizer, buckets, table, autocast):
+def _step(model, optimizer, buckets, goal):
     batches = [b.next() for b in buckets]
-    weights = [table[codes] for _, codes in batches]
+    weights = [goal.weights(codes) for _, codes in batches]
     total = sum(w[:, 1:].sum() for w in weights)
     loss_sum = 0
     for (ids, _), w in zip(batches, weights):
-        with autocast():
-            part = _loss_sum(model, ids, w) / total
+        with goal.autocast():
+            part = goal.loss_sum(model, ids, w) / total
         part.backward()
         loss_sum = loss_sum + part.detach()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -111,69 +131,69 @@ def _step(model, optimizer, buckets, table, autocast):
     return loss_sum
 
 
-def _try_compiled(model, buckets, table, autocast, log):
+def _try_compiled(model, buckets, goal, log):
     """Compile the blocks and run each bucket once; on any failure go back to eager execution."""
     began = time.time()
+    models = [m for m in (model, goal.teacher) if m is not None]
     try:
-        model.compile_blocks()
+        for m in models:
+            m.compile_blocks()
         for b in buckets:
             ids, codes = b.next()
-            with autocast():
-                loss = _loss_sum(model, ids, table[codes])
+            with goal.autocast():
+                loss = goal.loss_sum(model, ids, goal.weights(codes))
             loss.backward()
             if not torch.isfinite(loss):
                 raise FloatingPointError("the compiled loss is not finite")
         log(f"compiled in {time.time() - began:.0f} s")
     except Exception as error:      # the compiler may fail in any way: training goes on without it
-        for block in model.model.layers:
+        for block in (b for m in models for b in m.model.layers):
             block._compiled_call_impl = None
         log(f"torch.compile failed, training goes on without: {type(error).__name__}: {str(error)[:200]}")
     model.zero_grad(set_to_none=True)
 
 
-def train(model, rows, device, steps, budget_s, peak_rate, seed, use_compile, log):
-    """Train model in place. The number of steps is cut after the first ones if they would outlast budget_s.
+def _optimizer(model, peak_rate, kept_rate, fused):
+    """AdamW; weight decay for matrices only. Parameters in model.kept() were trained before: their rate is another."""
+    kept = {id(p) for p in model.kept()} if hasattr(model, "kept") else set()
+    groups = []
+    for share, chosen in ((1.0, lambda p: id(p) not in kept), (kept_rate / peak_rate, lambda p: id(p) in kept)):
+        for decay, flat in ((0.1, False), (0.0, True)):
+            part = [p for p in model.parameters() if chosen(p) and (p.dim() != 2) == flat]
+            if part:
+                groups.append({"params": part, "weight_decay": decay, "share": share})
+    return torch.optim.AdamW(groups, lr=peak_rate, betas=(0.9, 0.95), fused=fused)
 
-    -> (steps made, seconds, last mean loss).
+
+def train(model, rows, buckets, device, args, log, teacher=None):
+    """Train model in place, args.steps steps or args.budget seconds, whichever ends first.
+
+    rows: one (ids, codes) for each of buckets, (width, rows a step). args: steps, budget, rate, kept_rate, seed,
+    no_compile as run.py has them. -> (steps made, seconds, last mean loss).
     """
     began = time.time()
-    torch.manual_seed(seed)
-    buckets = [Batches(ids, codes, n, device, seed + i)
-               for i, ((ids, codes), (_, n)) in enumerate(zip(rows, corpus.BUCKETS))]
-    table = torch.tensor(WEIGHTS, device=device)
-
-    def autocast():
-        return torch.autocast(device.type, torch.bfloat16)
-    if use_compile:
-        _try_compiled(model, buckets, table, autocast, log)
-    decay = [p for p in model.parameters() if p.dim() > 1]
-    plain = [p for p in model.parameters() if p.dim() == 1]
-    optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}],
-                                  lr=peak_rate, betas=(0.9, 0.95), fused=device.type == "cuda")
-    tokens_per_step = sum(w * n for w, n in corpus.BUCKETS)
-    step, shown, measured_from = 0, torch.zeros((), device=device), None
-    since, mean = 0, float("nan")
-    while step < steps:
+    torch.manual_seed(args.seed)
+    tokens_per_step = sum(width * n for width, n in buckets)
+    buckets = [Batches(ids, codes, n, device, args.seed + i)
+               for i, ((ids, codes), (_, n)) in enumerate(zip(rows, buckets))]
+    goal = Goal(device, teacher)
+    if not args.no_compile:
+        _try_compiled(model, buckets, goal, log)
+    optimizer = _optimizer(model, args.rate, args.kept_rate, device.type == "cuda")
+    step, shown, since, mean, over = 0, torch.zeros((), device=device), 0, float("nan"), False
+    while not over:
+        done = max(step / args.steps, (time.time() - began) / args.budget)
         for group in optimizer.param_groups:
-            group["lr"] = _rate(step, steps, peak_rate)
-        shown = shown + _step(model, optimizer, buckets, table, autocast)
+            group["lr"] = _rate(step, done, args.rate) * group["share"]
+        shown = shown + _step(model, optimizer, buckets, goal)
         step, since = step + 1, since + 1
-        if step == 10:
-            shown.item()
-            measured_from = time.time()
-        if step == 10 + MEASURED_STEPS:
-            shown.item()
-            each = (time.time() - measured_from) / MEASURED_STEPS
-            left = int((budget_s - (time.time() - began)) / each)
-            if step + left < steps:
-                steps = max(step + left, WARMUP_STEPS + 1)
-                log(f"{each * 1e3:.1f} ms a step: {steps} steps fit into the budget")
-        if step % 250 == 0 or step == steps:
+        over = step >= args.steps or time.time() - began >= args.budget
+        if step % SHOWN_STEPS == 0 or over:
             mean = shown.item() / since
             if not math.isfinite(mean):
                 raise FloatingPointError(f"step {step}: the loss is not finite")
             took = time.time() - began
-            speed = step * tokens_per_step / took / 1e6
-            log(f"step {step:5d}/{steps}  loss {mean:.4f}  {took:5.0f} s  {speed:.2f} Mtok/s")
+            log(f"step {step:5d}/{args.steps}  loss {mean:.4f}  {took:5.0f} s of {args.budget:.0f}  "
+                f"{step * tokens_per_step / took / 1e6:.2f} Mtok/s")
             shown, since = torch.zeros((), device=device), 0
     return step, time.time() - began, mean
