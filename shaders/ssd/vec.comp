@@ -1,0 +1,128 @@
+#version 460
+// SPDX-License-Identifier: MIT
+// SSD (Mamba-2, Dao and Gu 2024), row by row: softplus, decay, update and reading of the state in one kernel. The way of decoding,
+// and of prompts where there are no matrix units.
+//   xbc [T,Gx*P + Gb*N + Gc*N], dt [T,H], a, d, dt_bias [H], seg [S,4], state [S,B,H*P,N] -> y [T,H*P], state'   (all f32)
+//   s = exp(v a) s + v x b^T, y = s c + d x, v = softplus(dt + dt_bias)
+// One workgroup: GROUP / LANES state rows p of one head and all rows of one segment. LANES neighbours hold one state row in registers,
+//     in units of UNIT elements, unit i at lane i % LANES; the next row's operands are on their way meanwhile. Loops over units are
+//     unrolled: old lavapipe counts the iterations of all loops and ends them at 65535.
+// Spec constants: 0 workgroup size, 2 N, 3 LANES (base: 1; a power of two, within a subgroup).
+// Defines: QUADS, units of 4: N is a multiple of 4 then.
+// Needs: base nothing, sg subgroup shuffle.
+// Accumulation: f32; the state in one chain over the rows, y over a lane's units, then a tree over the lanes.
+// Bytes moved: the state read once and written `kept` times; b and c once per workgroup, x, dt and y once.
+#extension GL_GOOGLE_include_directive : require
+#if FM_RUNG >= 1
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_shuffle : require
+#endif
+#include "abi.h"
+#include "io.glsl"
+#include "spec.glsl"
+#include "num.glsl"
+#include "segment.glsl"
+
+layout(constant_id = 2) const uint STATE = 128;
+layout(constant_id = 3) const uint LANES = 1;
+
+#define REF_STEP fm_u32s
+#define REF_SEGMENT fm_u32x4s
+#define REF_X fm_f32s
+#define REF_V fm_f32s
+#define REF_BC fm_f32s
+#define REF_STATE fm_out_f32s
+#define REF_Y fm_out_f32s
+
+layout(push_constant, scalar) uniform Push { FM_PUSH_SSD(FM_A, FM_P) } pc;
+
+#ifdef QUADS
+#define UNIT_TYPE vec4
+#define UNIT 4u
+#define INPUT(at) FM_CAST(fm_f32x4s, pc.xbc).d[(at) / 4u]
+#define HELD(at) FM_CAST(fm_out_f32x4s, pc.state).d[(at) / 4u]
+#else
+#define UNIT_TYPE float
+#define UNIT 1u
+#define INPUT(at) pc.xbc.d[at]
+#define HELD(at) pc.state.d[at]
+#endif
+const uint UNITS = STATE / UNIT;
+const uint OWN = (UNITS + LANES - 1u) / LANES;
+
+uint at_x, at_b, at_c, stride, h, lane; // places in a row of xbc; head; lane
+
+// What a row of the step brings. b and c of units that do not exist are zero.
+float next_x, next_dt;
+UNIT_TYPE next_b[OWN], next_c[OWN];
+
+void load_row(uint row)
+{
+    next_x = pc.xbc.d[row * stride + at_x];
+    next_dt = pc.dt.d[row * pc.heads + h];
+    [[unroll]] for (uint i = 0u; i < OWN; i++) {
+        uint unit = i * LANES + lane;
+        bool there = unit < UNITS;
+        next_b[i] = there ? INPUT(row * stride + at_b + unit * UNIT) : UNIT_TYPE(0.0);
+        next_c[i] = there ? INPUT(row * stride + at_c + unit * UNIT) : UNIT_TYPE(0.0);
+    }
+}
+
+float across_lanes(float sum)
+{
+#if FM_RUNG >= 1
+    for (uint d = 1u; d < LANES; d <<= 1)
+        sum += subgroupShuffleXor(sum, d);
+#endif
+    return sum;
+}
+
+void main()
+{
+    uint rows_p = FM_GROUP / LANES, tiles = (pc.head + rows_p - 1u) / rows_p;
+    h = gl_WorkGroupID.x / tiles;
+    lane = gl_LocalInvocationID.x % LANES;
+    uint p = gl_WorkGroupID.x % tiles * rows_p + gl_LocalInvocationID.x / LANES;
+    bool inside = p < pc.head;
+    p = min(p, pc.head - 1u);
+    fm_part part;
+    if (!fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, 0xffffffffu, part))
+        return;
+    stride = pc.heads_x * pc.head + (pc.groups + pc.groups_c) * STATE;
+    at_x = h / (pc.heads / pc.heads_x) * pc.head + p;
+    at_b = pc.heads_x * pc.head + h / (pc.heads / pc.groups) * STATE;
+    at_c = pc.heads_x * pc.head + (pc.groups + h / (pc.heads / pc.groups_c)) * STATE;
+    float a = pc.a.d[h], d = pc.skip.d[h], bias = pc.dt_bias.d[h];
+
+    uint version_elems = pc.heads * pc.head * STATE, held_row = (h * pc.head + p) * STATE;
+    uint from = fm_state_version(part.slot, part.pos, pc.versions) * version_elems + held_row;
+    UNIT_TYPE s[OWN];
+    [[unroll]] for (uint i = 0u; i < OWN; i++) {
+        uint unit = i * LANES + lane;
+        s[i] = part.pos != 0u && unit < UNITS ? HELD(from + unit * UNIT) : UNIT_TYPE(0.0);
+    }
+    load_row(part.row);
+    for (uint t = 0u; t < part.rows; t++) {
+        float x = next_x, v = fm_softplus(next_dt + bias), decay = fm_exp(v * a), sum = 0.0;
+        UNIT_TYPE c[OWN];
+        [[unroll]] for (uint i = 0u; i < OWN; i++) {
+            s[i] = fma(s[i], UNIT_TYPE(decay), v * x * next_b[i]);
+            c[i] = next_c[i];
+        }
+        if (t + 1u < part.rows)
+            load_row(part.row + t + 1u);
+        [[unroll]] for (uint i = 0u; i < OWN; i++)
+            sum += dot(s[i], c[i]);
+        sum = across_lanes(sum);
+        if (inside && lane == 0u)
+            pc.y.d[((part.row + t) * pc.heads + h) * pc.head + p] = fma(d, x, sum);
+        if (!inside || part.rows - t > pc.kept)
+            continue;
+        uint to = fm_state_version(part.slot, part.pos + t + 1u, pc.versions) * version_elems + held_row;
+        [[unroll]] for (uint i = 0u; i < OWN; i++) {
+            uint unit = i * LANES + lane;
+            if (unit < UNITS)
+                HELD(to + unit * UNIT) = s[i];
+        }
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+// The mixer of Mamba-2: state space duality, and the gated norm behind it.
+//   norm_gate    grid: rows, ceil(parts of a row / tile_cols), 1
+//   ssd          grid: heads * ceil(head / tile_cols), parts, 1
+//   ssd_states   the same
+//   ssd_cast     grid: groups of 4 elements over the workgroup, in rows of at most 65535, 1
+//   ssd_scan     grid: ceil(heads * head * state / (4 * group)), segments, 1
+// Kernels that may split work in chunks on matrix units: they read b and c as f16 (ssd_cast), and cut segments into parts, which
+// then run at once: what each part adds to the state (ssd_states), the states in which they begin (ssd_scan), the outputs.
+// Parts and segments in the grid are places: there may be fewer in a step.
+#include "plan/build.h"
+
+#include "shaders/lib/abi.h"
+
+#define GROUPS_PER_CORE 16u         // workgroups that keep a core busy and let the last ones end together
+#define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
+#define PART_ROWS 128u              // a part is at least this long: its state is read and written besides its rows
+#define STARTS_BYTES (256ull << 20) // most memory for the states of parts
+#define LARGEST_ROW 65535u          // workgroups in a row of the grid
+
+void fm_emit_norm_gate(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_NORM_GATE);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_x, node->src[0], false);
+    fm_emit_bind(b, d, bind_gate, node->src[1], false);
+    if (node->n_src > 2)
+        fm_emit_bind(b, d, bind_w, node->src[2], false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_width] = want->param[FM_PARAM_K];
+    d->word[word_part] = want->param[FM_PARAM_HEAD];
+    d->word[word_eps_bits] = fm_float_bits(node->attr.eps);
+    d->word[word_act] = node->attr.act;
+    d->word[word_kind] = node->attr.gate;
+    d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
+    d->moved_bytes = 12ull * want->param[FM_PARAM_ROWS] * want->param[FM_PARAM_K] + d->bind[bind_w].bytes;
+    fm_emit_grid(b, d, want->param[FM_PARAM_ROWS],
+                 fm_ceil_div_u32(node->attr.groups, fm_emit_tile(d->kernel->tile_cols, want, 1)), 1);
+}
+
+// How a step is worked on.
+struct parts {
+    uint32_t rows;   // of a part
+    uint32_t places; // most parts that a step can have
+    uint32_t bc;     // buffer of b and c as f16; FM_NONE where they are read as they are
+    uint32_t starts; // buffer of the parts' states, FM_NONE where every segment is one part
+    uint32_t sums;   // buffer of the sums of v a over a part and head
+};
+
+static uint64_t state_bytes(const struct fm_node *node)
+{
+    return 4ull * node->attr.heads * node->attr.head * node->attr.state;
+}
+
+// Most segments of a step.
+static uint32_t segment_places(const struct fm_build *b, const struct fm_want *want)
+{
+    return FM_MIN(want->param[FM_PARAM_ROWS], b->dims.s);
+}
+
+static uint64_t grid_x(const struct fm_kernel *kernel, const struct fm_want *want)
+{
+    uint32_t head = want->param[FM_PARAM_HEAD];
+    return (uint64_t)want->param[FM_PARAM_HEADS] * fm_ceil_div_u32(head, fm_emit_tile(kernel->tile_cols, want, head));
+}
+
+static struct fm_dispatch *begin_lowered(struct fm_build *b, uint32_t node_id, enum fm_op op, const char *suffix, uint32_t n_bind,
+                                         uint32_t n_words)
+{
+    struct fm_want want = b->want[node_id];
+    want.op = op;
+    const struct fm_kernel *kernel = fm_kernel_select(b->caps, &want, NULL, NULL);
+    if (kernel == NULL) {
+        fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "node '%s': %s wants %s, and no kernel does that here",
+                                 b->graph->nodes[node_id].name, b->kernel[node_id]->name, fm_op_info(op)->name));
+        return NULL;
+    }
+    return fm_emit_begin(b, node_id, kernel, &want, suffix, n_bind, n_words);
+}
+
+// As many parts as fill the device, none shorter than PART_ROWS, their states within STARTS_BYTES.
+static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    const struct fm_kernel *kernel = b->kernel[node_id];
+    uint32_t rows = want->param[FM_PARAM_ROWS], segments = segment_places(b, want);
+    struct parts p = {.rows = rows, .places = segments, .bc = FM_NONE, .starts = FM_NONE, .sums = FM_NONE};
+    if (kernel->split <= 1)
+        return p;
+    p.bc = fm_emit_buffer(b, 2ull * rows * (node->attr.groups + node->attr.groups_c) * node->attr.state);
+    uint64_t wanted = b->caps->cores != 0 ? (uint64_t)GROUPS_PER_CORE * b->caps->cores : GROUPS_UNKNOWN;
+    uint64_t count = FM_MIN((wanted + grid_x(kernel, want) - 1) / grid_x(kernel, want), FM_MIN(kernel->split, rows / PART_ROWS));
+    uint64_t places = STARTS_BYTES / state_bytes(node);
+    count = FM_MIN(count, places > segments ? places - segments : 0);
+    if (count < 2)
+        return p;
+    uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
+    p.rows = fm_ceil_div_u32(fm_ceil_div_u32(rows, (uint32_t)count), tile) * tile;
+    p.places = (uint32_t)((rows + (uint64_t)segments * (p.rows - 1)) / p.rows);
+    p.starts = fm_emit_buffer(b, p.places * state_bytes(node));
+    p.sums = fm_emit_buffer(b, 4ull * p.places * node->attr.heads);
+    return p;
+}
+
+static void emit_cast(struct fm_build *b, uint32_t node_id, const struct parts *p)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_SSD_CAST);
+    struct fm_dispatch *d = begin_lowered(b, node_id, FM_OP_SSD_CAST, "/cast", n_bind, n_words);
+    if (d == NULL)
+        return;
+    uint32_t columns = (node->attr.groups + node->attr.groups_c) * node->attr.state;
+    fm_emit_bind(b, d, bind_xbc, node->src[0], false);
+    fm_emit_bind_buffer(b, d, bind_bc, p->bc, true);
+    d->word[word_width] = want->param[FM_PARAM_K];
+    d->word[word_columns] = columns;
+    uint64_t per_group = 4ull * d->kernel->group, elems = (uint64_t)want->param[FM_PARAM_ROWS] * columns;
+    uint64_t groups = (elems + per_group - 1) / per_group, across = FM_MIN(groups, LARGEST_ROW);
+    fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
+}
+
+static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts *p)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_SSD_STATES);
+    struct fm_dispatch *d = begin_lowered(b, node_id, FM_OP_SSD_STATES, "/states", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_segment, node->src[5], false);
+    fm_emit_bind(b, d, bind_xbc, node->src[0], false);
+    fm_emit_bind_buffer(b, d, bind_bc, p->bc, false);
+    fm_emit_bind(b, d, bind_dt, node->src[1], false);
+    fm_emit_bind(b, d, bind_a, node->src[2], false);
+    fm_emit_bind(b, d, bind_dt_bias, node->src[4], false);
+    fm_emit_bind_buffer(b, d, bind_z, p->starts, true);
+    fm_emit_bind_buffer(b, d, bind_sums, p->sums, true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_head] = node->attr.head;
+    d->word[word_heads_x] = node->attr.heads_kv;
+    d->word[word_groups] = node->attr.groups;
+    d->word[word_groups_c] = node->attr.groups_c;
+    d->word[word_part] = p->rows;
+    fm_emit_grid(b, d, grid_x(d->kernel, &b->want[node_id]), p->places, 1);
+}
+
+static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *p)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_SSD_SCAN);
+    struct fm_dispatch *d = begin_lowered(b, node_id, FM_OP_SSD_SCAN, "/scan", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_segment, node->src[5], false);
+    fm_emit_bind(b, d, bind_state, node->src[6], false);
+    fm_emit_bind_buffer(b, d, bind_sums, p->sums, false);
+    fm_emit_bind_buffer(b, d, bind_z, p->starts, true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_elems] = node->attr.head * node->attr.state;
+    d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
+    d->word[word_part] = p->rows;
+    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * d->kernel->group;
+    fm_emit_grid(b, d, (elems + per_group - 1) / per_group, segment_places(b, &b->want[node_id]), 1);
+}
+
+void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    struct parts p = choose_parts(b, node_id);
+    if (p.bc != FM_NONE)
+        emit_cast(b, node_id, &p);
+    if (p.starts != FM_NONE) {
+        emit_states(b, node_id, &p);
+        emit_scan(b, node_id, &p);
+    }
+    FM_EMIT_LAYOUT(FM_PUSH_SSD);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    uint32_t rows = want->param[FM_PARAM_ROWS], versions = fm_dim_resolve(FM_DIM_B, &b->dims);
+    fm_emit_bind(b, d, bind_segment, node->src[5], false);
+    fm_emit_bind(b, d, bind_xbc, node->src[0], false);
+    if (p.bc != FM_NONE)
+        fm_emit_bind_buffer(b, d, bind_bc, p.bc, false);
+    fm_emit_bind(b, d, bind_dt, node->src[1], false);
+    fm_emit_bind(b, d, bind_a, node->src[2], false);
+    fm_emit_bind(b, d, bind_skip, node->src[3], false);
+    fm_emit_bind(b, d, bind_dt_bias, node->src[4], false);
+    fm_emit_bind(b, d, bind_state, node->dst[1], true);
+    if (p.starts != FM_NONE)
+        fm_emit_bind_buffer(b, d, bind_starts, p.starts, false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_head] = node->attr.head;
+    d->word[word_heads_x] = node->attr.heads_kv;
+    d->word[word_groups] = node->attr.groups;
+    d->word[word_groups_c] = node->attr.groups_c;
+    d->word[word_versions] = versions;
+    d->word[word_kept] = rows <= FM_VERSION_ROWS ? versions : 1;
+    d->word[word_part] = p.rows;
+    // One sequence's state read and written, and the rows.
+    d->moved_bytes = 2 * state_bytes(node) + 4ull * rows * (want->param[FM_PARAM_K] + want->param[FM_PARAM_N]);
+    d->flops = 5.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them
+    fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), p.places, 1);
+}
