@@ -75,8 +75,47 @@
 #define FM_PUSH_GATHER(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_U32, out_row) A(REF_Y, y) P(width)
 #define FM_PUSH_SAMPLE(A, P) A(REF_STEP, step) A(REF_Y, logits) A(REF_U32, out_row) A(REF_U32, pos) A(REF_U32, slot) \
     A(REF_U32, settings) A(REF_U32, history) A(REF_U32, last) A(REF_U32, id) P(n_vocab) P(vocab) P(ctx)
+// part: elements that share a mean, width a multiple; kind: enum fm_gate_kind
+#define FM_PUSH_NORM_GATE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_X, gate) A(REF_V, w) A(REF_Y, y) \
+    P(width) P(part) P(eps_bits) P(act) P(kind) P(rows_word)
+// kept: versions of the state that are written. Chunked kernels only: bc, what SSD_CAST makes; starts [parts,H*P,N]: the states in
+// which parts begin; absent: a segment is one part, and begins with its state
+#define FM_PUSH_SSD(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_BC, bc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
+    A(REF_V, dt_bias) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) \
+    P(versions) P(kept) P(part)
+// bc [T,columns] f16: the last columns of xbc [T,width]
+#define FM_PUSH_SSD_CAST(A, P) A(REF_STEP, step) A(REF_X, xbc) A(REF_BC, bc) P(width) P(columns)
+#define FM_PUSH_SSD_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_BC, bc) A(REF_V, dt) A(REF_V, a) \
+    A(REF_V, dt_bias) A(REF_STATE, z) A(REF_Y, sums) P(heads) P(head) P(heads_x) P(groups) P(groups_c) P(part)
+// in place: z becomes starts. elems: P*N
+#define FM_PUSH_SSD_SCAN(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_STATE, state) A(REF_V, sums) A(REF_STATE, z) \
+    P(heads) P(elems) P(versions) P(part)
 #define FM_PUSH_DEQUANTIZE(A, P) A(REF_STEP, step) A(REF_W, w) A(REF_Y, y) P(n) P(k)
 #define FM_PUSH_CAST(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(stride_y) P(rows_word) P(pad_rows)
+// Linear attention. key, head: K and P; part: rows of a part (lib/segment.glsl); kept: versions that are written.
+// `starts` [parts,H*K,P]: the states in which parts begin; absent: a segment is one part, and begins with its state.
+#define FM_PUSH_LINEAR_ATTEND(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, qk) A(REF_X, v) A(REF_V, decay) \
+    A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) P(heads) P(key) P(head) P(act) P(versions) P(kept) P(part)
+#define FM_PUSH_LINEAR_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, qk) A(REF_X, v) A(REF_V, decay) \
+    A(REF_STATE, z) P(heads) P(key) P(head) P(act) P(part)
+// in place: z becomes starts
+#define FM_PUSH_LINEAR_SCAN(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_V, decay) A(REF_STATE, state) A(REF_STATE, z) \
+    P(heads) P(key) P(head) P(versions) P(part)
+#define FM_PUSH_LRPE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_FREQ, freq) A(REF_U32, pos) A(REF_Y, y) \
+    P(heads) P(head) P(freq_heads) P(act)
+// channels: Ex; head: channels of a repeated piece; part: rows of a part (lib/segment.glsl); kept: versions that are written
+#define FM_PUSH_CONV1D(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, x) A(REF_V, w) A(REF_V, bias) A(REF_STATE, state) \
+    A(REF_Y, y) P(channels) P(head) P(repeat) P(act) P(versions) P(kept) P(part)
+// `starts` [parts,N/4,E,4]: the states in which parts begin; absent: a segment is one part, and begins with its state
+#define FM_PUSH_SELECTIVE_SCAN(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, u) A(REF_X, dt) A(REF_ROWS, a) A(REF_ROWS, b) \
+    A(REF_ROWS, c) A(REF_V, d) A(REF_V, dt_bias) A(REF_X, z) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) \
+    P(channels) P(groups_b) P(groups_c) P(versions) P(kept) P(part)
+// ends: laid out as starts; steps [parts,E]
+#define FM_PUSH_SCAN_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, u) A(REF_X, dt) A(REF_ROWS, a) A(REF_ROWS, b) \
+    A(REF_V, dt_bias) A(REF_STATE, ends) A(REF_Y, steps) P(channels) P(groups_b) P(part)
+// in place: ends become starts
+#define FM_PUSH_SCAN_CARRY(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_ROWS, a) A(REF_X, steps) A(REF_STATE, state) \
+    A(REF_STATE, ends) P(channels) P(versions) P(part)
 // y [T] = sums of the rows of x [T,width] u32
 #define FM_PUSH_READ_SUM(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width)
 

@@ -1,19 +1,13 @@
 // SPDX-License-Identifier: MIT
 // The list of problems: for every op and format the sizes 1, primes, tile +- 1, multiples and maxima, and the awkward
 // data.
-#include "check/check.h"
+#include "check/problems.h"
 
 #include <stdio.h>
 
-struct list {
-    struct fm_problem *items;
-    size_t count, cap;
-    enum fm_result error;
-};
-
 static const char *const data_names[FM_DATA_COUNT] = {"normal", "zero", "tiny", "huge", "cancel"};
 
-static void push(struct list *l, const struct fm_problem *p, const char *shape)
+void fm_problems_push(struct fm_problems *l, const struct fm_problem *p, const char *shape)
 {
     if (l->error)
         return;
@@ -27,17 +21,17 @@ static void push(struct list *l, const struct fm_problem *p, const char *shape)
              p->data ? data_names[p->data] : "");
 }
 
-static void matmul(struct list *l, enum fm_op op, enum fm_type w, uint32_t bucket, uint32_t rows, uint32_t n, uint32_t k, bool bias,
+static void matmul(struct fm_problems *l, enum fm_op op, enum fm_type w, uint32_t bucket, uint32_t rows, uint32_t n, uint32_t k, bool bias,
                    enum fm_problem_data data, bool bench)
 {
     struct fm_problem p = {.op = op, .w = w, .bucket = bucket, .rows = rows, .n = n, .k = k, .bias = bias, .data = data, .bench = bench,
                            .variant = (uint8_t)(n % FM_ACT_COUNT)};
     char shape[64];
     snprintf(shape, sizeof shape, "%u:%ux%ux%u", bucket, rows, n, k);
-    push(l, &p, shape);
+    fm_problems_push(l, &p, shape);
 }
 
-static void matmuls(struct list *l)
+static void matmuls(struct fm_problems *l)
 {
     static const enum fm_op ops[] = {FM_OP_MATMUL, FM_OP_MATMUL_ADD, FM_OP_MATMUL_GLU};
     static const struct { uint32_t bucket, rows; } rows[] = {{1, 1},   {2, 2},   {4, 3},   {8, 8},    {8, 5},  {16, 9},
@@ -87,7 +81,7 @@ static void matmuls(struct list *l)
     }
 }
 
-static void embeds(struct list *l)
+static void embeds(struct fm_problems *l)
 {
     for (int t = 0; t < FM_TYPE_COUNT; t++) {
         const struct fm_type_info *info = fm_type_info((enum fm_type)t);
@@ -99,20 +93,20 @@ static void embeds(struct list *l)
             struct fm_problem p = {.op = FM_OP_EMBED, .w = (enum fm_type)t, .bucket = 8, .rows = 7, .n = 97, .k = widths[i]};
             char shape[64];
             snprintf(shape, sizeof shape, "%ux%u", p.n, p.k);
-            push(l, &p, shape);
+            fm_problems_push(l, &p, shape);
         }
         for (uint32_t rows = 1; rows <= 512; rows += 511) {
             struct fm_problem p = {.op = FM_OP_EMBED, .w = (enum fm_type)t, .bucket = rows, .rows = rows, .n = 4096, .k = 4096,
                                    .bench = true};
             char shape[64];
             snprintf(shape, sizeof shape, "%u:%ux%u", rows, p.n, p.k);
-            push(l, &p, shape);
+            fm_problems_push(l, &p, shape);
         }
     }
 }
 
 // f16 copies of activations and of quantised weights. Rows of copies are multiples of 8 halves.
-static void copies(struct list *l)
+static void copies(struct fm_problems *l)
 {
     static const struct { uint32_t bucket, rows, k; bool bench; } casts[] = {
         {1, 1, 8, false},       {4, 3, 64, false},     {32, 32, 1032, false},
@@ -123,7 +117,7 @@ static void copies(struct list *l)
                                    .k = casts[i].k, .data = (enum fm_problem_data)d, .bench = casts[i].bench};
             char shape[64];
             snprintf(shape, sizeof shape, "%ux%u", p.rows, p.k);
-            push(l, &p, shape);
+            fm_problems_push(l, &p, shape);
         }
     for (int t = 0; t < FM_TYPE_COUNT; t++) {
         const struct fm_type_info *info = fm_type_info((enum fm_type)t);
@@ -137,13 +131,13 @@ static void copies(struct list *l)
                                    .k = shapes[i].k, .bench = shapes[i].bench};
             char shape[64];
             snprintf(shape, sizeof shape, "%ux%u", p.n, p.k);
-            push(l, &p, shape);
+            fm_problems_push(l, &p, shape);
         }
     }
 }
 
 // Ops on rows of one width.
-static void rowwise(struct list *l)
+static void rowwise(struct fm_problems *l)
 {
     static const enum fm_op ops[] = {FM_OP_NORM, FM_OP_ADD_NORM, FM_OP_GLU, FM_OP_ACT, FM_OP_ADD, FM_OP_GATHER};
     static const uint32_t widths[] = {1, 7, 64, 255, 256, 257, 1024, 4099};
@@ -156,22 +150,22 @@ static void rowwise(struct list *l)
                                        .bias = norm && v == FM_NORM_LAYER && w % 3 != 0};
                 char shape[64];
                 snprintf(shape, sizeof shape, "v%u:%ux%u", v, p.rows, p.k);
-                push(l, &p, shape);
+                fm_problems_push(l, &p, shape);
             }
             for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
                 struct fm_problem p = {.op = ops[o], .w = FM_TYPE_NONE, .bucket = 4, .rows = 4, .k = 256, .variant = v,
                                        .data = (enum fm_problem_data)d};
                 char shape[64];
                 snprintf(shape, sizeof shape, "v%u:4x256", v);
-                push(l, &p, shape);
+                fm_problems_push(l, &p, shape);
             }
         }
     }
     struct fm_problem bench = {.op = FM_OP_NORM, .w = FM_TYPE_NONE, .bucket = 512, .rows = 512, .k = 4096, .bench = true};
-    push(l, &bench, "v0:512x4096");
+    fm_problems_push(l, &bench, "v0:512x4096");
 }
 
-static void ropes(struct list *l)
+static void ropes(struct fm_problems *l)
 {
     static const struct { uint32_t heads, head, rotated, first; } shapes[] = {
         {1, 2, 2, 0}, {4, 16, 16, 5}, {3, 24, 24, 1000}, {5, 24, 16, 70000}, {32, 128, 128, 1000000}, {8, 64, 64, 0}};
@@ -182,7 +176,7 @@ static void ropes(struct list *l)
                                    .slots = 1};
             char shape[64];
             snprintf(shape, sizeof shape, "k%u:%ux%ur%u@%u", kind, p.heads, p.head, p.rotated, p.first_pos);
-            push(l, &p, shape);
+            fm_problems_push(l, &p, shape);
         }
 }
 
@@ -191,7 +185,7 @@ struct attention_shape {
 };
 
 // Llama-8B's heads; wide heads, and many heads to a KV head, in decoding.
-static void attention_bench(struct list *l)
+static void attention_bench(struct fm_problems *l)
 {
     static const enum fm_op writes[] = {FM_OP_KV_WRITE, FM_OP_ROPE_KV_WRITE};
     static const struct { uint32_t bucket, first, ctx, heads, heads_kv, head; } large[] = {
@@ -204,7 +198,7 @@ static void attention_bench(struct list *l)
                                .ctx = large[i].ctx, .first_pos = large[i].first, .slots = 1, .bench = true};
         char shape[64];
         snprintf(shape, sizeof shape, "%u@%u,%u/%ux%u", p.rows, p.first_pos, p.heads, p.heads_kv, p.head);
-        push(l, &p, shape);
+        fm_problems_push(l, &p, shape);
     }
     for (size_t o = 0; o < FM_COUNT(writes); o++)
         for (uint32_t rows = 1; rows <= 512; rows += 511) {
@@ -212,11 +206,11 @@ static void attention_bench(struct list *l)
                                    .head = 128, .rotated = 128, .ctx = 512, .slots = 1, .bench = true};
             char shape[64];
             snprintf(shape, sizeof shape, "%u,32/8x128", rows);
-            push(l, &p, shape);
+            fm_problems_push(l, &p, shape);
         }
 }
 
-static void attention(struct list *l)
+static void attention(struct fm_problems *l)
 {
     static const struct attention_shape shapes[] = {
         {1, 1, 16, 40, 0, 0},    {4, 2, 16, 300, 0, 0},   {4, 4, 64, 100, 0, 31},   {5, 1, 24, 77, 0, 3},   {8, 2, 64, 513, 0, 256},
@@ -240,19 +234,19 @@ static void attention(struct list *l)
                     char shape[64];
                     snprintf(shape, sizeof shape, "%u:%u@%u/%u,%u/%ux%u,s%u%s", p.bucket, p.rows, p.first_pos, p.ctx, p.heads, p.heads_kv,
                              p.head, p.slots, p.window ? ",window" : "");
-                    push(l, &p, shape);
+                    fm_problems_push(l, &p, shape);
                 }
     attention_bench(l);
 }
 
-static void tokens(struct list *l)
+static void tokens(struct fm_problems *l)
 {
     for (uint32_t slots = 1; slots <= 3; slots += 2) {
         struct fm_problem p = {.op = FM_OP_TOKEN_FEED, .w = FM_TYPE_NONE, .bucket = 32, .rows = 29, .ctx = 50,
                                .slots = slots, .first_pos = 3};
         char shape[64];
         snprintf(shape, sizeof shape, "29,s%u", slots);
-        push(l, &p, shape);
+        fm_problems_push(l, &p, shape);
     }
     static const uint32_t vocabs[] = {1, 96, 257, 4096, 50257};
     for (uint8_t variant = 0; variant < 8; variant++)
@@ -261,22 +255,25 @@ static void tokens(struct list *l)
                                    .first_pos = 70, .variant = variant};
             char shape[64];
             snprintf(shape, sizeof shape, "v%u:%u", variant, p.n);
-            push(l, &p, shape);
+            fm_problems_push(l, &p, shape);
         }
     struct fm_problem bench = {.op = FM_OP_SAMPLE, .w = FM_TYPE_NONE, .bucket = 1, .rows = 1, .n = 128256, .ctx = 512, .slots = 1,
                                .first_pos = 400, .variant = 3, .bench = true};
-    push(l, &bench, "v3:128256");
+    fm_problems_push(l, &bench, "v3:128256");
 }
 
 enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_count)
 {
-    struct list l = {0};
+    struct fm_problems l = {0};
     embeds(&l);
     copies(&l);
     rowwise(&l);
     ropes(&l);
     tokens(&l);
     attention(&l);
+    fm_problems_lightning(&l);
+    fm_problems_ssd(&l);
+    fm_problems_ssm(&l);
     matmuls(&l);
     if (l.error) {
         fm_free(l.items);

@@ -127,6 +127,85 @@ enum fm_result fm_shape_linear_attend(const struct fm_shape_call *c)
     return FM_OK;
 }
 
+// Result 0 is a state per part, f32 [T,rows,width].
+static enum fm_result give_parts(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    uint64_t rows = (uint64_t)a->heads * a->state;
+    if (a->chunk == 0 || rows == 0 || rows >= FM_DIM_FIRST || a->head == 0)
+        return fm_shape_bad_attr(c, "a part or its state is empty or too large");
+    fm_shape_give(c, 0, FM_TYPE_F32, 3, FM_DIM_T, (uint32_t)rows);
+    c->dst[0].dims[2] = a->head;
+    return FM_OK;
+}
+
+enum fm_result fm_shape_linear_states(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    TRY(want_act(c));
+    TRY(want_width(c, 0, 2 * (uint64_t)a->heads * a->state));
+    TRY(want_width(c, 1, (uint64_t)a->heads * a->head));
+    TRY(fm_shape_want(c, 2, FM_TYPE_F32, 1, a->heads, 0));
+    TRY(want_segments(c, 3));
+    return give_parts(c);
+}
+
+enum fm_result fm_shape_linear_scan(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    const struct fm_value *z = c->src[0];
+    uint64_t rows = (uint64_t)a->heads * a->state;
+    if (z->type != FM_TYPE_F32 || z->n_dims != 3 || z->dims[1] != rows || z->dims[2] != a->head)
+        return fm_shape_wrong(c, 0, "f32 [T,H*K,P]");
+    TRY(fm_shape_want(c, 1, FM_TYPE_F32, 1, a->heads, 0));
+    TRY(want_segments(c, 2));
+    TRY(want_recurrent(c, 3, rows, a->head));
+    return give_parts(c);
+}
+
+// Result 0 is a state per part in quarters, f32 [T,N/4,E,4].
+static enum fm_result give_quads(const struct fm_shape_call *c, uint32_t channels)
+{
+    const struct fm_attr *a = &c->node->attr;
+    if (a->chunk == 0 || a->state == 0 || a->state % 4 != 0)
+        return fm_shape_bad_attr(c, "a part is empty, or the state is no multiple of 4");
+    fm_shape_give(c, 0, FM_TYPE_F32, 4, FM_DIM_T, a->state / 4);
+    c->dst[0].dims[2] = channels;
+    c->dst[0].dims[3] = 4;
+    return FM_OK;
+}
+
+enum fm_result fm_shape_scan_states(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    TRY(fm_shape_want_rows(c, 0));
+    uint32_t channels = c->src[0]->dims[1];
+    if (!divides(a->heads_kv, channels))
+        return fm_shape_bad_attr(c, "the channels are no whole number of groups");
+    TRY(want_width(c, 1, channels));
+    TRY(fm_shape_want(c, 2, FM_TYPE_F32, 2, channels, a->state));
+    TRY(want_width(c, 3, (uint64_t)a->heads_kv * a->state));
+    TRY(fm_shape_want(c, 4, FM_TYPE_F32, 1, channels, 0));
+    TRY(want_segments(c, 5));
+    fm_shape_give(c, 1, FM_TYPE_F32, 2, FM_DIM_T, channels);
+    return give_quads(c, channels);
+}
+
+enum fm_result fm_shape_scan_carry(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    TRY(fm_shape_want_matrix(c, 0, FM_NONE));
+    uint32_t channels = c->src[0]->dims[0];
+    const struct fm_value *ends = c->src[1];
+    if (ends->type != FM_TYPE_F32 || ends->n_dims != 4 || ends->dims[1] != a->state / 4 || ends->dims[2] != channels ||
+        ends->dims[3] != 4)
+        return fm_shape_wrong(c, 1, "f32 [T,N/4,E,4]");
+    TRY(want_width(c, 2, channels));
+    TRY(want_segments(c, 3));
+    TRY(want_recurrent(c, 4, channels, a->state));
+    return give_quads(c, channels);
+}
+
 enum fm_result fm_shape_lrpe(const struct fm_shape_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
@@ -139,4 +218,58 @@ enum fm_result fm_shape_lrpe(const struct fm_shape_call *c)
     TRY(fm_shape_want_u32(c, 2, c->src[0]->dims[0]));
     fm_shape_give(c, 0, FM_TYPE_F32, 2, c->src[0]->dims[0], 2 * a->heads * a->head);
     return FM_OK;
+}
+
+enum fm_result fm_shape_ssd_cast(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    TRY(fm_shape_want_rows(c, 0));
+    uint64_t width = ((uint64_t)a->groups + a->groups_c) * a->state;
+    if (width == 0 || width > c->src[0]->dims[1])
+        return fm_shape_bad_attr(c, "the row is shorter than its b and c, or they are empty");
+    fm_shape_give(c, 0, FM_TYPE_F16, 2, c->src[0]->dims[0], (uint32_t)width);
+    return FM_OK;
+}
+
+// Result 0 is a state per part, f32 [T,H*P,N].
+static enum fm_result give_part_states(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    uint64_t rows = (uint64_t)a->heads * a->head;
+    if (a->chunk == 0 || rows == 0 || rows >= FM_DIM_FIRST || a->state == 0)
+        return fm_shape_bad_attr(c, "a part or its state is empty or too large");
+    fm_shape_give(c, 0, FM_TYPE_F32, 3, FM_DIM_T, (uint32_t)rows);
+    c->dst[0].dims[2] = a->state;
+    return FM_OK;
+}
+
+enum fm_result fm_shape_ssd_states(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    if (!divides(a->heads_kv, a->heads) || !divides(a->groups, a->heads) || !divides(a->groups_c, a->heads))
+        return fm_shape_bad_attr(c, "the heads are no whole number of groups");
+    uint64_t bc = ((uint64_t)a->groups + a->groups_c) * a->state;
+    TRY(want_width(c, 0, (uint64_t)a->heads_kv * a->head + bc));
+    if (bc >= FM_DIM_FIRST)
+        return fm_shape_bad_attr(c, "a row is too long");
+    TRY(fm_shape_want(c, 1, FM_TYPE_F16, 2, c->src[0]->dims[0], (uint32_t)bc));
+    TRY(want_width(c, 2, a->heads));
+    TRY(fm_shape_want(c, 3, FM_TYPE_F32, 1, a->heads, 0));
+    TRY(fm_shape_want(c, 4, FM_TYPE_F32, 1, a->heads, 0));
+    TRY(want_segments(c, 5));
+    fm_shape_give(c, 1, FM_TYPE_F32, 2, FM_DIM_T, a->heads);
+    return give_part_states(c);
+}
+
+enum fm_result fm_shape_ssd_scan(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    const struct fm_value *z = c->src[0];
+    uint64_t rows = (uint64_t)a->heads * a->head;
+    if (z->type != FM_TYPE_F32 || z->n_dims != 3 || z->dims[1] != rows || z->dims[2] != a->state)
+        return fm_shape_wrong(c, 0, "f32 [T,H*P,N]");
+    TRY(want_width(c, 1, a->heads));
+    TRY(want_segments(c, 2));
+    TRY(want_recurrent(c, 3, rows, a->state));
+    return give_part_states(c);
 }

@@ -53,7 +53,7 @@ struct fm_step_layout {
     uint32_t bytes;
 };
 
-#define FM_MAX_BIND 12
+#define FM_MAX_BIND 13
 #define FM_MAX_WORDS 16
 
 struct fm_binding { // a device address: pool base + offset

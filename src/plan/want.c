@@ -72,15 +72,36 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         want->param[FM_PARAM_HEAD] = a->groups == 0 ? 0 : dim(l, 0, 1) / a->groups;
         return FM_OK;
-    case FM_OP_CONV1D:
+    case FM_OP_CONV1D: // HEAD: channels of a piece
         set_width(want, dim(l, 1, 0), dim(l, 0, 1));
+        want->param[FM_PARAM_HEAD] = a->repeat > 1 ? a->head : dim(l, 0, 1);
         want->param[FM_PARAM_STATE] = dim(l, 1, 1);
         return FM_OK;
-    case FM_OP_SELECTIVE_SCAN: // GROUP: channels that share a row of c
+    case FM_OP_SELECTIVE_SCAN: // GROUP: channels, at least, that share a row of b and a row of c
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         want->param[FM_PARAM_STATE] = a->state;
-        want->param[FM_PARAM_GROUP] = a->heads == 0 ? 0 : dim(l, 0, 1) / a->heads;
+        want->param[FM_PARAM_GROUP] = a->heads == 0 || a->heads_kv == 0 ? 0 : dim(l, 0, 1) / FM_MAX(a->heads, a->heads_kv);
         return FM_OK;
+    case FM_OP_SCAN_STATES:
+        set_width(want, dim(l, 0, 1), dim(l, 0, 1));
+        want->param[FM_PARAM_STATE] = a->state;
+        want->param[FM_PARAM_GROUP] = a->heads_kv == 0 ? 0 : dim(l, 0, 1) / a->heads_kv;
+        return FM_OK;
+    case FM_OP_SCAN_CARRY:
+        set_width(want, dim(l, 0, 0), dim(l, 0, 0));
+        want->param[FM_PARAM_STATE] = a->state;
+        return FM_OK;
+    case FM_OP_SSD_CAST:
+        set_width(want, (a->groups + a->groups_c) * a->state, dim(l, 0, 1));
+        want->param[FM_PARAM_STATE] = a->state;
+        return FM_OK;
+    case FM_OP_SSD_SCAN:
+        set_width(want, a->heads * a->head, a->heads * a->head);
+        want->param[FM_PARAM_HEADS] = a->heads;
+        want->param[FM_PARAM_HEAD] = a->head;
+        want->param[FM_PARAM_STATE] = a->state;
+        return FM_OK;
+    case FM_OP_SSD_STATES:
     case FM_OP_SSD: // GROUP: heads that share a row of b
         set_width(want, a->heads * a->head, dim(l, 0, 1));
         want->param[FM_PARAM_HEADS] = a->heads;
@@ -89,6 +110,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         want->param[FM_PARAM_GROUP] = a->groups == 0 ? 0 : a->heads / a->groups;
         return FM_OK;
     case FM_OP_LINEAR_ATTEND:
+    case FM_OP_LINEAR_STATES:
         set_width(want, dim(l, 1, 1), dim(l, 0, 1));
         want->param[FM_PARAM_HEADS] = a->heads;
         want->param[FM_PARAM_HEAD] = a->head;
@@ -122,6 +144,12 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         want->param[FM_PARAM_HEADS] = a->heads;
         want->param[FM_PARAM_HEAD] = a->head;
         set_width(want, a->heads * a->head, a->heads * a->head);
+        return FM_OK;
+    case FM_OP_LINEAR_SCAN:
+        want->param[FM_PARAM_HEADS] = a->heads;
+        want->param[FM_PARAM_HEAD] = a->head;
+        want->param[FM_PARAM_STATE] = a->state;
+        set_width(want, a->heads * a->head, a->heads * a->state);
         return FM_OK;
     case FM_OP_DEQUANTIZE:
         want->x = FM_TYPE_NONE;

@@ -87,6 +87,15 @@ static double softplus(double x)
     return x > 20 ? x : log1p(exp(x));
 }
 
+// Error scale of v = softplus(dt + bias): the rounding of its argument; and where v is no normal f32 number, it is 0.
+static double softplus_mag(double v, double dt, double bias)
+{
+    return v * (1 + fabs(dt) + fabs(bias)) + 0x1p-126 / 0x1p-24;
+}
+
+// What is lost of silu(x) where exp(-x) is beyond f32: less than this many units.
+#define SILU_LOST (0x1p-119 / 0x1p-24)
+
 static uint64_t source_channel(const struct fm_attr *a, uint64_t channel)
 {
     return a->repeat > 1 ? channel / a->head / a->repeat * a->head + channel % a->head : channel;
@@ -140,8 +149,7 @@ void fm_ref_selective_scan(const struct fm_ref_call *c)
                 const double *b = B + ((s.row + t) * a->heads_kv + e / (channels / a->heads_kv)) * n_state;
                 const double *cc = C + ((s.row + t) * a->heads + e / (channels / a->heads)) * n_state;
                 double raw = dt[at] + dt_bias[e], v = softplus(raw);
-                // Relative error of v from the rounding of its argument.
-                double v_mag = v * (1 + (fabs(dt[at]) + fabs(dt_bias[e])));
+                double v_mag = softplus_mag(v, dt[at], dt_bias[e]);
                 double y = D[e] * u[at], y_mag = fabs(y);
                 for (uint64_t n = 0; n < n_state; n++) {
                     uint64_t k = e * n_state + n;
@@ -151,10 +159,65 @@ void fm_ref_selective_scan(const struct fm_ref_call *c)
                 }
                 double g_mag, g = fm_ref_glu(FM_ACT_SILU, z[at], y, &g_mag);
                 c->dst[0]->v[at] = g;
-                c->dst[0]->mag[at] = g_mag + fabs(fm_ref_act(FM_ACT_SILU, z[at])) * y_mag;
+                c->dst[0]->mag[at] = g_mag + fabs(fm_ref_act(FM_ACT_SILU, z[at])) * y_mag + SILU_LOST * fabs(y);
             }
             store_state(c, c->dst[1], &s, t, &w);
         }
+    }
+}
+
+// Rows [at, at + chunk) of each segment that does not end with them, from zero.
+void fm_ref_scan_states(const struct fm_ref_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    const double *u = c->src[0]->v, *dt = c->src[1]->v, *A = c->src[2]->v, *B = c->src[3]->v, *dt_bias = c->src[4]->v;
+    uint64_t channels = c->src[0]->dims[1], n_state = a->state, part = 0;
+    struct segment s;
+    for (uint64_t i = 0; segment_at(c->src[5], i, &s); i++)
+        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
+            for (uint64_t e = 0; e < channels && at + a->chunk < s.rows; e++) {
+                double steps = 0, steps_mag = 0;
+                for (uint64_t t = s.row + at; t < s.row + at + a->chunk; t++) {
+                    double bias = dt_bias[e], v = softplus(dt[t * channels + e] + bias);
+                    double v_mag = softplus_mag(v, dt[t * channels + e], bias);
+                    const double *b = B + (t * a->heads_kv + e / (channels / a->heads_kv)) * n_state;
+                    steps += v;
+                    steps_mag += v_mag;
+                    for (uint64_t n = 0; n < n_state; n++) {
+                        uint64_t to = ((part * (n_state / 4) + n / 4) * channels + e) * 4 + n % 4;
+                        double *end = c->dst[0]->v + to, *mag = c->dst[0]->mag + to, add = b[n] * u[t * channels + e];
+                        bool first = t == s.row + at;
+                        double decay = exp(v * A[e * n_state + n]);
+                        *mag = (first ? 0 : decay * (*mag + v_mag * fabs(A[e * n_state + n]) * fabs(*end))) + v_mag * fabs(add);
+                        *end = (first ? 0 : decay * *end) + v * add;
+                    }
+                }
+                c->dst[1]->v[part * channels + e] = steps;
+                c->dst[1]->mag[part * channels + e] = steps_mag;
+            }
+}
+
+void fm_ref_scan_carry(const struct fm_ref_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    const struct fm_ref_tensor *ends = c->src[1], *state = c->src[4];
+    uint64_t n_state = a->state, channels = c->src[0]->dims[0], elems = n_state * channels, part = 0;
+    struct segment s;
+    for (uint64_t i = 0; segment_at(c->src[3], i, &s); i++) {
+        const double *from = state->v + version_at(state, s.slot, s.pos);
+        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
+            for (uint64_t k = 0; k < elems; k++) {
+                uint64_t e = k / 4 % channels, n = k / 4 / channels * 4 + k % 4, to = part * elems + k;
+                double *v = c->dst[0]->v + to, *mag = c->dst[0]->mag + to;
+                if (at == 0) {
+                    *v = s.pos == 0 ? 0 : from[e * n_state + n];
+                    *mag = fabs(*v);
+                } else {
+                    double x = -c->src[0]->v[e * n_state + n] * c->src[2]->v[(part - 1) * channels + e];
+                    *v = exp(-x) * v[-(ptrdiff_t)elems] + ends->v[to - elems];
+                    *mag = exp(-x) * (1 + x) * mag[-(ptrdiff_t)elems] + fabs(ends->v[to - elems]);
+                }
+            }
     }
 }
 
@@ -175,7 +238,7 @@ void fm_ref_ssd(const struct fm_ref_call *c)
                 const double *b = row + b_at + h / (a->heads / a->groups) * n_state;
                 const double *cc = row + c_at + h / (a->heads / a->groups_c) * n_state;
                 double raw = dt[(s.row + t) * a->heads + h], v = softplus(raw + dt_bias[h]);
-                double v_mag = v * (1 + fabs(raw) + fabs(dt_bias[h]));
+                double v_mag = softplus_mag(v, raw, dt_bias[h]);
                 double decay = exp(v * A[h]);
                 for (uint64_t p = 0; p < head; p++) {
                     double y = D[h] * x[p], y_mag = fabs(y);
@@ -192,6 +255,77 @@ void fm_ref_ssd(const struct fm_ref_call *c)
             }
             store_state(c, c->dst[1], &s, t, &w);
         }
+    }
+}
+
+// The last columns of each row.
+void fm_ref_ssd_cast(const struct fm_ref_call *c)
+{
+    uint64_t from = c->src[0]->dims[1], to = c->dst[0]->dims[1];
+    for (uint64_t i = 0; i < c->dst[0]->elems; i++) {
+        double x = c->src[0]->v[i / to * from + from - to + i % to];
+        c->dst[0]->v[i] = fmax(-65504, fmin(65504, x));
+        c->dst[0]->mag[i] = fabs(c->dst[0]->v[i]);
+    }
+}
+
+// One part of one head, from zero: its state into v and mag, and the sum of v a.
+static double ssd_part(const struct fm_ref_call *c, uint64_t first, uint64_t h, double *v, double *mag)
+{
+    const struct fm_attr *a = &c->node->attr;
+    double rate = c->src[3]->v[h], bias = c->src[4]->v[h], sum = 0;
+    uint64_t n_state = a->state, head = a->head, elems = head * n_state;
+    memset(v, 0, elems * sizeof *v);
+    memset(mag, 0, elems * sizeof *mag);
+    for (uint64_t t = first; t < first + a->chunk; t++) {
+        const double *x = c->src[0]->v + t * c->src[0]->dims[1] + h / (a->heads / a->heads_kv) * head;
+        const double *b = c->src[1]->v + t * c->src[1]->dims[1] + h / (a->heads / a->groups) * n_state;
+        double raw = c->src[2]->v[t * a->heads + h], step = softplus(raw + bias), decay = exp(step * rate);
+        double step_mag = step * (1 + fabs(raw) + fabs(bias));
+        sum += step * rate;
+        for (uint64_t k = 0; k < elems; k++) {
+            double add = x[k / n_state] * b[k % n_state];
+            mag[k] = decay * (mag[k] + step_mag * fabs(rate) * mag[k]) + step_mag * fabs(add);
+            v[k] = decay * v[k] + step * add;
+        }
+    }
+    return sum;
+}
+
+void fm_ref_ssd_states(const struct fm_ref_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    uint64_t elems = (uint64_t)a->head * a->state, part = 0;
+    struct segment s;
+    for (uint64_t i = 0; segment_at(c->src[5], i, &s); i++)
+        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
+            for (uint64_t h = 0; h < a->heads && at + a->chunk < s.rows; h++) {
+                uint64_t to = (part * a->heads + h) * elems, sum = part * a->heads + h;
+                c->dst[1]->v[sum] = ssd_part(c, s.row + at, h, c->dst[0]->v + to, c->dst[0]->mag + to);
+                c->dst[1]->mag[sum] = fabs(c->dst[1]->v[sum]);
+            }
+}
+
+void fm_ref_ssd_scan(const struct fm_ref_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    const struct fm_ref_tensor *z = c->src[0], *state = c->src[3];
+    uint64_t elems = version_elems(state), part = 0;
+    struct segment s;
+    for (uint64_t i = 0; segment_at(c->src[2], i, &s); i++) {
+        const double *from = state->v + version_at(state, s.slot, s.pos);
+        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
+            for (uint64_t k = 0; k < elems; k++) {
+                double *v = c->dst[0]->v + part * elems + k, *mag = c->dst[0]->mag + part * elems + k;
+                if (at == 0) {
+                    *v = s.pos == 0 ? 0 : from[k];
+                    *mag = fabs(*v);
+                    continue;
+                }
+                double x = -c->src[1]->v[(part - 1) * a->heads + k / (elems / a->heads)], add = z->v[(part - 1) * elems + k];
+                *v = exp(-x) * v[-(ptrdiff_t)elems] + add;
+                *mag = exp(-x) * (1 + x) * mag[-(ptrdiff_t)elems] + fabs(add);
+            }
     }
 }
 
@@ -226,6 +360,61 @@ void fm_ref_linear_attend(const struct fm_ref_call *c)
             }
             store_state(c, c->dst[1], &s, t, &w);
         }
+    }
+}
+
+// Rows of part `at` of a segment.
+static uint64_t part_rows(const struct fm_attr *a, const struct segment *s, uint64_t at)
+{
+    return FM_MIN(s->rows - at, a->chunk);
+}
+
+// What each part but the last adds to the state, by the sum itself.
+void fm_ref_linear_states(const struct fm_ref_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    const double *qk = c->src[0]->v, *V = c->src[1]->v, *rate = c->src[2]->v;
+    uint64_t keys = (uint64_t)a->heads * a->state, elems = keys * a->head, part = 0;
+    struct segment s;
+    for (uint64_t i = 0; segment_at(c->src[3], i, &s); i++)
+        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++) {
+            uint64_t rows = part_rows(a, &s, at);
+            for (uint64_t e = 0; e < elems && at + rows < s.rows; e++) {
+                uint64_t h = e / a->head / a->state;
+                double sum = 0, mag = 0;
+                for (uint64_t j = 0; j < rows; j++) {
+                    uint64_t row = s.row + at + j;
+                    double k = qk[row * 2 * keys + keys + e / a->head], x = rate[h] * (double)(rows - 1 - j);
+                    double v = V[row * a->heads * a->head + h * a->head + e % a->head];
+                    sum += exp(-x) * fm_ref_act(a->act, k) * v;
+                    mag += exp(-x) * (1 + x) * fm_ref_act_mag(a->act, k, 0) * fabs(v);
+                }
+                c->dst[0]->v[part * elems + e] = sum;
+                c->dst[0]->mag[part * elems + e] = mag;
+            }
+        }
+}
+
+void fm_ref_linear_scan(const struct fm_ref_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    const struct fm_ref_tensor *z = c->src[0], *state = c->src[3];
+    uint64_t elems = version_elems(state), part = 0;
+    struct segment s;
+    for (uint64_t i = 0; segment_at(c->src[2], i, &s); i++) {
+        const double *from = state->v + version_at(state, s.slot, s.pos);
+        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
+            for (uint64_t e = 0; e < elems; e++) {
+                uint64_t to = part * elems + e;
+                double x = c->src[1]->v[e / a->head / a->state] * a->chunk;
+                if (at == 0) {
+                    c->dst[0]->v[to] = s.pos == 0 ? 0 : from[e];
+                    c->dst[0]->mag[to] = fabs(c->dst[0]->v[to]);
+                } else {
+                    c->dst[0]->v[to] = exp(-x) * c->dst[0]->v[to - elems] + z->v[to - elems];
+                    c->dst[0]->mag[to] = exp(-x) * (1 + x) * c->dst[0]->mag[to - elems] + fabs(z->v[to - elems]);
+                }
+            }
     }
 }
 
