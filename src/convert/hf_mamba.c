@@ -152,9 +152,8 @@ static enum fm_result mamba_config(struct fm_hf *hf)
         (r = fm_conf_bool(&hf->config, "tie_word_embeddings", true, &hf->tied)) != FM_OK ||
         (r = fm_conf_f64(&hf->config, "mixer_rms_eps", false, 1e-6, &mixer_eps)) != FM_OK)
         return r;
-    if (falcon && fabs(mixer_eps - eps) > 1e-3 * eps)
-        fm_log(FM_LOG_WARN, "%s: mixer_rms_eps is %g; GGUF has one epsilon for all norms, and that is layer_norm_epsilon, %g",
-               hf->config.path, mixer_eps, eps);
+    if (falcon) // a key of ours: others take the epsilon of the layers for these norms too
+        fm_hf_put_f32(hf, "ssm.dt_b_c_rms_epsilon", mixer_eps);
     return put_mamba(hf, layers, eps, falcon);
 }
 
