@@ -25,6 +25,9 @@ enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, 
 {
     struct fm_text name;
     struct fm_config config = {0};
+    if (strcmp(fm_file_format(file), "GGUF") != 0)
+        return fm_fail(FM_UNSUPPORTED, "%s: a %s checkpoint, expected a GGUF file; fulmen convert makes one",
+                       fm_file_path(file), fm_file_format(file));
     enum fm_result r = fm_meta_string(file, "general.architecture", true, &name);
     if (r != FM_OK)
         return r;

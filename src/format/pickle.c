@@ -106,10 +106,9 @@ enum fm_result fm_pickle_push_dict(struct fm_pickle *m)
 // The `count` values taken off the top become entries of the dict below them.
 static enum fm_result set_items(struct fm_pickle *m, size_t count)
 {
-    const struct fm_pickle_value *pairs = m->stack + m->count;
     if (available(m) == 0)
         return fm_pickle_fail(m, "takes a value from an empty stack");
-    const struct fm_pickle_value *target = &m->stack[m->count - 1];
+    const struct fm_pickle_value *target = &m->stack[m->count - 1], *pairs = target + 1;
     if (target->kind != FM_PICKLE_DICT)
         return fm_pickle_fail_kind(m, "what gets entries", FM_PICKLE_DICT, target->kind);
     if (count % 2 != 0)

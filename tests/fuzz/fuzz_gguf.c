@@ -1,88 +1,11 @@
 // SPDX-License-Identifier: MIT
-// libFuzzer target: open the input as a model file and use everything that the interface hands out. The seeds are made
-// by seeds_gguf.c.
-#include <stdlib.h>
-
-#include "format/file.h"
+// libFuzzer target: the input is a model file. The seeds are made by seeds_gguf.c.
+#include "fuzz_file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 
-static volatile uint64_t seen; // keeps the reads from being optimised away
-
-static void require(bool condition)
-{
-    if (!condition)
-        abort();
-}
-
-static void walk_texts(const struct fm_meta *meta)
-{
-    for (uint64_t i = 0; i < meta->count; i++)
-        for (uint64_t b = 0; b < meta->texts[i].bytes; b++)
-            seen += (uint8_t)meta->texts[i].data[b];
-}
-
-static void walk_meta(const struct fm_file *file, const struct fm_meta *meta)
-{
-    char key[65536];
-    uint32_t u32;
-    float f32;
-    bool flag;
-    struct fm_text text;
-    require(meta->key.bytes < sizeof(key));
-    memcpy(key, meta->key.data, (size_t)meta->key.bytes);
-    key[meta->key.bytes] = '\0';
-    require(fm_file_meta_find(file, key) == meta);
-    if (fm_meta_u32(file, key, true, 1, 1000, 0, &u32) == FM_OK)
-        require(u32 >= 1 && u32 <= 1000);
-    if (fm_meta_f32(file, key, true, 0.0f, &f32) == FM_OK)
-        require(meta->kind == FM_META_FLOAT && f32 - f32 == 0.0f);
-    if (fm_meta_bool(file, key, true, false, &flag) == FM_OK)
-        require(meta->kind == FM_META_BOOL);
-    if (fm_meta_string(file, key, true, &text) == FM_OK)
-        require(meta->kind == FM_META_STRING);
-    if (meta->texts != NULL) {
-        walk_texts(meta);
-        return;
-    }
-    for (uint64_t i = 0; i < meta->count; i++) {
-        seen += (uint64_t)fm_meta_int_at(meta, i);
-        double real = fm_meta_float_at(meta, i);
-        seen += real > 0;
-    }
-}
-
-static void walk_tensor(const struct fm_file *file, const struct fm_tensor *tensor)
-{
-    const struct fm_type_info *info = fm_type_info(tensor->type);
-    uint64_t elems = 1, bytes = 0;
-    struct fm_pack pack;
-    for (int i = 0; i < FM_TENSOR_DIMS; i++)
-        require(tensor->dims[i] > 0 && fm_mul_u64(elems, tensor->dims[i], &elems));
-    require(fm_type_bytes(tensor->type, elems, &bytes) && bytes == tensor->data_bytes);
-    for (uint64_t b = 0; b < tensor->data_bytes; b++)
-        seen += tensor->data[b];
-    float values[256];
-    fm_quant_decode(tensor->type, tensor->data, info->block_elems, values); // the first block
-    seen += values[0] > 0;
-    uint64_t k = tensor->n_dims == 0 ? 1 : tensor->dims[tensor->n_dims - 1];
-    require(fm_pack_layout(tensor->type, elems / k, k, &pack) && pack.bytes >= tensor->data_bytes);
-    require(fm_file_find(file, tensor->name) == tensor);
-    fm_file_drop_tensor(file, tensor);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
 {
-    struct fm_file *file = NULL;
-    if (fm_file_open_memory(data, size_bytes, "fuzz", &file) != FM_OK) {
-        require(file == NULL && fm_error_message()[0] != '\0');
-        return 0;
-    }
-    require(fm_file_bytes(file) == size_bytes);
-    for (uint32_t i = 0; i < fm_file_meta_count(file); i++)
-        walk_meta(file, fm_file_meta(file, i));
-    for (uint32_t i = 0; i < fm_file_tensor_count(file); i++)
-        walk_tensor(file, fm_file_tensor(file, i));
-    fm_file_close(&file);
+    fuzz_file(data, size_bytes);
     return 0;
 }

@@ -173,9 +173,10 @@ static void put_tuple(struct gguf_bytes *p, const int64_t *values, uint32_t coun
 
 void pickle_tensor(struct gguf_bytes *p, const struct pickle_tensor *tensor)
 {
-    int64_t strides[8], stride = 1;
-    for (uint32_t i = tensor->n_dims; i-- > 0; stride *= tensor->dims[i])
-        strides[i] = stride;
+    int64_t strides[8];
+    uint64_t stride = 1; // unsigned: dimensions may be absurd
+    for (uint32_t i = tensor->n_dims; i-- > 0; stride *= (uint64_t)tensor->dims[i])
+        strides[i] = (int64_t)stride;
     for (uint32_t i = 0; i < tensor->n_dims; i++)
         if (tensor->strides[i] != 0)
             memcpy(strides, tensor->strides, sizeof(strides));

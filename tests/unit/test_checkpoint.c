@@ -146,8 +146,8 @@ static void test_shards(void **state)
     save_shard("one.safetensors", TENSORS("a", "b", "shared"));
     save_shard("two.safetensors", TENSORS("c", "shared", "extra"));
     save_text("model.safetensors.index.json",
-              "{\"metadata\":{\"total_size\":64},\n \"weight_map\":{\"c\":\"two.safetensors\",\"a\":\"one.safetensors\","
-              "\"b\":\"one.safetensors\", \"shared\":\"one.safetensors\"}}");
+              "{\"metadata\":{\"total_size\":64},\n \"weight_map\":{\"c\":\"two.safetensors\","
+              "\"a\":\"one.safetensors\",\"b\":\"one.safetensors\", \"shared\":\"one.safetensors\"}}");
     struct fm_checkpoint *checkpoint = open_or_fail("");
     check_path(checkpoint, "model.safetensors.index.json");
     // In the order of the shards as the index names them first; what no index names is there, too.
@@ -237,7 +237,8 @@ static void test_bad_index(void **state)
     refuse_index("{\"weight_map\":{\"a\":1}}", FM_FORMAT, "weight_map, tensor 'a': expected a string, found '1'");
     refuse_index("{\"weight_map\":{\"a\":\"one.safetensors\",\"a\":\"one.safetensors\"}}", FM_FORMAT,
                  "weight_map: tensor 'a' is there twice");
-    refuse_index("{\"weight_map\":{\"a\":\"one.safetensors\"},\"weight_map\":{}}", FM_FORMAT, "weight_map is there twice");
+    refuse_index("{\"weight_map\":{\"a\":\"one.safetensors\"},\"weight_map\":{}}", FM_FORMAT,
+                 "weight_map is there twice");
     refuse_index("{\"weight_map\":{\"\":\"one.safetensors\"}}", FM_FORMAT, "the name of a tensor, '', has 0 bytes");
     refuse_index("{\"weight_map\":{\"a\":\"one.safetensors\"}} {}", FM_FORMAT, "expected nothing after the object");
     refuse_index("{\"weight_map\":{\"z\":\"one.safetensors\"}}", FM_FORMAT,

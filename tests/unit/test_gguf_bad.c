@@ -280,8 +280,8 @@ static void test_tensors(void **state)
 {
     (void)state;
     for (size_t i = 0; i < FM_COUNT(tensor_rows); i++)
-        file_refuse(tensor_file(&tensor_rows[i], tensor_rows[i].name, strlen(tensor_rows[i].name)), tensor_rows[i].result,
-               tensor_rows[i].text);
+        file_refuse(tensor_file(&tensor_rows[i], tensor_rows[i].name, strlen(tensor_rows[i].name)),
+                    tensor_rows[i].result, tensor_rows[i].text);
     const struct tensor_row good = {"t", 1, {8}, 0, 0, FM_OK, ""};
     struct gguf_bytes bytes = tensor_file(&good, "t", 1); // the same builder makes a good one
     assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);

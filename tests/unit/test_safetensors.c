@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "format/file.h"
+#include "models/arch.h"
 #include "support/checkpoint_make.h"
 #include "support/file_check.h"
 
@@ -44,6 +45,24 @@ static void test_good(void **state)
     assert_true(f8->type == FM_TYPE_NONE && f8->data_bytes == 6);
     assert_string_equal(f8->type_name, "F8_E4M3");
     fm_file_close(&file);
+    gguf_bytes_finish(&bytes);
+}
+
+// A checkpoint is no model to run.
+static void test_not_a_model(void **state)
+{
+    (void)state;
+    struct gguf_bytes bytes = safetensors_make("{\"__metadata__\":{\"general.architecture\":\"llama\"}}", NULL, 0);
+    struct fm_file *file = NULL;
+    struct fm_arena arena = {0};
+    const struct fm_arch *arch = NULL;
+    struct fm_config config;
+    assert_int_equal(fm_file_open_memory(bytes.data, bytes.size_bytes, "a.safetensors", &file), FM_OK);
+    assert_int_equal(fm_arch_open(file, &arena, &arch, &config), FM_UNSUPPORTED);
+    assert_string_equal(fm_error_message(),
+                        "a.safetensors: a safetensors checkpoint, expected a GGUF file; fulmen convert makes one");
+    fm_file_close(&file);
+    fm_arena_finish(&arena);
     gguf_bytes_finish(&bytes);
 }
 
@@ -242,9 +261,9 @@ static void test_metadata(void **state)
 static void test_broken_everywhere(void **state)
 {
     (void)state;
-    struct gguf_bytes bytes = safetensors_make("{\"__metadata__\":{\"f\":\"p\\n\"}," ENTRY("a", "1,2", "0", "2") "," ENTRY(
-                                                   "b\\\"", "", "2", "3") "}",
-                                               data64, 3);
+    static const char header[] =
+        "{\"__metadata__\":{\"f\":\"p\\n\"}," ENTRY("a", "1,2", "0", "2") "," ENTRY("b\\\"", "", "2", "3") "}";
+    struct gguf_bytes bytes = safetensors_make(header, data64, 3);
     size_t size_bytes = bytes.size_bytes;
     assert_true(file_break_everywhere(bytes) > 3 * size_bytes);
 }
@@ -252,10 +271,10 @@ static void test_broken_everywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),          cmocka_unit_test(test_header_text), cmocka_unit_test(test_no_tensors),
-        cmocka_unit_test(test_length),        cmocka_unit_test(test_length_limit), cmocka_unit_test(test_json),
-        cmocka_unit_test(test_large_values),  cmocka_unit_test(test_entries),     cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_metadata),      cmocka_unit_test(test_broken_everywhere),
+        cmocka_unit_test(test_good),         cmocka_unit_test(test_not_a_model), cmocka_unit_test(test_header_text),
+        cmocka_unit_test(test_no_tensors),   cmocka_unit_test(test_length),      cmocka_unit_test(test_length_limit),
+        cmocka_unit_test(test_json),         cmocka_unit_test(test_large_values), cmocka_unit_test(test_entries),
+        cmocka_unit_test(test_ranges),       cmocka_unit_test(test_metadata),    cmocka_unit_test(test_broken_everywhere),
     };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);
 }

@@ -154,7 +154,8 @@ static void refuse_pickle(struct gguf_bytes pickle, enum fm_result expected, con
 static void test_bad_archives(void **state)
 {
     (void)state;
-    static const uint8_t legacy[] = {0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
+    static const uint8_t legacy[] = {0x80, 2,    0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46,
+                                     0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
     char folder[600];
     struct gguf_bytes bytes = {0};
     struct zip_writer w = {0};
@@ -223,7 +224,8 @@ static void test_callables(void **state)
            "pickle, byte 2: callable os.system is not one that rebuilds tensors");
     REFUSE("\x80\x02" "cbuiltins\neval\n.", FM_UNSUPPORTED, "callable builtins.eval is not one");
     REFUSE("\x80\x02" "ctorch\nload\n.", FM_UNSUPPORTED, "callable torch.load is not one");
-    REFUSE("\x80\x02" "ctorch._utils\n_rebuild_tensor_v22\n.", FM_UNSUPPORTED, "callable torch._utils._rebuild_tensor_v22");
+    REFUSE("\x80\x02" "ctorch._utils\n_rebuild_tensor_v22\n.", FM_UNSUPPORTED,
+           "callable torch._utils._rebuild_tensor_v22");
     REFUSE("\x80\x02" "ctorch\nFloatStorag\n.", FM_UNSUPPORTED, "callable torch.FloatStorag is not one");
     REFUSE("\x80\x02" "c\x1b[2J\nx\n.", FM_UNSUPPORTED, "callable \\x1b[2J.x is not one");
     REFUSE("\x80\x04\x8c\x02os\x8c\x06system\x93.", FM_UNSUPPORTED, "callable os.system is not one");
@@ -276,7 +278,8 @@ static void test_not_tensors(void **state)
 {
     (void)state;
     REFUSE("\x80\x02N.", FM_UNSUPPORTED, "the file holds None, expected a dict of tensors");
-    REFUSE("\x80\x02}X\x05\x00\x00\x00" "epochK\x03s.", FM_UNSUPPORTED, "entry 'epoch' is an integer, expected a tensor");
+    REFUSE("\x80\x02}X\x05\x00\x00\x00" "epochK\x03s.", FM_UNSUPPORTED,
+           "entry 'epoch' is an integer, expected a tensor");
     REFUSE("\x80\x02}X\x05\x00\x00\x00model}s.", FM_UNSUPPORTED, "entry 'model' is a dict, expected a tensor");
     struct gguf_bytes p = {0};
     pickle_begin(&p);
@@ -319,20 +322,23 @@ static void test_tensors(void **state)
     const int64_t huge = (int64_t)1 << 62;
     refuse_tensor((struct pickle_tensor){"FloatStorage", "7", 24, 0, 1, {24}, {0}}, FM_FORMAT,
                   "storage '7' is not in the archive");
-    refuse_tensor((struct pickle_tensor){"FloatStorage", "../../etc/passwd/../../../../etc/passwd", 24, 0, 1, {24}, {0}},
-                  FM_FORMAT, "its key has 39 bytes, expected a number");
+    const char *key = "../../etc/passwd/../../../../etc/passwd";
+    refuse_tensor((struct pickle_tensor){"FloatStorage", key, 24, 0, 1, {24}, {0}}, FM_FORMAT,
+                  "its key has 39 bytes, expected a number");
     refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 25, 0, 1, {24}, {0}}, FM_FORMAT,
                   "storage '0': 96 bytes in the archive, expected 25 elements of F32");
     refuse_tensor((struct pickle_tensor){"HalfStorage", "0", 24, 0, 1, {24}, {0}}, FM_FORMAT,
                   "storage '0': 96 bytes in the archive, expected 24 elements of F16");
-    refuse_tensor((struct pickle_tensor){"FloatStorage", "0", -24, 0, 1, {24}, {0}}, FM_FORMAT, "expected -24 elements");
+    refuse_tensor((struct pickle_tensor){"FloatStorage", "0", -24, 0, 1, {24}, {0}}, FM_FORMAT,
+                  "expected -24 elements");
     refuse_tensor((struct pickle_tensor){"FloatStorage", "0", huge + 24, 0, 1, {24}, {0}}, FM_FORMAT,
                   "expected 4611686018427387928 elements");
     refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, 0, 1, {25}, {0}}, FM_FORMAT,
                   "tensor 'w': 25 elements from element 0 exceed its storage of 96 bytes of F32");
     refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, 1, 1, {24}, {0}}, FM_FORMAT,
                   "tensor 'w': 24 elements from element 1 exceed its storage");
-    refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, -1, 1, {1}, {0}}, FM_FORMAT, "from element -1 exceed");
+    refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, -1, 1, {1}, {0}}, FM_FORMAT,
+                  "from element -1 exceed");
     refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, huge, 1, {1}, {0}}, FM_FORMAT, "exceed its storage");
     refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, INT64_MAX / 4, 1, {1}, {0}}, FM_FORMAT, "exceed its");
     refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, 0, 2, {6, 4}, {1, 6}}, FM_UNSUPPORTED,
@@ -347,8 +353,8 @@ static void test_tensors(void **state)
                   "tensor 'w': dimension 1 is 0");
     refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, 0, 5, {1, 1, 1, 1, 24}, {0}}, FM_FORMAT,
                   "tensor 'w': 5 dimensions, expected at most 4");
-    refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, 0, 3, {INT64_MAX, INT64_MAX, 1}, {1, 1, 1}}, FM_FORMAT,
-                  "the product of its dimensions overflows at dimension 1");
+    refuse_tensor((struct pickle_tensor){"FloatStorage", "0", 24, 0, 3, {INT64_MAX, INT64_MAX, 1}, {1, 1, 1}},
+                  FM_FORMAT, "the product of its dimensions overflows at dimension 1");
 }
 
 // The parts of a tensor and of a storage have their kinds checked.
@@ -359,7 +365,8 @@ static void test_parts(void **state)
 #define STORAGE "(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00" "0X\x03\x00\x00\x00" "cpuK\x18tQ"
     REFUSE(REBUILD "tRs.", FM_FORMAT, "what a tensor is made of of 0 items, expected 6");
     REFUSE(REBUILD "K\x01K\x00)) \x89}tRs.", FM_UNSUPPORTED, "opcode 0x20");
-    REFUSE(REBUILD "K\x01K\x00))\x89}tRs.", FM_FORMAT, "item 0 of what a tensor is made of is an integer, expected a storage");
+    REFUSE(REBUILD "K\x01K\x00))\x89}tRs.", FM_FORMAT,
+           "item 0 of what a tensor is made of is an integer, expected a storage");
     REFUSE(REBUILD STORAGE "K\x00K\x01)\x89}tRs.", FM_FORMAT, "item 2 of what a tensor is made of is an integer");
     REFUSE(REBUILD STORAGE "K\x00K\x01\x85)\x89}tRs.", FM_FORMAT, "tensor 'w': 1 dimensions and 0 strides");
     REFUSE(REBUILD STORAGE "K\x00N\x85K\x01\x85\x89}tRs.", FM_FORMAT, "dimension is None, expected an integer");
