@@ -6,10 +6,11 @@
 //   scan_states: -> ends [parts,N/4,E,4], steps [parts,E]
 // A workgroup takes one channel per invocation and one part (lib/segment.glsl) of the rows; the N states stay in
 // registers. A part begins with `starts` (from scan_carry) or, where segments are one part each, with the segment's
-// state. b and c of a tile of rows go through shared memory, u, dt and z from memory to registers BATCH rows ahead.
+// state. u, dt and z come to registers BATCH rows ahead; b and c of a tile of rows lie in shared memory, in two places,
+// while those of the next tile are on their way.
 // Specialisation: 0 workgroup size, 2 N. Needs: base. f32, tokens and states in order.
 // Moves 4*(4*E + N*(Gb + Gc)) bytes a row; scan_states 4*(2*E + N*Gb).
-// Limits: N a multiple of 4; four rows of the b (or c) that a workgroup's channels use fit into a tile of 512 vec4.
+// Limits: N a multiple of 4; four rows of the b (or c) that a workgroup's channels use fit into a tile of TILE_QUADS.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"
@@ -30,7 +31,8 @@ layout(constant_id = 2) const uint N = 16;
 const uint QUADS = N / 4;
 #define BATCH 4      // rows that are loaded ahead, and computed without a branch
 #define TILE_ROWS 16 // most rows of a tile
-#define TILE_QUADS 512
+#define TILE_QUADS 256
+const uint AHEAD = (TILE_QUADS + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x; // quads of a tile that an invocation brings
 
 layout(push_constant, scalar) uniform Push
 {
@@ -41,9 +43,9 @@ layout(push_constant, scalar) uniform Push
 #endif
 } pc;
 
-shared vec4 tile_b[TILE_QUADS];
+shared vec4 tile_b[2 * TILE_QUADS];
 #ifndef FM_OP_SCAN_STATES
-shared vec4 tile_c[TILE_QUADS];
+shared vec4 tile_c[2 * TILE_QUADS];
 #endif
 
 // The groups of b or c that this workgroup's channels use.
@@ -74,6 +76,16 @@ void load_batch(uint row, uint last, uint e)
 #ifndef FM_OP_SCAN_STATES
         z[i] = pc.z.d[at];
 #endif
+    }
+}
+
+// This invocation's quads of the tile of `rows` rows from row0.
+void load_tile(REF_ROWS from, groups g, uint row0, uint rows, out vec4 next[AHEAD])
+{
+    [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+        uint k = gl_LocalInvocationID.x + i * FM_GROUP;
+        if (k < rows * g.quads)
+            next[i] = from.d[(row0 + k / g.quads) * g.stride + g.first + k % g.quads];
     }
 }
 
@@ -114,16 +126,30 @@ void main()
             s[q] = pc.state.d[from + q];
     }
 #endif
-    for (uint t0 = 0; t0 < part.rows; t0 += tile_rows) {
-        uint rows = min(tile_rows, part.rows - t0), row0 = part.row + t0;
-        barrier();
-        for (uint i = tid; i < rows * gb.quads; i += FM_GROUP)
-            tile_b[i] = pc.b.d[(row0 + i / gb.quads) * gb.stride + gb.first + i % gb.quads];
+    uint rows = min(tile_rows, part.rows), place = 0;
+    vec4 next_b[AHEAD];
+    load_tile(pc.b, gb, part.row, rows, next_b);
 #ifndef FM_OP_SCAN_STATES
-        for (uint i = tid; i < rows * gc.quads; i += FM_GROUP)
-            tile_c[i] = pc.c.d[(row0 + i / gc.quads) * gc.stride + gc.first + i % gc.quads];
+    vec4 next_c[AHEAD];
+    load_tile(pc.c, gc, part.row, rows, next_c);
 #endif
+    for (uint t0 = 0; t0 < part.rows; t0 += tile_rows) {
+        // Whoever still reads the tile before this one reads the other place.
+        [[unroll]] for (uint i = 0; i < AHEAD; i++) {
+            uint k = tid + i * FM_GROUP;
+            if (k < rows * gb.quads)
+                tile_b[place + k] = next_b[i];
+#ifndef FM_OP_SCAN_STATES
+            if (k < rows * gc.quads)
+                tile_c[place + k] = next_c[i];
+#endif
+        }
         barrier();
+        uint row0 = part.row + t0, next_rows = min(tile_rows, part.rows - min(part.rows, t0 + tile_rows));
+        load_tile(pc.b, gb, row0 + tile_rows, next_rows, next_b);
+#ifndef FM_OP_SCAN_STATES
+        load_tile(pc.c, gc, row0 + tile_rows, next_rows, next_c);
+#endif
         for (uint t = 0; t < rows; t += BATCH) {
             float v[BATCH], vu[BATCH];
 #ifndef FM_OP_SCAN_STATES
@@ -142,9 +168,9 @@ void main()
             }
             load_batch(row0 + t + BATCH, last, e);
             [[unroll]] for (uint i = 0; i < BATCH; i++) {
-                uint at_b = min(t + i, rows - 1) * gb.quads + gb.own;
+                uint at_b = place + min(t + i, rows - 1) * gb.quads + gb.own;
 #ifndef FM_OP_SCAN_STATES
-                uint at_c = min(t + i, rows - 1) * gc.quads + gc.own;
+                uint at_c = place + min(t + i, rows - 1) * gc.quads + gc.own;
 #endif
                 [[unroll]] for (uint q = 0; q < QUADS; q++) {
                     s[q] = fma(exp2(v[i] * a[q]), s[q], vu[i] * tile_b[at_b + q]);
@@ -159,6 +185,8 @@ void main()
 #endif
             }
         }
+        rows = next_rows;
+        place ^= TILE_QUADS;
     }
     if (channel >= pc.channels)
         return;

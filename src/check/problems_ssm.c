@@ -64,7 +64,7 @@ static void scan(struct fm_problems *l, const struct scan_shape *s, const struct
 static void scans(struct fm_problems *l)
 {
     static const struct scan_shape shapes[] = {{64, 16, 1, 1}, {37, 16, 1, 1}, {96, 16, 2, 6},  {140, 4, 1, 1}, {33, 5, 1, 3},
-                                               {24, 8, 1, 1},  {40, 64, 1, 1}, {32, 32, 2, 1}, {36, 12, 1, 2}, {10, 64, 5, 10}};
+                                               {24, 8, 1, 1},  {72, 64, 1, 1}, {144, 32, 2, 1}, {36, 12, 1, 2}, {10, 64, 5, 10}};
     static const struct rows few[] = {{1, 1, 1, 0, 1}, {1, 1, 1, 5, 3},   {2, 2, 1, 2, 3},    {4, 3, 3, 7, 1},
                                       {8, 8, 2, 0, 3}, {16, 13, 3, 9, 3}, {16, 16, 16, 1, 1}, {16, 5, 1, 3, 4}};
     static const struct rows many[] = {{32, 1, 1, 4, 1},   {32, 2, 1, 0, 3},    {32, 15, 1, 0, 1},   {32, 16, 1, 3, 3},

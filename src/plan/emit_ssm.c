@@ -11,9 +11,9 @@
 
 #include "shaders/lib/abi.h"
 
-#define GROUPS_PER_CORE 16u         // workgroups that keep a core busy and let the last ones end together
+#define GROUPS_PER_CORE 32u         // workgroups that keep a core busy and let the last ones end together
 #define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
-#define PART_ROWS 64u               // a part is at least this long: its state is read and written besides its rows
+#define PART_ROWS 32u               // a part is at least this long: its state is read and written besides its rows
 #define STARTS_BYTES (256ull << 20) // most memory for the states of parts
 
 static uint32_t kept_versions(const struct fm_build *b, const struct fm_want *want)
@@ -57,7 +57,6 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
     d->word[word_kept] = kept_versions(b, want);
     d->word[word_part] = part;
     d->moved_bytes = 4ull * ((uint64_t)rows * (in + want->param[FM_PARAM_N]) + 2ull * in * (width - 1)) + d->bind[bind_w].bytes;
-    d->flops = 2.0 * rows * want->param[FM_PARAM_N] * width;
     fm_emit_grid(b, d, fm_ceil_div_u32(in, fm_emit_tile(d->kernel->tile_cols, want, d->kernel->group)),
                  part_places(b, want, part), 1);
 }
@@ -184,6 +183,5 @@ void fm_emit_selective_scan(struct fm_build *b, uint32_t node_id)
     d->word[word_kept] = kept_versions(b, want);
     d->word[word_part] = p.rows;
     d->moved_bytes = 4 * (rows * (4 * channels + state * ((uint64_t)node->attr.heads + node->attr.heads_kv)) + 3 * channels * state);
-    d->flops = 7.0 * (double)(rows * channels * state);
     fm_emit_grid(b, d, grid_x(d->kernel, want), p.places, 1);
 }
