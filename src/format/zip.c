@@ -71,7 +71,11 @@ static enum fm_result fail_zip(zip_error_t *error)
 {
     if (zip_error_code_zip(error) == ZIP_ER_MEMORY)
         return fm_nomem();
-    if (zip_error_code_zip(error) == ZIP_ER_NOZIP)
+    bool is_cut = zip_error_code_zip(error) == ZIP_ER_NOZIP;
+#ifdef ZIP_ER_TRUNCATED_ZIP // libzip 1.10 tells the two apart
+    is_cut = is_cut || zip_error_code_zip(error) == ZIP_ER_TRUNCATED_ZIP;
+#endif
+    if (is_cut)
         return fm_fail(FM_FORMAT, "a zip archive without a directory at its end: is the file cut short?");
     return fm_fail(FM_FORMAT, "a broken zip archive: %s", zip_error_strerror(error));
 }
