@@ -49,7 +49,7 @@ struct fm_conv {
     struct fm_arena arena; // names
     struct fm_output *outputs;
     size_t output_count, output_cap;
-    enum fm_type want; // of matrices; FM_TYPE_NONE = as the first part's source has it
+    enum fm_type want; // of matrices; FM_TYPE_NONE = as they are stored
     fm_progress_fn *progress;
     void *user;
     // Tell the system that a source's pages may go.

@@ -50,23 +50,33 @@ static bool fills(const struct fm_output *o, enum fm_type type)
 
 struct fallback {
     const struct fm_output *first;
+    enum fm_type wanted; // of the first
     uint32_t q8_0, f16;
 };
+
+// The type that its source has; f32 for what is made.
+static enum fm_type stored_type(const struct fm_output *o)
+{
+    for (uint32_t i = 0; i < o->n_parts; i++)
+        if (o->parts[i].source != NULL)
+            return o->parts[i].source->type;
+    return FM_TYPE_F32;
+}
 
 static enum fm_type choose(const struct fm_conv *conv, const struct fm_output *o, const struct fm_output *head,
                            struct fallback *fallback)
 {
-    const struct fm_tensor *source = o->parts[0].source;
     if (stays_f32(o))
         return FM_TYPE_F32;
-    enum fm_type type = conv->want != FM_TYPE_NONE ? conv->want : source != NULL ? source->type : FM_TYPE_F32;
-    if (conv->want == FM_TYPE_NONE && o->n_parts == 1 && o->parts[0].move == FM_MOVE_NONE)
-        return type; // as it is stored
-    if (o == head && quantised(conv->want) && conv->want != FM_TYPE_Q8_0)
+    enum fm_type type = conv->want != FM_TYPE_NONE ? conv->want : stored_type(o);
+    if (o == head && conv->want != FM_TYPE_NONE && quantised(conv->want) && conv->want != FM_TYPE_Q8_0)
         type = fills(o, FM_TYPE_Q6_K) ? FM_TYPE_Q6_K : FM_TYPE_Q8_0;
     if (fills(o, type))
         return type;
-    fallback->first = fallback->first != NULL ? fallback->first : o;
+    if (fallback->first == NULL) {
+        fallback->first = o;
+        fallback->wanted = type;
+    }
     if (fills(o, FM_TYPE_Q8_0)) {
         fallback->q8_0++;
         return FM_TYPE_Q8_0;
@@ -105,7 +115,7 @@ enum fm_result fm_conv_types(struct fm_conv *conv)
     }
     if (fallback.first != NULL)
         fm_log(FM_LOG_WARN, "rows that do not fill the blocks of %s: %u tensors became q8_0, %u f16; the first is '%s' with rows of %llu",
-               fm_type_info(conv->want)->name, fallback.q8_0, fallback.f16, fallback.first->name,
+               fm_type_info(fallback.wanted)->name, fallback.q8_0, fallback.f16, fallback.first->name,
                (unsigned long long)fallback.first->dims[fallback.first->n_dims - 1]);
     enum fm_type most = conv->want != FM_TYPE_NONE ? conv->want : main_type(conv);
     for (size_t i = 0; i < FM_COUNT(file_types); i++)
