@@ -3,6 +3,7 @@
 #include "format/pickle_impl.h"
 
 #define STACK_MAX 65536 // Python's pickler puts down 1000 entries of a dict at a time
+#define MEMO_MAX ((uint64_t)1 << 22) // about ten are put for a tensor
 #define ARENA_BYTES_MAX ((size_t)256 << 20) // about 500 bytes are needed for a tensor
 #define GLOBAL_BYTES_MAX 200
 
@@ -136,7 +137,7 @@ static enum fm_result memo_put(struct fm_pickle *m, uint64_t index)
 {
     if (available(m) == 0)
         return fm_pickle_fail(m, "remembers a value of an empty stack");
-    if (index > m->op_at) // picklers count up, and each put takes a byte or more
+    if (index > m->op_at || index >= MEMO_MAX) // picklers count up, and each put takes a byte or more
         return fm_pickle_fail(m, "the number of a remembered value is too high");
     enum fm_result result =
         fm_array_reserve((void **)&m->memo, &m->memo_cap, (size_t)index + 1, sizeof(*m->memo));

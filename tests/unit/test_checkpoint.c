@@ -203,6 +203,57 @@ static void test_drop(void **state)
     free(data);
 }
 
+static struct fm_checkpoint *open_fixture(const char *name)
+{
+    char path[512];
+    const char *data = getenv("FULMEN_TEST_DATA");
+    struct fm_checkpoint *checkpoint = NULL;
+    assert_non_null(data);
+    snprintf(path, sizeof(path), "%s/checkpoints/%s", data, name);
+    if (fm_checkpoint_open(path, &checkpoint) != FM_OK)
+        fail_msg("%s", fm_error_message());
+    return checkpoint;
+}
+
+// The same weights as the official packages write them: save_pretrained to safetensors, torch.save to a pickle.
+static void test_official(void **state)
+{
+    (void)state;
+    struct fm_checkpoint *tensors = open_fixture("mamba2-small"), *pickle = open_fixture("state-spaces-mamba2");
+    static const char renamed[] = "backbone.embeddings.weight", name_there[] = "backbone.embedding.weight";
+    uint32_t count = fm_checkpoint_count(tensors);
+    assert_true(count > 15);
+    assert_int_equal(fm_checkpoint_count(pickle), count + 1); // and the tied head
+    for (uint32_t i = 0; i < count; i++) {
+        const struct fm_tensor *a = fm_checkpoint_at(tensors, i);
+        const struct fm_tensor *b = fm_checkpoint_find(pickle, strcmp(a->name, renamed) == 0 ? name_there : a->name);
+        assert_non_null(b);
+        assert_true(a->type == FM_TYPE_F32 && b->type == FM_TYPE_F32 && a->n_dims == b->n_dims);
+        assert_memory_equal(a->dims, b->dims, sizeof(a->dims));
+        assert_int_equal(a->data_bytes, b->data_bytes);
+        assert_memory_equal(a->data, b->data, (size_t)a->data_bytes);
+    }
+    const struct fm_tensor *head = fm_checkpoint_find(pickle, "lm_head.weight");
+    assert_non_null(head);
+    assert_ptr_equal(head->data, fm_checkpoint_find(pickle, name_there)->data);
+    fm_checkpoint_close(&tensors);
+    fm_checkpoint_close(&pickle);
+}
+
+static void test_official_shards(void **state)
+{
+    (void)state;
+    struct fm_checkpoint *checkpoint = open_fixture("llama-llama3-keys");
+    uint32_t count = fm_checkpoint_count(checkpoint), files = 1;
+    for (uint32_t i = 1; i < count; i++)
+        files += fm_checkpoint_file_of(checkpoint, i) != fm_checkpoint_file_of(checkpoint, i - 1);
+    assert_int_equal(files, 2);
+    assert_true(count > 15);
+    assert_non_null(fm_checkpoint_find(checkpoint, "model.embed_tokens.weight"));
+    assert_non_null(fm_checkpoint_find(checkpoint, "lm_head.weight"));
+    fm_checkpoint_close(&checkpoint);
+}
+
 // ---- bad folders -------------------------------------------------------------------------------------------------
 
 static void test_bad_folders(void **state)
@@ -283,8 +334,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
-        TEST(test_order),     TEST(test_shards), TEST(test_drop),        TEST(test_bad_folders),
-        TEST(test_bad_index), TEST(test_paths),  TEST(test_many_shards),
+        TEST(test_order),
+        TEST(test_shards),
+        TEST(test_drop),
+        TEST(test_bad_folders),
+        TEST(test_bad_index),
+        TEST(test_paths),
+        TEST(test_many_shards),
+        cmocka_unit_test(test_official),
+        cmocka_unit_test(test_official_shards),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
 }

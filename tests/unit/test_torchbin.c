@@ -401,6 +401,11 @@ static void test_bounds(void **state)
     refuse_pickle(p, FM_FORMAT, "needs more than 268435456 bytes of memory");
     p = (struct gguf_bytes){0};
     put(&p, "\x80\x02N");
+    for (int i = 0; i < 4200000; i++)
+        put(&p, "\x94");
+    refuse_pickle(p, FM_FORMAT, "pickle, byte 4194307: the number of a remembered value is too high");
+    p = (struct gguf_bytes){0};
+    put(&p, "\x80\x02N");
     for (int i = 0; i < 100000; i++) // deep, but not too much: nothing recurses
         put(&p, "\x85");
     put(&p, ".");
