@@ -1,10 +1,10 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// CAST: activations to f16 for matrix units. x [T,K] f32 -> y [T,stride_y] f16, saturated to +-65504, columns beyond K
-// zero, and so are the rows from T up to a multiple of pad_rows. A workgroup makes TILE_COLS columns of one row; an
-// invocation makes two per turn, on rung f16 (K a multiple of 4) four. Specialisation: 0 workgroup size. Needs: base
-// nothing, rung f16 16-bit types and storage. Rounds to nearest even, on rung f16 as the device does. Moves 6*K bytes a
-// row.
+// CAST: activations to f16 for matrix units. x [T,K] f32 -> y [T,stride_y] f16, saturated to +-65504 (NaN stays), columns
+// beyond K zero, and so are the rows from T up to a multiple of pad_rows. A workgroup makes TILE_COLS columns of one
+// row; an invocation makes two per turn, on rung f16 (K a multiple of 4) four. Specialisation: 0 workgroup size. Needs:
+// base nothing, rung f16 16-bit types and storage. Rounds to nearest even, on rung f16 as the device does. Moves 6*K
+// bytes a row.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"
@@ -25,11 +25,18 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_CAST(FM_A, FM_P) } pc;
 
 #define MOST 65504.0
 
+// clamp() may make a number of a NaN.
+vec4 saturated(vec4 x)
+{
+    bvec4 nan = greaterThan(floatBitsToUint(x) & 0x7fffffffu, uvec4(0x7f800000u));
+    return mix(clamp(x, vec4(-MOST), vec4(MOST)), x, nan);
+}
+
 #ifdef FM_RUNG_F16
 void cast_turn(uint row, uint col, bool there)
 {
     vec4 x = there && col < pc.width ? FM_CAST(fm_f32x4s, pc.x).d[(row * pc.width + col) / 4] : vec4(0.0);
-    pc.y.d[(row * pc.stride_y + col) / 4] = f16vec4(clamp(x, vec4(-MOST), vec4(MOST)));
+    pc.y.d[(row * pc.stride_y + col) / 4] = f16vec4(saturated(x));
 }
 #else
 void cast_turn(uint row, uint col, bool there)
@@ -37,7 +44,8 @@ void cast_turn(uint row, uint col, bool there)
     uint at = row * pc.width + col;
     float low = there && col < pc.width ? pc.x.d[at] : 0.0;
     float high = there && col + 1 < pc.width ? pc.x.d[at + 1] : 0.0;
-    pc.y.d[(row * pc.stride_y + col) / 2] = fm_pack_half2(clamp(low, -MOST, MOST), clamp(high, -MOST, MOST));
+    vec4 x = saturated(vec4(low, high, 0.0, 0.0));
+    pc.y.d[(row * pc.stride_y + col) / 2] = fm_pack_half2(x.x, x.y);
 }
 #endif
 

@@ -17,7 +17,7 @@
 // Accumulation: within a block exact; blocks in f32: per invocation in order, then subgroup sum, then subgroups in
 //     order.
 // Error: |x - step * i| <= step / 2, about max |x| of the block * 2^-16; f32 from block to block. Below 1e-33 step
-//     stops shrinking.
+//     stops shrinking. A NaN in a block makes its step NaN, an infinity makes it infinite, so that neither is lost.
 // Bytes moved: w once; x once per workgroup (from cache); y once.
 // Limits: shared memory ROWS * (64 * (CHUNK + 4) + 12 * CHUNK) + 4 * workgroup / subgroup size * COLS * ROWS * streams
 //     bytes.
@@ -76,11 +76,12 @@ uint pack_bytes(uvec4 v, int bit)
 // Converts a piece; the four invocations of its block are neighbours and come here together.
 void store_piece(vec4 lo, vec4 hi, uint row, uint block, uint t, bool wanted)
 {
-    vec4 m4 = max(abs(lo), abs(hi));
-    float most = max(max(m4.x, m4.y), max(m4.z, m4.w));
-    most = max(most, subgroupShuffleXor(most, 1u));
-    most = max(most, subgroupShuffleXor(most, 2u));
-    most = max(most, 1e-33);
+    // Magnitudes compare as their bits do, with NaN above all else; a maximum of floats may forget it.
+    uvec4 m4 = max(floatBitsToUint(lo) & 0x7fffffffu, floatBitsToUint(hi) & 0x7fffffffu);
+    uint bits = max(max(m4.x, m4.y), max(m4.z, m4.w));
+    bits = max(bits, subgroupShuffleXor(bits, 1u));
+    bits = max(bits, subgroupShuffleXor(bits, 2u));
+    float most = uintBitsToFloat(max(bits, floatBitsToUint(1e-33)));
     float inverse = 32512.0 / most;
     uvec4 v_lo = floatBitsToUint(fma(lo, vec4(inverse), vec4(MAGIC)));
     uvec4 v_hi = floatBitsToUint(fma(hi, vec4(inverse), vec4(MAGIC)));

@@ -85,13 +85,14 @@ static void compare(const struct fm_value *v, const struct fm_ref_tensor *ref, c
         if (v->type == FM_TYPE_F16) // the stored result is rounded: one unit in the last place more
             bound += FM_MAX(fabs(want) * 0x1p-10, 0x1p-24);
         double error = fabs(g - want);
-        if (!(error <= bound)) {
+        if (isnan(want) ? isnan(g) : error <= bound) {
+            if (bound > 0 && error / bound > result->worst)
+                result->worst = error / bound;
+        } else {
             result->passed = false;
             snprintf(result->message, sizeof result->message, "%s[%llu]: got %.9g, expected %.9g, off by %.3g, bound %.3g", v->name,
                      (unsigned long long)i, g, want, error, bound);
         }
-        if (bound > 0 && error / bound > result->worst)
-            result->worst = error / bound;
     }
 }
 
