@@ -154,6 +154,11 @@ void fm_ref_set_encoded(struct fm_ref *ref, uint32_t value, const void *data)
 
 void fm_ref_run(struct fm_ref *ref)
 {
+    fm_ref_run_with(ref, NULL, NULL);
+}
+
+void fm_ref_run_with(struct fm_ref *ref, fm_ref_before_fn *before, void *user)
+{
     for (size_t i = 0; i < ref->graph->n_nodes; i++) {
         const struct fm_node *node = &ref->graph->nodes[i];
         struct fm_ref_call call = {.graph = ref->graph, .node = node, .dims = ref->dims, .plan_rows = ref->plan_rows,
@@ -162,6 +167,8 @@ void fm_ref_run(struct fm_ref *ref)
             call.src[s] = &ref->tensors[node->src[s]];
         for (unsigned d = 0; d < node->n_dst; d++)
             call.dst[d] = &ref->tensors[node->dst[d]];
+        if (before)
+            before(user, &call);
         fm_ref_of(node->op)(&call);
     }
 }

@@ -44,5 +44,9 @@ struct fm_ref_tensor *fm_ref_tensor(struct fm_ref *ref, uint32_t value);
 void fm_ref_set_encoded(struct fm_ref *ref, uint32_t value, const void *data);
 // Run every node in order. States keep what was written to them: call again with new inputs for the next step.
 void fm_ref_run(struct fm_ref *ref);
+// The same, but `before` may put other tensors of the same dims in the place of a node's sources, as an implementation
+// that rounds its operands does.
+typedef void fm_ref_before_fn(void *user, struct fm_ref_call *call);
+void fm_ref_run_with(struct fm_ref *ref, fm_ref_before_fn *before, void *user);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "base/half.h"
 #include "ref/ref.h"
 
 void e2e_ok(enum fm_result result, const char *what, const char *file, int line)
@@ -87,9 +88,38 @@ static void set_values(struct fm_ref *ref, const struct fm_graph *graph, const s
     }
 }
 
-double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, uint32_t *out_vocab)
+struct rounding {
+    struct fm_ref_tensor copy[2];
+    bool queries;
+};
+
+// Like the kernel `cast`: beyond the range of f16 its largest number stays.
+static const struct fm_ref_tensor *rounded(struct fm_ref_tensor *copy, const struct fm_ref_tensor *from)
 {
-    static const struct fm_graph_options options = {.kv_type = {FM_TYPE_F32, FM_TYPE_F32}};
+    double *v = realloc(copy->v, (from->elems + 1) * sizeof(*v));
+    assert_non_null(v);
+    *copy = *from;
+    copy->v = v;
+    for (uint64_t i = 0; i < from->elems; i++)
+        v[i] = (double)fm_half_to_float(fm_float_to_half((float)fmin(fmax(from->v[i], -65504.0), 65504.0)));
+    return copy;
+}
+
+static void round_factors(void *user, struct fm_ref_call *call)
+{
+    struct rounding *r = user;
+    bool product = call->node->op == FM_OP_MATMUL;
+    if (product || (call->node->op == FM_OP_ATTEND && r->queries))
+        call->src[0] = rounded(&r->copy[0], call->src[0]);
+    if (product)
+        call->src[1] = rounded(&r->copy[1], call->src[1]);
+}
+
+double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, unsigned halves, uint32_t *out_vocab)
+{
+    enum fm_type cache = halves & E2E_HALF_CACHE ? FM_TYPE_F16 : FM_TYPE_F32;
+    const struct fm_graph_options options = {.kv_type = {cache, cache}};
+    struct rounding rounding = {.queries = cache == FM_TYPE_F16};
     const struct fm_dims dims = {.t = n, .o = n, .s = 1, .l = n};
     struct fm_arena arena = {0};
     struct fm_graph graph;
@@ -102,7 +132,9 @@ double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, uint
     E2E_OK(fm_arch_build(arch, &config, file, &options, &graph));
     E2E_OK(fm_ref_create(&graph, &dims, &ref));
     set_values(ref, &graph, file, tokens, n);
-    fm_ref_run(ref);
+    fm_ref_run_with(ref, halves & E2E_HALF_FACTORS ? round_factors : NULL, &rounding);
+    free(rounding.copy[0].v);
+    free(rounding.copy[1].v);
     const struct fm_ref_tensor *logits = fm_ref_tensor(ref, graph.logits);
     double *copy = calloc(logits->elems, sizeof(*copy));
     assert_non_null(copy);
