@@ -23,7 +23,7 @@
 layout(constant_id = 2) const uint N = 16;
 
 const uint QUADS = N / 4;
-#define AHEAD 8
+#define AHEAD 16
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_SCAN_CARRY(FM_A, FM_P) } pc;
 

@@ -8,9 +8,10 @@
 // registers. A part begins with `starts` (from scan_carry) or, where segments are one part each, with the segment's
 // state. u, dt and z come to registers BATCH rows ahead; b and c of a tile of rows lie in shared memory, in two places,
 // while those of the next tile are on their way.
-// Specialisation: 0 workgroup size, 2 N. Needs: base. f32, tokens and states in order.
+// Specialisation: 0 workgroup size, 2 N. Definition: BATCH, rows that are loaded ahead and computed without a branch: the
+// more, the fewer workgroups a core needs and can hold. Needs: base. f32, tokens and states in order.
 // Moves 4*(4*E + N*(Gb + Gc)) bytes a row; scan_states 4*(2*E + N*Gb).
-// Limits: N a multiple of 4; four rows of the b (or c) that a workgroup's channels use fit into a tile of TILE_QUADS.
+// Limits: N a multiple of 4; BATCH rows of the b (or c) that a workgroup's channels use fit into a tile of TILE_QUADS.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"
@@ -29,7 +30,6 @@
 layout(constant_id = 2) const uint N = 16;
 
 const uint QUADS = N / 4;
-#define BATCH 4      // rows that are loaded ahead, and computed without a branch
 #define TILE_ROWS 16 // most rows of a tile
 #define TILE_QUADS 256
 const uint AHEAD = (TILE_QUADS + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x; // quads of a tile that an invocation brings

@@ -200,7 +200,7 @@ enum fm_result fm_shape_scan_carry(const struct fm_shape_call *c)
     if (ends->type != FM_TYPE_F32 || ends->n_dims != 4 || ends->dims[1] != a->state / 4 || ends->dims[2] != channels ||
         ends->dims[3] != 4)
         return fm_shape_wrong(c, 1, "f32 [T,N/4,E,4]");
-    TRY(want_width(c, 2, channels));
+    TRY(fm_shape_want(c, 2, FM_TYPE_F32, 2, ends->dims[0], channels));
     TRY(want_segments(c, 3));
     TRY(want_recurrent(c, 4, channels, a->state));
     return give_quads(c, channels);
