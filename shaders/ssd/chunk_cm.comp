@@ -15,7 +15,7 @@
 //     of two keep f16 in range: one for v x and one for the state of a chunk, one for a subgroup's rows of weights. v a is cut off at
 //     -128, where its exponential is 0 in any case, so that differences of sums keep their digits; only they meet exp.
 // Bytes moved: b, c once per head and PB rows; x, y once (SSD_STATES reads x and b once more); the state once a part.
-// Limits: shared memory, with W = max(N, Q): 2 Q (W + N + PB + 28) + 4 (MS * MS + 1) * subgroups bytes.
+// Limits: shared memory, with W = max(N, Q): 2 Q (W + PB + 20) + 2 max(Q, PB) (N + 8) + 4 (MS * MS + 1) * subgroups bytes.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
