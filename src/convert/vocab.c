@@ -194,6 +194,8 @@ static enum fm_result read_vocab(struct fm_hf *hf, struct fm_vocab *vocab, const
     enum fm_result r = fm_vocab_read_spm(vocab, files->model, files->model_bytes, files->model_path);
     if (r == FM_OK)
         r = add_listed(vocab, &files->added);
+    if (r == FM_OK && files->tokenizer.root != NULL)
+        r = fm_vocab_read_added(vocab, &files->tokenizer);
     return r == FM_OK ? add_decoder(vocab, &files->config) : r;
 }
 

@@ -50,6 +50,8 @@ enum fm_vocab_kind fm_vocab_kind_of(const struct fm_conf *tokenizer);
 // model.vocab, its merges and added_tokens; puts tokenizer.ggml.merges for byte-level BPE, makes scores of the merges for the
 // other.
 enum fm_result fm_vocab_read_json(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_conf *tokenizer);
+// added_tokens alone.
+enum fm_result fm_vocab_read_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer);
 // tokenizer.ggml.pre by the expressions of the file, or FM_UNSUPPORTED saying what they are.
 enum fm_result fm_vocab_pre(const struct fm_conf *tokenizer, const char **out_pre);
 // Does the post-processor put a token first? *out_known = false when there is none that says so.

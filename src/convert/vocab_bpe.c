@@ -47,40 +47,48 @@ static size_t parts_of(const cJSON *node, const char *list_key, const cJSON *out
     "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}|"                 \
     " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
+#define THREE_DIGITS "[0-9][0-9][0-9]"
+
+// What may stand beside the expression.
+enum { PART_LEVEL_REGEX = 1 /* ByteLevel brings GPT-2's */, PART_DIGITS = 2 /* each apart */, PART_NUMBERS = 4, PART_PUNCTUATION = 8 };
+
 // Expressions as the published files have them. nfc and merges: -1 = either.
 static const struct {
-    const char *regex; // NULL: GPT-2's own, which ByteLevel brings
-    bool digits;       // every digit apart first
+    const char *regex; // of the one Split; NULL: there is none
+    unsigned parts;
     int nfc, ignore_merges;
     const char *pre;
 } known[] = {
-    {NULL, false, 0, -1, "gpt-2"},
-    {NULL, false, 1, -1, "mpt"}, // GPT-NeoX
-    {NULL, true, 0, -1, "smollm"},
-    {CL100K(ENDINGS, "\\p{N}{1,3}"), false, 0, 1, "llama-bpe"},
-    {CL100K(ENDINGS, "\\p{N}{1,3}"), false, 0, 0, "dbrx"},
-    {CL100K(ENDINGS, "\\p{N}"), false, 1, -1, "qwen2"},
-    {CL100K(ENDINGS, "\\p{N}"), false, 0, -1, "deepseek-r1-qwen"},
-    {TEKKEN, false, 0, 1, "tekken"},
+    {NULL, PART_LEVEL_REGEX, 0, -1, "gpt-2"},
+    {NULL, PART_LEVEL_REGEX, 1, -1, "mpt"}, // GPT-NeoX
+    {NULL, PART_LEVEL_REGEX | PART_DIGITS, 0, -1, "smollm"},
+    {CL100K(ENDINGS, "\\p{N}{1,3}"), 0, 0, 1, "llama-bpe"},
+    {CL100K(ENDINGS, "\\p{N}{1,3}"), 0, 0, 0, "dbrx"},
+    {CL100K(ENDINGS, "\\p{N}"), 0, 1, -1, "qwen2"},
+    {CL100K(ENDINGS, "\\p{N}"), 0, 0, -1, "deepseek-r1-qwen"},
+    {TEKKEN, 0, 0, 1, "tekken"},
+    {THREE_DIGITS, PART_LEVEL_REGEX | PART_NUMBERS | PART_PUNCTUATION, 0, -1, "falcon"},
 };
 
 struct shape {
     const char *regex;
-    unsigned splits;
-    bool digits, level_regex, level, foreign;
-    bool nfc;
+    unsigned splits, parts;
+    bool level, foreign, nfc;
 };
 
 static void look_at(const cJSON *node, struct shape *shape)
 {
     const cJSON *pattern = cJSON_GetObjectItemCaseSensitive(node, "pattern");
     const cJSON *regex = cJSON_GetObjectItemCaseSensitive(pattern, "Regex");
+    const cJSON *behavior = cJSON_GetObjectItemCaseSensitive(node, "behavior");
     if (type_is(node, "ByteLevel")) {
         shape->level = true;
-        shape->level_regex = flag_of(node, "use_regex", true);
+        shape->parts |= flag_of(node, "use_regex", true) ? PART_LEVEL_REGEX : 0;
         shape->foreign = shape->foreign || flag_of(node, "add_prefix_space", false);
-    } else if (type_is(node, "Digits") && flag_of(node, "individual_digits", false)) {
-        shape->digits = true;
+    } else if (type_is(node, "Digits")) {
+        shape->parts |= flag_of(node, "individual_digits", false) ? PART_DIGITS : PART_NUMBERS;
+    } else if (type_is(node, "Punctuation") && cJSON_IsString(behavior) && strcmp(behavior->valuestring, "Contiguous") == 0) {
+        shape->parts |= PART_PUNCTUATION;
     } else if (type_is(node, "Split") && cJSON_IsString(regex)) {
         shape->regex = regex->valuestring;
         shape->splits++;
@@ -109,11 +117,11 @@ enum fm_result fm_vocab_pre(const struct fm_conf *tokenizer, const char **out_pr
     struct shape shape = shape_of(tokenizer);
     const cJSON *model = fm_conf_get(tokenizer, NULL, "model");
     bool ignore_merges = model != NULL && flag_of(model, "ignore_merges", false);
-    bool plain = !shape.foreign && shape.level && shape.splits + shape.level_regex == 1;
+    bool plain = !shape.foreign && shape.level && shape.splits <= 1;
     for (size_t i = 0; plain && i < FM_COUNT(known); i++) {
         bool regex = shape.regex == NULL ? known[i].regex == NULL
                                          : known[i].regex != NULL && strcmp(known[i].regex, shape.regex) == 0;
-        if (regex && known[i].digits == shape.digits && (known[i].nfc < 0 || known[i].nfc == shape.nfc) &&
+        if (regex && known[i].parts == shape.parts && (known[i].nfc < 0 || known[i].nfc == shape.nfc) &&
             (known[i].ignore_merges < 0 || known[i].ignore_merges == ignore_merges)) {
             *out_pre = known[i].pre;
             return FM_OK;
@@ -188,7 +196,7 @@ static enum fm_result read_tokens(struct fm_vocab *vocab, const struct fm_conf *
     return FM_OK;
 }
 
-static enum fm_result read_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer)
+enum fm_result fm_vocab_read_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer)
 {
     const cJSON *list, *item;
     enum fm_result r = fm_conf_array(tokenizer, "added_tokens", false, &list);
@@ -315,5 +323,5 @@ enum fm_result fm_vocab_read_json(struct fm_hf *hf, struct fm_vocab *vocab, cons
     vocab->add_space_prefix = vocab->spm && prefix_of(tokenizer);
     if (r == FM_OK)
         r = read_merges(hf, vocab, tokenizer, model);
-    return r == FM_OK ? read_added(vocab, tokenizer) : r;
+    return r == FM_OK ? fm_vocab_read_added(vocab, tokenizer) : r;
 }

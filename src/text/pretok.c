@@ -44,7 +44,8 @@ enum recipe_id {
     RECIPE_DIGITS1,
     RECIPE_SMOLLM,
     RECIPE_TEKKEN,
-    RECIPE_DEEPSEEK_CODER
+    RECIPE_DEEPSEEK_CODER,
+    RECIPE_FALCON
 };
 
 static const struct recipe recipes[] = {
@@ -60,6 +61,8 @@ static const struct recipe recipes[] = {
     [RECIPE_DEEPSEEK_CODER] = {{"[\\r\\n]", S "?\\p{L}+", S "?\\p{P}+",
                                 "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+", "\\p{N}"},
                                {0}},
+    // Punctuation (ASCII's symbols count), GPT-2's words, numbers apart, in threes: as the tokenizer itself has it.
+    [RECIPE_FALCON] = {{"[\\p{P}$+<=>^~|`]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, {0}},
 };
 
 // Names as converters write them; error messages list them in this order.
@@ -96,6 +99,7 @@ static const struct {
     {"tekken", RECIPE_TEKKEN},
     {"default", RECIPE_DEFAULT},
     {"deepseek-coder", RECIPE_DEEPSEEK_CODER},
+    {"falcon", RECIPE_FALCON},
 };
 
 struct fm_pretok {

@@ -676,6 +676,36 @@ def tokenizer_json_with_byte_fallback_stands_for_sentencepiece(folder):
 
 
 @test
+def pre_tokenizers_are_known_by_their_parts(folder):
+    """The forms in which the published tokenizers come, whatever their vocabulary."""
+    wanted = files.read_gguf(TOKENIZERS / "gpt2.gguf")[0]
+    vocabulary_folder(folder, len(wanted["tokenizer.ggml.tokens"]))
+    made = bpe_json(wanted)
+    level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+    digits = {"type": "Digits", "individual_digits": True}
+    threes = {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated"}
+    split = {"type": "Split", "pattern": {"Regex": PRE_REGEX["llama-bpe"]}}
+    for pre, parts, normalizer, ignore in (
+            ("gpt-2", [level], None, False), ("mpt", [level], "NFC", False), ("smollm", [digits, level], None, False),
+            ("llama-bpe", [split, level | {"use_regex": False}], None, True),
+            ("dbrx", [split, level | {"use_regex": False}], None, False),
+            ("falcon", [{"type": "Punctuation", "behavior": "Contiguous"}, level, {"type": "Digits", "individual_digits": False},
+                        threes], None, False),
+            (None, [digits, split, level], None, False), (None, [split, level], None, True), (None, [level], "NFKC", False),
+            (None, [level | {"add_prefix_space": True}], None, False)):
+        made["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": parts}
+        made["normalizer"] = {"type": normalizer} if normalizer else None
+        made["model"]["ignore_merges"] = ignore
+        (folder / "tokenizer.json").write_text(json.dumps(made))
+        if pre is None:
+            refused(folder, says="is none of gpt-2")
+            continue
+        run("convert", folder, "-o", folder / "out.gguf")
+        found = files.read_gguf(folder / "out.gguf")[0]["tokenizer.ggml.pre"]
+        expect(found == pre, f"{parts} came out as {found}, expected {pre}")
+
+
+@test
 def unknown_pre_tokenizer_is_named_and_can_be_given(folder):
     wanted = files.read_gguf(TOKENIZERS / "gpt2.gguf")[0]
     vocabulary_folder(folder, len(wanted["tokenizer.ggml.tokens"]))
