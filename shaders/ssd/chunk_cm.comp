@@ -5,17 +5,17 @@
 //   xbc [T,W] f32, bc [T,(Gb+Gc)*N] f16, dt [T,H], a, d, dt_bias [H], seg, state [S,B,H*P,N] -> y [T,H*P], state'
 //   With v = softplus(dt + dt_bias), u_t the sum of v a up to row t of the chunk, s0 the state before it and r its last row:
 //     y_t = exp(u_t) s0 c_t + sum_{s<=t} (c_t b_s) exp(u_t - u_s) v_s x_s + d x_t;  s' = exp(u_r) s0 + sum_s exp(u_r - u_s) v_s x_s b_s^T
-// One workgroup: PB rows p of one head and one part of a segment. A subgroup makes TR blocks of MS rows of y, and of the state the
-//     columns n of every SUBGROUPS-th block. Of one chunk: c and the state go to shared memory and are multiplied; then b in the
-//     place of the state, and v x; a subgroup turns its rows of c b^T into weights, in the place of its rows of c.
-// Spec constants: 0 workgroup size, 1 subgroup size, 2 N, 3 PB; N and PB multiples of MS, PB divides P.
+// One workgroup: PB rows p of one head and one part of a segment. DOWN subgroups share the rows of y and the columns n of the state,
+//     ACROSS the rows p. Of one chunk: c and the state go to shared memory and are multiplied; then b in the place of the state, and
+//     v x; c b^T becomes weights, in the place of c.
+// Spec constants: 0 workgroup size, 1 subgroup size, 2 N, 3 PB; N a multiple of MS, PB of MS * ACROSS; PB divides P.
 // Defines: MS, the shape MS x MS x MS of one matrix; Q, rows of a chunk.
 // Needs: coopmat, float16, subgroup arithmetic; full subgroups.
-// Accumulation: f32 in the matrix units; x, b, c, weights and the state where it is read are f16. The state itself stays f32. Powers
-//     of two keep f16 in range: one for v x and one for the state of a chunk, one for a subgroup's rows of weights. v a is cut off at
+// Accumulation: f32 in the matrix units; x, b, c, c b^T, weights and the state where it is read are f16. The state itself stays f32.
+//     Powers of two keep f16 in range: for v x, for the state and for the weights of a chunk. v a is cut off at
 //     -128, where its exponential is 0 in any case, so that differences of sums keep their digits; only they meet exp.
 // Bytes moved: b, c once per head and PB rows; x, y once (SSD_STATES reads x and b once more); the state once a part.
-// Limits: shared memory, with W = max(N, Q): 2 Q (W + PB + 20) + 2 max(Q, PB) (N + 8) + 4 (MS * MS + 1) * subgroups bytes.
+// Limits: shared memory, with W = max(N, Q): 2 Q (W + PB + 20) + 2 max(Q, PB) (N + 8) + 4 Q MS + 4 subgroups bytes.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
@@ -39,7 +39,7 @@ layout(constant_id = 3) const uint PB = 64;
 #define REF_V fm_f32s
 #define REF_STATE fm_out_f32s
 #ifdef FM_OP_SSD
-#define REF_Y fm_out_f32x4s
+#define REF_Y fm_out_f32s
 layout(push_constant, scalar) uniform Push { FM_PUSH_SSD(FM_A, FM_P) } pc;
 #else
 #define REF_Y fm_out_f32s
@@ -48,10 +48,13 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SSD_STATES(FM_A, FM_P) } pc
 
 const uint GROUP = gl_WorkGroupSize.x;
 const uint SUBGROUPS = GROUP / FM_SUBGROUP;
-const uint TR = Q / MS / SUBGROUPS;                  // blocks of rows of a subgroup
-const uint TP = PB / MS;                             // blocks of p
-const uint DEEP = STATE / MS;                        // blocks of n
-const uint TN = (DEEP + SUBGROUPS - 1) / SUBGROUPS;  // of them, a subgroup's
+const uint DOWN = SUBGROUPS < Q / MS ? SUBGROUPS : Q / MS;
+const uint ACROSS = SUBGROUPS / DOWN;
+const uint TR = Q / MS / DOWN;             // blocks of rows of a subgroup
+const uint TP = PB / MS / ACROSS;          // blocks of p of a subgroup
+const uint DEEP = STATE / MS;              // blocks of n
+const uint TN = (DEEP + DOWN - 1) / DOWN;  // of them, a subgroup's
+const uint TS = Q / MS / ACROSS;           // blocks of columns of c b^T of a subgroup
 const uint CELLS = MS * MS;
 const uint WIDE = STATE > Q ? STATE : Q;
 // Pitches of lines in shared memory, in quads of halves; what is added keeps them off the same banks.
@@ -62,13 +65,14 @@ shared f16vec4 xs[Q * X_PITCH];          // [s][p] v x
 shared float steps[Q], sums[Q];          // v, u
 #ifdef FM_OP_SSD
 shared f16vec4 cs[Q * C_PITCH];          // [t][n] c; then [t][s] weights
-shared float stage[SUBGROUPS * CELLS];   // a matrix of each subgroup
-shared float most[SUBGROUPS];            // greatest element of its part of the state
+shared float factor[Q * MS];             // a row's factor, MS times; then the block of y that the chunk's last row is in
+shared float most[SUBGROUPS];            // greatest element that a subgroup has, of the state or of c b^T
 #endif
 
 #define MAT_A coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseA>
 #define MAT_B coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseB>
 #define ACC coopmat<float, gl_ScopeSubgroup, MS, MS, gl_MatrixUseAccumulator>
+#define HALVES(m) coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseAccumulator>(m)
 #define ROWS gl_CooperativeMatrixLayoutRowMajor
 #define COLUMNS gl_CooperativeMatrixLayoutColumnMajor
 
@@ -79,8 +83,8 @@ shared float most[SUBGROUPS];            // greatest element of its part of the 
 #define UNROLL [[unroll]]
 #endif
 
-ACC held[TP * TN]; // the state: block i of p, block gl_SubgroupID + j * SUBGROUPS of n
-uint tid, h, p0;
+ACC held[TP * TN]; // the state: block across * TP + i of p, block down + j * DOWN of n
+uint tid, down, across, h, p0;
 
 f16vec4 to_halves(vec4 v)
 {
@@ -144,8 +148,8 @@ void advance(float scale)
 {
     float keep = exp(sums[Q - 1]) * scale;
     UNROLL for (uint j = 0; j < TN; j++) {
-        uint block = gl_SubgroupID + j * SUBGROUPS;
-        if (DEEP % SUBGROUPS != 0 && block >= DEEP)
+        uint block = down + j * DOWN;
+        if (DEEP % DOWN != 0 && block >= DEEP)
             continue;
         UNROLL for (uint i = 0; i < TP; i++)
             held[i * TN + j] = held[i * TN + j] * keep;
@@ -154,7 +158,7 @@ void advance(float scale)
             coopMatLoad(b, bs, k * MS * B_PITCH + block * (MS / 4), B_PITCH, ROWS);
             UNROLL for (uint i = 0; i < TP; i++) {
                 MAT_A x;
-                coopMatLoad(x, xs, k * MS * X_PITCH + i * (MS / 4), X_PITCH, COLUMNS);
+                coopMatLoad(x, xs, k * MS * X_PITCH + (across * TP + i) * (MS / 4), X_PITCH, COLUMNS);
                 held[i * TN + j] = coopMatMulAdd(x, b, held[i * TN + j]);
             }
         }
@@ -166,146 +170,175 @@ void advance(float scale)
 // To or from a state in memory, whose head begins at element `at`.
 #define MOVE_STATE(MOVE, memory, at)                                                                                   \
     UNROLL for (uint j = 0; j < TN; j++) {                                                                             \
-        uint block = gl_SubgroupID + j * SUBGROUPS;                                                                    \
-        if (DEEP % SUBGROUPS != 0 && block >= DEEP)                                                                    \
+        uint block = down + j * DOWN;                                                                                  \
+        if (DEEP % DOWN != 0 && block >= DEEP)                                                                         \
             continue;                                                                                                  \
         UNROLL for (uint i = 0; i < TP; i++)                                                                           \
-            MOVE(held[i * TN + j], memory, (at) + i * MS * STATE + block * MS, STATE, ROWS);                           \
+            MOVE(held[i * TN + j], memory, (at) + (across * TP + i) * MS * STATE + block * MS, STATE, ROWS);           \
     }
 
 #ifdef FM_OP_SSD
 
-// The greatest element of the state, for its power of two in the next chunk.
-void note_most()
+// Every subgroup's greatest element; after the next barrier power_of_most has the power of two for all.
+void note_most(float top)
 {
-    float top = 0.0;
-    UNROLL for (uint i = 0; i < TP * TN; i++)
-        UNROLL for (uint e = 0; e < held[0].length(); e++)
-            top = max(top, abs(held[i][e]));
     top = subgroupMax(top);
     if (subgroupElect())
         most[gl_SubgroupID] = top;
 }
 
-// The state as halves, in the place of b. Returns its power of two.
-float publish_state()
+float power_of_most()
 {
     float top = 0.0;
     UNROLL for (uint i = 0; i < SUBGROUPS; i++)
         top = max(top, most[i]);
-    float scale = power_for(top, 14);
+    return power_for(top, 14);
+}
+
+float greatest_held()
+{
+    float top = 0.0;
+    UNROLL for (uint i = 0; i < TP * TN; i++)
+        UNROLL for (uint e = 0; e < held[0].length(); e++)
+            top = max(top, abs(held[i][e]));
+    return top;
+}
+
+// The state as halves, in the place of b.
+void publish_state(float scale)
+{
     UNROLL for (uint j = 0; j < TN; j++) {
-        uint block = gl_SubgroupID + j * SUBGROUPS;
-        if (DEEP % SUBGROUPS != 0 && block >= DEEP)
+        uint block = down + j * DOWN;
+        if (DEEP % DOWN != 0 && block >= DEEP)
             continue;
-        UNROLL for (uint i = 0; i < TP; i++) {
-            coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseAccumulator> half_state =
-                coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseAccumulator>(held[i * TN + j] * scale);
-            coopMatStore(half_state, bs, i * MS * B_PITCH + block * (MS / 4), B_PITCH, ROWS);
-        }
+        UNROLL for (uint i = 0; i < TP; i++)
+            coopMatStore(HALVES(held[i * TN + j] * scale), bs, (across * TP + i) * MS * B_PITCH + block * (MS / 4), B_PITCH, ROWS);
     }
-    return scale;
 }
 
 MAT_A query[TR * DEEP]; // the subgroup's rows of c
 ACC acc[TR * TP];       // its rows of y
+ACC g[TR * TS];         // c b^T: block across + j * ACROSS of columns
 
 void multiply_state()
 {
     UNROLL for (uint i = 0; i < TR; i++)
         UNROLL for (uint k = 0; k < DEEP; k++)
-            coopMatLoad(query[i * DEEP + k], cs, (gl_SubgroupID * TR + i) * MS * C_PITCH + k * (MS / 4), C_PITCH, ROWS);
+            coopMatLoad(query[i * DEEP + k], cs, (down * TR + i) * MS * C_PITCH + k * (MS / 4), C_PITCH, ROWS);
     UNROLL for (uint j = 0; j < TR * TP; j++)
         acc[j] = ACC(0.0);
     UNROLL for (uint k = 0; k < DEEP; k++)
         UNROLL for (uint j = 0; j < TP; j++) {
             MAT_B s;
-            coopMatLoad(s, bs, j * MS * B_PITCH + k * (MS / 4), B_PITCH, COLUMNS);
+            coopMatLoad(s, bs, (across * TP + j) * MS * B_PITCH + k * (MS / 4), B_PITCH, COLUMNS);
             UNROLL for (uint i = 0; i < TR; i++)
                 acc[i * TP + j] = coopMatMulAdd(query[i * DEEP + k], s, acc[i * TP + j]);
         }
 }
 
-// Block i of the subgroup's rows: c b^T up to the diagonal, as weights into its rows of cs; acc begins with what the state gave.
-// Returns the weights' power of two.
-float weigh(uint i, float scale_x, float scale_state)
+// c b^T up to the diagonal. Returns the greatest element.
+float multiply_b()
 {
-    uint row_block = gl_SubgroupID * TR + i, own = gl_SubgroupID * CELLS, lane = gl_SubgroupInvocationID;
-    ACC g[Q / MS];
     float top = 0.0;
-    UNROLL for (uint j = 0; j < Q / MS; j++) {
-        g[j] = ACC(0.0);
-        if (j > row_block)
+    UNROLL for (uint j = 0; j < TS; j++) {
+        uint block = across + j * ACROSS;
+        UNROLL for (uint i = 0; i < TR; i++)
+            g[i * TS + j] = ACC(0.0);
+        if (block > down * TR + TR - 1)
             continue;
         UNROLL for (uint k = 0; k < DEEP; k++) {
             MAT_B b;
-            coopMatLoad(b, bs, j * MS * B_PITCH + k * (MS / 4), B_PITCH, COLUMNS);
-            g[j] = coopMatMulAdd(query[i * DEEP + k], b, g[j]);
+            coopMatLoad(b, bs, block * MS * B_PITCH + k * (MS / 4), B_PITCH, COLUMNS);
+            UNROLL for (uint i = 0; i < TR; i++)
+                g[i * TS + j] = coopMatMulAdd(query[i * DEEP + k], b, g[i * TS + j]);
         }
-        UNROLL for (uint e = 0; e < g[0].length(); e++)
-            top = max(top, abs(g[j][e]));
+        UNROLL for (uint i = 0; i < TR; i++)
+            UNROLL for (uint e = 0; e < g[0].length(); e++)
+                top = max(top, abs(g[i * TS + j][e]));
     }
-    float scale = power_for(subgroupMax(top), 14);
-
-    subgroupBarrier();
-    for (uint e = lane; e < CELLS; e += FM_SUBGROUP)
-        stage[own + e] = exp(sums[row_block * MS + e / MS]) * (scale * scale_x / scale_state);
-    subgroupBarrier();
-    ACC factor;
-    coopMatLoad(factor, stage, own, MS, ROWS);
-    UNROLL for (uint j = 0; j < TP; j++)
-        acc[i * TP + j] = acc[i * TP + j] * factor;
-
-    UNROLL for (uint j = 0; j < Q / MS; j++) { // as many barriers in every subgroup: lavapipe has all of them meet
-        bool seen = j <= row_block;
-        subgroupBarrier();
-        if (seen)
-            coopMatStore(g[j], stage, own, MS, ROWS);
-        subgroupBarrier();
-        for (uint e = lane; e < CELLS / 4 && seen; e += FM_SUBGROUP) {
-            uint t = row_block * MS + e / (MS / 4), s = j * MS + e % (MS / 4) * 4;
-            vec4 w;
-            UNROLL for (uint n = 0; n < 4; n++)
-                w[n] = s + n <= t ? stage[own + 4 * e + n] * scale * exp(sums[t] - sums[s + n]) : 0.0;
-            cs[t * C_PITCH + s / 4] = to_halves(w);
-        }
-    }
-    subgroupBarrier();
-    return scale;
+    return top;
 }
 
-void multiply_x(uint i)
+// c b^T into cs, and each row's factor for what the state gave.
+void publish_weights(float scale, float scale_rows)
 {
-    uint row_block = gl_SubgroupID * TR + i;
-    UNROLL for (uint k = 0; k < Q / MS; k++) {
-        if (k > row_block)
+    UNROLL for (uint i = 0; i < TR; i++)
+        UNROLL for (uint j = 0; j < TS; j++)
+            coopMatStore(HALVES(g[i * TS + j] * scale), cs, (down * TR + i) * MS * C_PITCH + (across + j * ACROSS) * (MS / 4),
+                         C_PITCH, ROWS);
+    for (uint i = tid; i < Q * MS; i += GROUP)
+        factor[i] = exp(sums[i / MS]) * scale_rows;
+}
+
+// Rows of one chunk: their decays, zeros above the diagonal.
+void decay_weights()
+{
+    for (uint i = tid; i < Q * (Q / 4); i += GROUP) {
+        uint t = i / (Q / 4), s = i % (Q / 4) * 4, at = t * C_PITCH + s / 4;
+        if (s / MS > t / MS)
             continue;
-        MAT_A w;
-        coopMatLoad(w, cs, row_block * MS * C_PITCH + k * (MS / 4), C_PITCH, ROWS);
-        UNROLL for (uint j = 0; j < TP; j++) {
-            MAT_B x;
-            coopMatLoad(x, xs, k * MS * X_PITCH + j * (MS / 4), X_PITCH, ROWS);
-            acc[i * TP + j] = coopMatMulAdd(w, x, acc[i * TP + j]);
+        vec4 w = vec4(cs[at]) * exp(sums[t] - vec4(sums[s], sums[s + 1], sums[s + 2], sums[s + 3]));
+        cs[at] = f16vec4(mix(w, vec4(0.0), greaterThan(uvec4(s) + uvec4(0, 1, 2, 3), uvec4(t))));
+    }
+}
+
+void multiply_x()
+{
+    UNROLL for (uint i = 0; i < TR; i++) {
+        uint row_block = down * TR + i;
+        ACC f;
+        coopMatLoad(f, factor, row_block * CELLS, MS, ROWS);
+        UNROLL for (uint j = 0; j < TP; j++)
+            acc[i * TP + j] = acc[i * TP + j] * f;
+        UNROLL for (uint k = 0; k < Q / MS; k++) {
+            if (k > row_block)
+                continue;
+            MAT_A w;
+            coopMatLoad(w, cs, row_block * MS * C_PITCH + k * (MS / 4), C_PITCH, ROWS);
+            UNROLL for (uint j = 0; j < TP; j++) {
+                MAT_B x;
+                coopMatLoad(x, xs, k * MS * X_PITCH + (across * TP + j) * (MS / 4), X_PITCH, ROWS);
+                acc[i * TP + j] = coopMatMulAdd(w, x, acc[i * TP + j]);
+            }
         }
     }
 }
 
-// Block i of the subgroup's rows, with the skip.
-void store(uint i, uint row0, uint rows, uint stride_x, uint at_x, float factor)
+// y = acc * scale + d x of the blocks whose rows are all there, from registers to memory and back.
+void store_whole(uint row0, uint rows, uint stride_x, uint at_x, float scale)
 {
-    uint own = gl_SubgroupID * CELLS;
     float d = pc.skip.d[h];
+    UNROLL for (uint i = 0; i < TR; i++) {
+        uint t0 = (down * TR + i) * MS;
+        if (t0 + MS > rows)
+            continue;
+        UNROLL for (uint j = 0; j < TP; j++) {
+            uint p = (across * TP + j) * MS;
+            ACC x;
+            coopMatLoad(x, FM_CAST(fm_f32s, pc.xbc).d, (row0 + t0) * stride_x + at_x + p, stride_x, ROWS);
+            ACC y = acc[i * TP + j] * scale + x * d;
+            coopMatStore(y, pc.y.d, ((row0 + t0) * pc.heads + h) * pc.head + p0 + p, pc.heads * pc.head, ROWS);
+        }
+    }
+}
+
+// The same of the one row of blocks that is there in part, through shared memory, one block of a subgroup after another.
+void store_rest(uint row0, uint rows, uint stride_x, uint at_x, float scale)
+{
+    float d = pc.skip.d[h];
+    uint t0 = rows / MS * MS;
     UNROLL for (uint j = 0; j < TP; j++) {
-        subgroupBarrier();
-        coopMatStore(acc[i * TP + j], stage, own, MS, ROWS);
-        subgroupBarrier();
-        for (uint e = gl_SubgroupInvocationID; e < CELLS / 4; e += FM_SUBGROUP) {
-            uint t = (gl_SubgroupID * TR + i) * MS + e / (MS / 4), p = j * MS + e % (MS / 4) * 4;
-            if (t >= rows)
-                continue;
-            vec4 y = vec4(stage[own + 4 * e], stage[own + 4 * e + 1], stage[own + 4 * e + 2], stage[own + 4 * e + 3]);
-            vec4 x = pc.xbc.d[((row0 + t) * stride_x + at_x + p) / 4];
-            pc.y.d[(((row0 + t) * pc.heads + h) * pc.head + p0 + p) / 4] = fma(y, vec4(factor), d * x);
+        barrier();
+        UNROLL for (uint i = 0; i < TR; i++)
+            if ((down * TR + i) * MS == t0)
+                coopMatStore(acc[i * TP + j], factor, across * CELLS, MS, ROWS);
+        barrier();
+        for (uint e = tid; e < ACROSS * CELLS; e += GROUP) {
+            uint t = t0 + e % CELLS / MS, p = (e / CELLS * TP + j) * MS + e % MS;
+            if (t < rows) {
+                float x = FM_CAST(fm_f32s, pc.xbc).d[(row0 + t) * stride_x + at_x + p];
+                pc.y.d[((row0 + t) * pc.heads + h) * pc.head + p0 + p] = fma(factor[e], scale, d * x);
+            }
         }
     }
 }
@@ -318,6 +351,8 @@ void main()
     h = gl_WorkGroupID.x / tiles;
     p0 = gl_WorkGroupID.x % tiles * PB;
     tid = gl_SubgroupID * FM_SUBGROUP + gl_SubgroupInvocationID;
+    down = gl_SubgroupID / ACROSS;
+    across = gl_SubgroupID % ACROSS;
     fm_part part;
     if (!fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, pc.part, part))
         return;
@@ -337,23 +372,29 @@ void main()
     }
     for (uint c0 = 0; c0 < part.rows; c0 += Q) {
         uint row0 = part.row + c0, rows = min(part.rows - c0, Q);
-        note_most();
+        note_most(greatest_held());
         load_steps(row0, rows, a, bias);
         LOAD_HALVES(cs, C_PITCH, row0, rows, at_c)
         barrier();
-        float scale_state = publish_state();
+        float scale_state = power_of_most(), scale_x = scale_of_steps();
+        publish_state(scale_state);
         barrier();
         multiply_state();
         barrier();
-        float scale_x = scale_of_steps();
         LOAD_HALVES(bs, B_PITCH, row0, rows, at_b)
         load_x(row0, rows, stride_x, at_x, scale_x, false);
         barrier();
-        UNROLL for (uint i = 0; i < TR; i++) {
-            float scale = weigh(i, scale_x, scale_state);
-            multiply_x(i);
-            store(i, row0, rows, stride_x, at_x, 1.0 / (scale * scale_x));
-        }
+        note_most(multiply_b());
+        barrier();
+        float scale = power_of_most();
+        publish_weights(scale, scale * scale_x / scale_state);
+        barrier();
+        decay_weights();
+        barrier();
+        multiply_x();
+        store_whole(row0, rows, stride_x, at_x, 1.0 / (scale * scale_x));
+        if (rows % MS != 0)
+            store_rest(row0, rows, stride_x, at_x, 1.0 / (scale * scale_x));
         barrier();
         for (uint i = tid; i < Q * (PB / 4); i += GROUP) {
             uint s = i / (PB / 4), at = s * X_PITCH + i % (PB / 4);
