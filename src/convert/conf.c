@@ -7,18 +7,22 @@
 
 #include "base/os.h"
 
-#define MAX_BYTES ((size_t)256 << 20) // tokenizers of large vocabularies have 30 MB
+#define MAX_BYTES ((size_t)128 << 20)  // tokenizers of large vocabularies have 30 MB
+#define MAX_VALUES ((size_t)4 << 20)   // and two million values; each takes 64 bytes
 
 // Python's json writes infinities as words that JSON does not know. Outside of strings they are replaced by numbers
 // of the same length that overflow to them.
-static void replace_words(char *text, size_t text_bytes)
+// Returns how many values the text can hold at most.
+static size_t replace_words(char *text, size_t text_bytes)
 {
     static const struct {
         const char *word, *number;
         size_t bytes;
     } words[] = {{"-Infinity", "-1e9999  ", 9}, {"Infinity", "1e9999  ", 8}};
     bool inside = false;
+    size_t values = 1;
     for (size_t i = 0; i < text_bytes; i++) {
+        values += !inside && (text[i] == ',' || text[i] == '[' || text[i] == '{');
         if (inside && text[i] == '\\') {
             i++;
         } else if (text[i] == '"') {
@@ -32,6 +36,7 @@ static void replace_words(char *text, size_t text_bytes)
                 }
         }
     }
+    return values;
 }
 
 static size_t line_of(const char *text, const char *at)
@@ -62,7 +67,9 @@ enum fm_result fm_conf_parse(char *text, size_t text_bytes, const char *path, st
     const char *end = NULL;
     enum fm_result r;
     snprintf(json.path, sizeof(json.path), "%s", path);
-    replace_words(text, text_bytes);
+    size_t values = replace_words(text, text_bytes);
+    if (values > MAX_VALUES)
+        return fm_fail(FM_FORMAT, "%s: %zu values, expected at most %zu", path, values, MAX_VALUES);
     json.root = cJSON_ParseWithLengthOpts(text, text_bytes + 1, &end, 1); // with the NUL, so that nothing may follow
     if (json.root == NULL)
         return fm_fail(FM_FORMAT, "%s: no valid JSON at line %zu", path,

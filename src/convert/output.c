@@ -109,6 +109,12 @@ static void part_row(const struct fm_part *part, uint64_t row, uint64_t cols, fl
         out[i] = (float)-exp((double)out[i]);
 }
 
+// Does the row only go to another place? Then its bytes are what they are, which also keeps quantised rows exact.
+static bool moves_only(const struct fm_output *o, const struct fm_part *part)
+{
+    return part->source != NULL && part->source->type == o->type && part->move != FM_MOVE_TRANSPOSE && !part->neg_exp;
+}
+
 struct batch {
     const struct fm_output *o;
     uint64_t row0, rows, chunk_rows;
@@ -133,12 +139,17 @@ static void batch_chunk(void *user, uint32_t index)
         const struct fm_part *part = o->parts;
         for (; row >= part->rows; part++)
             row -= part->rows;
+        uint8_t *out = b->out + i * b->row_bytes;
+        if (moves_only(o, part)) {
+            memcpy(out, part->source->data + source_row(part, row) * b->row_bytes, (size_t)b->row_bytes);
+            continue;
+        }
         float *values = b->f32 + i * o->cols;
         part_row(part, row, o->cols, values);
         for (uint64_t c = 0; c < o->cols; c++)
             if (!holds(o->type, values[c]))
                 atomic_store(&b->bad, i * o->cols + c + 1);
-        fm_quant_encode(o->type, values, o->cols, b->out + i * b->row_bytes);
+        fm_quant_encode(o->type, values, o->cols, out);
     }
 }
 

@@ -233,6 +233,9 @@ enum fm_result fm_vocab_put(struct fm_hf *hf, const struct fm_vocab_files *files
     struct fm_vocab vocab = {.arena = &hf->conv->arena, .count = (uint32_t)hf->size[FM_S_V], .bos = FM_NO_ID, .eos = FM_NO_ID,
                              .unk = FM_NO_ID, .pad = FM_NO_ID};
     enum fm_vocab_kind model = files->tokenizer.root != NULL ? fm_vocab_kind_of(&files->tokenizer) : FM_VOCAB_OTHER;
+    if (hf->pre != NULL && model != FM_VOCAB_BYTE_LEVEL)
+        return fm_fail(FM_ARG, "%s: a pre-tokenizer was named, '%.64s', but there is no byte-level tokenizer.json", hf->folder,
+                       hf->pre);
     if (files->tokenizer.root == NULL && files->model == NULL) {
         fm_log(FM_LOG_WARN, "%s: no tokenizer.json and no tokenizer.model: the file will have no tokenizer", hf->folder);
         fm_gguf_put_string(hf->conv->writer, "tokenizer.ggml.model", "none");

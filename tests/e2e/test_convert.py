@@ -560,6 +560,9 @@ def hybrid_version_1_and_seeds(folder):
 def hybrid_of_quantised_and_of_scaled(folder):
     _, found = hybrid(folder, "--attention-layers", "0,2", source="llama-q8_0", name="q.gguf")
     expect(found["blk.1.ssm_in.weight"].dtype == "Q8_0" and found["blk.1.ssm_out.weight"].dtype == "Q8_0", "types are not kept")
+    source = files.read_gguf(MODELS / "llama-q8_0.gguf")[1]
+    expect(found["blk.1.ssm_in.weight"].rows()[64:96] == source["blk.1.attn_v.weight"].rows(), "quantised rows changed on their way")
+    expect(found["blk.0.attn_q.weight"].data == unpermute(source["blk.0.attn_q.weight"], 4).data, "permuted rows changed")
     meta, found = hybrid(folder, "--attention-layers", "0", "--type", "f32", source="llama-rope-freqs", name="f.gguf")
     expect("rope_freqs.weight" in found and found["blk.1.ssm_in.weight"].dtype == "F32", "scaling or type lost")
 
@@ -717,6 +720,8 @@ def unknown_pre_tokenizer_is_named_and_can_be_given(folder):
     run("convert", folder, "-o", folder / "out.gguf", "--pre", "gpt-2")
     expect(files.read_gguf(folder / "out.gguf")[0]["tokenizer.ggml.pre"] == "gpt-2", "--pre")
     refused(folder, "--pre", "martian", says="martian")
+    (folder / "tokenizer.json").unlink()
+    refused(folder, "--pre", "gpt-2", says="there is no byte-level tokenizer.json")
 
 
 @test
@@ -760,7 +765,8 @@ def bad_configurations_are_named(folder):
         (folder / "config.json").write_text(json.dumps(config | change))
         refused(folder, says=says)
     for text, says in (("", "no valid JSON"), ("[]", "expected a JSON object"), ('{"a": 1}}', "no valid JSON"),
-                       ('{"a": 1, "a": 2}', "'a' is there twice"), ("[" * 5000, "no valid JSON"), ('{\n\n"a": x}', "line 3")):
+                       ('{"a": 1, "a": 2}', "'a' is there twice"), ("[" * 5000, "no valid JSON"),
+                       ('{"a": [' + "0," * 5000000 + "0]}", "5000003 values"), ('{\n\n"a": x}', "line 3")):
         (folder / "config.json").write_text(text)
         refused(folder, says=says)
     (folder / "config.json").unlink()
