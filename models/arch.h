@@ -24,6 +24,7 @@ struct fm_config {
     uint32_t rotated;        // elements of each head that RoPE turns
     uint8_t rope;            // enum fm_rope_kind
     uint32_t window;         // sliding window in positions; 0 = none
+    bool position_table;     // learned positions: the context is what the table holds
     bool tied;               // the head is the embedding table
     double *rope_divisors;   // [rotated/2], in the model's arena; NULL = all 1
     uint32_t chunk, cap, original; // dual chunk attention (struct fm_attr); chunk 0 = off

@@ -63,6 +63,7 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
     if ((r = fm_keys_decoder(file, ARCH, &c)) != FM_OK ||
         (r = fm_keys_positive(file, ARCH, "attention.layer_norm_epsilon", NAN, &eps)) != FM_OK)
         return r;
+    c.position_table = true;
     c.norm_eps = (float)eps;
     *out_config = c;
     return FM_OK;

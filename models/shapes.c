@@ -14,7 +14,7 @@
 #define GPT2(l, d, h)                                                                                                  \
     {                                                                                                                  \
         .n_layers = l, .width = d, .heads = h, .heads_kv = h, .head = d / (h), .ffn = 4 * (d), .vocab = 50257,         \
-        .vocab_real = 50257, .context = 1024, .norm_eps = 1e-5f, .tied = true                                          \
+        .vocab_real = 50257, .context = 1024, .norm_eps = 1e-5f, .position_table = true, .tied = true                  \
     }
 
 // TransNormerLLM: layers, D, heads of 128, F, embedding scale. 1B and 7B are the released configurations; the others are the

@@ -27,14 +27,30 @@ FM_API void fm_session_get_need(const struct fm_session *session, struct fm_memo
 // The tokens that slot `slot` holds, in order; *out_count of them. The pointer holds until the slot changes. NULL and 0
 // for a slot out of range.
 FM_API const uint32_t *fm_session_tokens(const struct fm_session *session, uint32_t slot, size_t *out_count);
-// Forget everything after the first `count` tokens. FM_ARG when there are fewer.
+// Forget everything after the first `count` tokens. FM_ARG when there are fewer. A recurrent model's state goes back as far
+// as its session keeps states (fm_session_params.n_rollback), and to 0: else FM_UNSUPPORTED, and nothing changed.
 FM_API enum fm_result fm_session_rewind(struct fm_session *session, uint32_t slot, size_t count);
 // Keep the longest common beginning of what the slot holds and `tokens`, but at most count - 1 tokens, so that there is
-// something left to read. *out_kept: how many stayed; the rest of `tokens` is what to give to fm_session_generate.
+// something left to read; nothing where a recurrent model's state does not go back so far. *out_kept: how many stayed; the rest of `tokens` is what to give to fm_session_generate.
 FM_API enum fm_result fm_session_keep(struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count,
                                       size_t *out_kept);
 // Make slot `to` a copy of slot `from`.
 FM_API enum fm_result fm_session_fork(struct fm_session *session, uint32_t from, uint32_t to);
+
+// What goes with a saved slot: the caller's, to continue as if nothing had happened.
+struct fm_saved {
+    uint32_t token; // sampled last and not read yet: the first of the next call's tokens; FM_NO_TOKEN = none
+    uint64_t seed;  // of the sampling
+};
+#define FM_NO_TOKEN UINT32_MAX
+
+// Write the slot's tokens and state to a file: through a temporary beside it, so that `path` never holds half of one. The
+// file is for this model (its tensors' names, shapes, types and a sample of their bytes) and cache type, with a checksum.
+// FM_IO, FM_NOMEM, FM_LOST.
+FM_API enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path);
+// Read it into a slot, whatever that held. FM_FORMAT for a damaged file, FM_UNSUPPORTED for one of another model or cache
+// type, FM_NOSPACE when it holds more tokens than the context. After a failure the slot is empty.
+FM_API enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const char *path, struct fm_saved *out_saved);
 
 // ---- generating -----------------------------------------------------------------------------------------------------
 

@@ -45,6 +45,15 @@ static void put_segment(struct fm_batch *batch, const struct fm_batch_source *s,
     segment[FM_SEGMENT_POS] = s->pos;
 }
 
+// Tokens that prompts may fill this step up to: a small one when the tail of a prompt is due and there is room for it.
+static uint32_t prompt_capacity(const struct fm_batch *batch, const struct fm_batch_source *sources, size_t count)
+{
+    bool due = false;
+    for (size_t i = 0; i < count; i++)
+        due = due || (sources[i].left > 0 && sources[i].left <= batch->tail);
+    return due && batch->n_tokens < batch->small ? FM_MIN(batch->capacity, batch->small) : batch->capacity;
+}
+
 void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first, bool all_rows)
 {
     batch->n_tokens = batch->n_outputs = batch->n_segments = 0;
@@ -56,12 +65,17 @@ void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size
             put_segment(batch, s, 1);
         }
     }
+    uint32_t capacity = prompt_capacity(batch, sources, count);
     for (size_t n = 0; n < count; n++) {
         size_t i = (first + n) % count;
         struct fm_batch_source *s = &sources[i];
         if (s->left == 0)
             continue;
-        s->taken = (uint32_t)FM_MIN(s->left, batch->capacity - batch->n_tokens);
+        s->taken = (uint32_t)FM_MIN(s->left, capacity - batch->n_tokens);
+        if (s->left > batch->tail)
+            s->taken = (uint32_t)FM_MIN(s->taken, s->left - batch->tail);
+        else if (batch->tail > 0 && capacity > batch->small) // decoding sequences fill the step: one row keeps its state in any step
+            s->taken = FM_MIN(s->taken, 1u);
         for (uint32_t t = 0; t < s->taken; t++)
             put(batch, s, (uint32_t)i, t, s->tokens[t], all_rows || t + 1 == s->left);
         if (s->taken > 0)

@@ -17,6 +17,8 @@ struct fm_batch_source {
 
 struct fm_batch {
     uint32_t capacity; // tokens that the arrays have room for
+    uint32_t tail;     // last tokens of a prompt that make small steps, so that they can be rolled back; 0 = off
+    uint32_t small;    // tokens of a small step at most
     uint32_t n_tokens, n_outputs, n_segments;
     uint32_t *token, *pos, *slot; // [n_tokens]
     uint32_t *length;             // [n_tokens]: tokens of the sequence: with its whole prompt while that is read
@@ -29,7 +31,8 @@ void fm_batch_finish(struct fm_batch *batch);
 
 // Form a step of at most batch->capacity tokens: sequences that decode first, one token each, then prompts, from source
 // `first` on and round, until the step is full. The tokens of one slot stand together, in rising positions. An output
-// row for the last token of a prompt and for every decoded one; with `all_rows` for every token.
+// row for the last token of a prompt and for every decoded one; with `all_rows` for every token. The last `tail` tokens of a
+// prompt come in steps of at most `small` tokens, or one by one where decoding sequences fill the step.
 void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first, bool all_rows);
 
 #endif

@@ -47,7 +47,10 @@ static enum fm_result resolve(const struct fm_model *model, const struct fm_sess
                        b->n_ubatch, MAX_CONTEXT, MAX_SLOTS, MAX_UBATCH);
     if (b->n_ubatch < b->n_slots)
         return fm_fail(FM_ARG, "micro-batch of %u tokens, expected at least the number of slots, %u", b->n_ubatch, b->n_slots);
-    if (b->n_ctx > c->context && c->rotated == 0) // a table of positions
+    if (p->n_rollback > FM_VERSION_ROWS - FM_RUN_RING)
+        return fm_fail(FM_ARG, "sequences that roll back %u tokens, expected at most %u", p->n_rollback, FM_VERSION_ROWS - FM_RUN_RING);
+    b->n_rollback = p->n_rollback;
+    if (b->n_ctx > c->context && c->position_table)
         return fm_fail(FM_ARG, "context %u, but this model's table has %u positions", b->n_ctx, c->context);
     b->n_ubatch = (uint32_t)FM_MIN(b->n_ubatch, (uint64_t)b->n_ctx * b->n_slots); // no step has more tokens
     enum fm_result result = cache_type(p->cache_type_k, model->kv_type, &b->kv_type[0]);
@@ -69,6 +72,15 @@ static enum fm_result choose_graph(const struct fm_model *model, struct fm_bluep
     return fm_arch_build(model->arch, &model->config, model->file, &options, &b->own_graph);
 }
 
+// A state for now, one for each step that may be under way when a sequence turns out to have ended, and those asked for.
+static uint32_t count_versions(const struct fm_graph *graph, uint32_t n_rollback)
+{
+    for (size_t i = 0; i < graph->n_values; i++)
+        if (graph->values[i].kind == FM_VALUE_STATE && graph->values[i].n_dims == 4 && graph->values[i].dims[1] == FM_DIM_B)
+            return FM_RUN_RING + n_rollback;
+    return 0;
+}
+
 static const struct fm_graph *graph_of(const struct fm_blueprint *b)
 {
     return b->graph != NULL ? b->graph : &b->own_graph;
@@ -81,7 +93,7 @@ enum fm_result fm_blueprint_plan(const struct fm_blueprint *b, const struct fm_c
                                  struct fm_bucket *out_bucket)
 {
     struct fm_bucket bucket = {.tokens = tokens};
-    const struct fm_dims dims = {.t = tokens, .o = outputs, .s = b->n_slots, .l = b->n_ctx};
+    const struct fm_dims dims = {.t = tokens, .o = outputs, .s = b->n_slots, .l = b->n_ctx, .b = b->versions};
     enum fm_result result = fm_graph_copy(graph_of(b), &bucket.graph);
     if (result != FM_OK)
         return result;
@@ -146,7 +158,8 @@ enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_c
     if (result == FM_OK)
         result = choose_graph(model, &b);
     if (result == FM_OK) {
-        const struct fm_dims dims = {.t = b.n_ubatch, .o = b.n_slots, .s = b.n_slots, .l = b.n_ctx};
+        b.versions = count_versions(graph_of(&b), b.n_rollback);
+        const struct fm_dims dims = {.t = b.n_ubatch, .o = b.n_slots, .s = b.n_slots, .l = b.n_ctx, .b = b.versions};
         result = fm_layout_create(graph_of(&b), caps, &dims, 0, &b.layout);
     }
     if (result == FM_OK)

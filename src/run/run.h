@@ -13,6 +13,7 @@
 
 #define FM_RUN_RING 2u     // step blocks: one is written while the device works on the other
 #define FM_RUN_BUCKETS 24u // sizes of steps
+#define FM_RUN_SMALL 8u    // the largest that keeps versions of recurrent states after each row (FM_VERSION_ROWS)
 #define FM_RUN_ENTRY_ALIGN 256u // bytes: ring entries begin at multiples
 
 struct fm_device {
@@ -53,8 +54,9 @@ struct fm_bucket {
 
 // Everything about a session that can be known without a device: parameters resolved, layout, plans, sizes.
 struct fm_blueprint {
-    uint32_t n_ctx, n_slots, n_ubatch;
+    uint32_t n_ctx, n_slots, n_ubatch, n_rollback;
     enum fm_type kv_type[2];
+    uint32_t versions; // of each recurrent state; 0 = the model has none
     struct fm_graph own_graph;    // when the cache type is not the model's; else empty
     const struct fm_graph *graph; // the model's, or NULL: own_graph
     struct fm_layout layout;

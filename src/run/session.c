@@ -17,6 +17,8 @@ static enum fm_result create_slots(struct fm_session *session)
         enum fm_result result = fm_batch_init(&session->batch[i], session->paper.n_ubatch);
         if (result != FM_OK)
             return result;
+        session->batch[i].tail = session->paper.versions > 0 ? session->paper.n_rollback : 0;
+        session->batch[i].small = FM_RUN_SMALL;
     }
     return FM_OK;
 }
@@ -105,6 +107,9 @@ enum fm_result fm_session_rewind(struct fm_session *session, uint32_t slot, size
         return result;
     if (count > session->slots[slot].count)
         return fm_fail(FM_ARG, "slot %u: cannot rewind to token %zu of %u", slot, count, session->slots[slot].count);
+    if (!fm_state_reaches(session, slot, (uint32_t)count))
+        return fm_fail(FM_UNSUPPORTED, "slot %u: cannot rewind to token %zu: the states of this recurrent model begin after token %u "
+                       "(n_rollback keeps more)", slot, count, session->slots[slot].oldest);
     session->slots[slot].count = (uint32_t)count;
     return FM_OK;
 }
@@ -118,7 +123,8 @@ enum fm_result fm_session_keep(struct fm_session *session, uint32_t slot, const 
     uint32_t kept = 0;
     while (kept < s->count && (size_t)kept + 1 < count && s->tokens[kept] == tokens[kept])
         kept++;
-    s->count = kept;
+    s->count = fm_state_reaches(session, slot, kept) ? kept : 0;
+    kept = s->count;
     *out_kept = kept;
     return FM_OK;
 }
@@ -136,6 +142,8 @@ enum fm_result fm_session_fork(struct fm_session *session, uint32_t from, uint32
         return result;
     }
     session->slots[to].count = session->slots[from].count;
+    session->slots[to].newest = session->slots[from].newest;
+    session->slots[to].oldest = session->slots[from].oldest;
     memcpy(session->slots[to].tokens, session->slots[from].tokens, session->slots[from].count * sizeof(uint32_t));
     return FM_OK;
 }

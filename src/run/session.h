@@ -9,6 +9,8 @@
 struct fm_slot {
     uint32_t *tokens; // [n_ctx]: what its state was computed from
     uint32_t count;
+    // Recurrent states: tokens that the newest and the oldest version have read. The newest may be ahead of count.
+    uint32_t newest, oldest;
 };
 
 // Programs of one kind: rows of logits for the slots, or for every token.
@@ -53,5 +55,12 @@ enum fm_result fm_step_cancelled(struct fm_session *session);
 
 enum fm_result fm_state_create(struct fm_session *session); // zeroed
 enum fm_result fm_state_copy_slot(struct fm_session *session, uint32_t from, uint32_t to);
+// A step of `planned` rows was submitted that reads `rows` tokens of the slot from position `pos` on.
+void fm_state_read(struct fm_session *session, uint32_t slot, uint32_t pos, uint32_t rows, uint32_t planned);
+// Is there a state of the slot after `count` tokens?
+bool fm_state_reaches(const struct fm_session *session, uint32_t slot, uint32_t count);
+// fn for every range of bytes in the state pool that a slot of `count` tokens is made of, in a fixed order.
+typedef enum fm_result fm_state_fn(void *user, uint64_t offset, uint64_t bytes);
+enum fm_result fm_state_each(const struct fm_session *session, uint32_t slot, uint32_t count, fm_state_fn *fn, void *user);
 
 #endif

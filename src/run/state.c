@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // State: what lives from step to step. Every STATE value of the graph has the slots as its first dimension, so a slot's
-// part of it is one range of bytes; copying and clearing a sequence is copying and clearing these ranges. Rewinding
-// costs nothing: attention reads no position beyond a token's own, and the next token written there replaces what was.
+// part of it is one range of bytes; copying a sequence is copying these ranges. Rewinding costs nothing: attention reads no
+// position beyond a token's own, and the next token written there replaces what was; recurrent states are there in several
+// versions (graph/ops.def), of which the position chooses one.
 #include "run/session.h"
 
 // Calls fn for a slot's range of every state.
@@ -40,4 +41,58 @@ enum fm_result fm_state_copy_slot(struct fm_session *session, uint32_t from, uin
 {
     const uint32_t from_to[2] = {from, to};
     return each_state(session, copy_range, from_to);
+}
+
+void fm_state_read(struct fm_session *session, uint32_t slot, uint32_t pos, uint32_t rows, uint32_t planned)
+{
+    struct fm_slot *s = &session->slots[slot];
+    uint32_t versions = session->paper.versions, newest = pos + rows;
+    uint32_t reach = newest >= versions ? newest - versions + 1 : 0;
+    if (pos == 0)
+        s->oldest = 0; // begins from nothing, which needs no version
+    // A large step of several rows writes the last version only.
+    s->oldest = planned <= FM_VERSION_ROWS || rows == 1 ? FM_MAX(s->oldest, reach) : newest;
+    s->newest = newest;
+}
+
+bool fm_state_reaches(const struct fm_session *session, uint32_t slot, uint32_t count)
+{
+    const struct fm_slot *s = &session->slots[slot];
+    return session->paper.versions == 0 || count == 0 || (count >= s->oldest && count <= s->newest);
+}
+
+// What of one state a slot's tokens are made of: rows of caches [S,G,L,Cp], ids of the history [S,L], the version of a
+// recurrent state [S,B,..], or all.
+static enum fm_result each_range(const struct fm_session *session, const struct fm_value *value, const struct fm_place *place,
+                                 uint32_t slot, uint32_t count, fm_state_fn *fn, void *user)
+{
+    uint64_t slot_bytes = place->bytes / session->paper.n_slots, at = place->offset + slot * slot_bytes;
+    uint32_t n = value->n_dims;
+    if (n == 4 && value->dims[1] == FM_DIM_B) {
+        uint64_t version = slot_bytes / session->paper.versions;
+        return fn(user, at + count % session->paper.versions * version, version);
+    }
+    if (n == 4 && value->dims[2] == FM_DIM_L) {
+        uint64_t head = slot_bytes / value->dims[1], used = head / session->paper.n_ctx * count;
+        enum fm_result result = FM_OK;
+        for (uint32_t g = 0; g < value->dims[1] && used > 0 && result == FM_OK; g++)
+            result = fn(user, at + g * head, used);
+        return result;
+    }
+    if (n == 2 && value->dims[1] == FM_DIM_L)
+        return count > 0 ? fn(user, at, slot_bytes / session->paper.n_ctx * count) : FM_OK;
+    return fn(user, at, slot_bytes);
+}
+
+enum fm_result fm_state_each(const struct fm_session *session, uint32_t slot, uint32_t count, fm_state_fn *fn, void *user)
+{
+    const struct fm_graph *graph = &session->paper.bucket[0].graph;
+    enum fm_result result = FM_OK;
+    for (uint32_t id = 0; id < session->paper.layout.n_values && id < graph->n_values && result == FM_OK; id++) {
+        const struct fm_value *value = &graph->values[id];
+        const struct fm_place *place = &session->paper.layout.place[id];
+        if (value->kind == FM_VALUE_STATE && value->alias == FM_NONE && place->pool == FM_POOL_STATE)
+            result = each_range(session, value, place, slot, count, fn, user);
+    }
+    return result;
 }

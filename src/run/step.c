@@ -161,7 +161,13 @@ enum fm_result fm_step_submit(struct fm_session *session, uint32_t entry, bool a
     if (result != FM_OK)
         return result;
     write_step(session, entry, &bucket_of(session, all_rows, index)->plan, sampling);
-    return fm_vk_program_submit(programs_of(session, all_rows)->program[index], entry, &session->value[entry]);
+    result = fm_vk_program_submit(programs_of(session, all_rows)->program[index], entry, &session->value[entry]);
+    for (uint32_t i = 0; i < session->batch[entry].n_segments && result == FM_OK; i++) {
+        const uint32_t *segment = session->batch[entry].segment + (size_t)i * FM_SEGMENT_WORDS;
+        fm_state_read(session, segment[FM_SEGMENT_SLOT], segment[FM_SEGMENT_POS], segment[FM_SEGMENT_ROWS],
+                      session->paper.bucket[index].tokens);
+    }
+    return result;
 }
 
 enum fm_result fm_step_wait(struct fm_session *session, uint32_t entry, const uint32_t **out_ids)

@@ -209,7 +209,8 @@ static void check_index(const char *file, struct fm_device *device, enum fm_rung
 
 static void test_fixtures(void **state)
 {
-    static const char *const indexes[] = {"models.json"};
+    static const char *const indexes[] = {"models.json",        "transnormer.json",  "mamba.json", "mamba2.json",
+                                             "mamba2_groups.json", "mambainllama.json"};
     enum fm_rung top = e2e_rung();
     (void)state;
     const char *root = fm_env_text("FULMEN_TEST_DATA");
