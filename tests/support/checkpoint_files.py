@@ -40,6 +40,17 @@ def from_floats(values, shape):
     return Tensor("F32", shape, struct.pack(f"<{len(values)}f", *values))
 
 
+def dequantised(t):
+    """The f32 tensor that a reader of a Q8_0 one sees; others as they are."""
+    if t.dtype != "Q8_0":
+        return t
+    out = []
+    for at in range(0, len(t.data), 34):
+        scale, *q = struct.unpack_from("<e32b", t.data, at)
+        out += [scale * x for x in q]   # exact in f32
+    return from_floats(out, t.shape)
+
+
 def read_gguf(path):
     """-> metadata as a dictionary, tensors as a dictionary of Tensor in the order of the file."""
     r = gguf_dump.Reader(path)
