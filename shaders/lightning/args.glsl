@@ -40,16 +40,16 @@ uint state_at(uint version, uint h)
     return (version * pc.heads + h) * pc.key * pc.head;
 }
 
-// exp(-rate) as a sum of two floats: decays next to 1, multiplied up over a hundred thousand tokens, want more than one. The
+// exp(-x) as a sum of two floats: decays next to 1, multiplied up over a hundred thousand tokens, want more than one. The
 // second is 0 for fast decays. 1 - e^-x by its Taylor series to x^10 (x < 1/2, remainder 1e-11).
-vec2 decay_of(float rate)
+vec2 decay_of(float x)
 {
-    if (rate >= 0.5)
-        return vec2(fm_exp(-rate), 0.0);
+    if (x >= 0.5)
+        return vec2(fm_exp(-x), 0.0);
     float p = 1.0;
     for (float i = 10.0; i > 1.0; i -= 1.0)
-        p = fma(-p, rate / i, 1.0);
-    float loss = p * rate, decay = 1.0 - loss;
+        p = fma(-p, x / i, 1.0);
+    float loss = p * x, decay = 1.0 - loss;
     return vec2(decay, (1.0 - decay) - loss);
 }
 

@@ -204,19 +204,18 @@ void store_rows(ACC y[TY], uint row, uint m)
     if (m < C)
         barrier(); // the slab is free
     UNROLL for (uint j = 0; j < TY; j++) {
-        uint col = (gl_SubgroupID / RT + j * YA) * MS;
-        if (col >= cols)
-            continue;
+        uint col = (gl_SubgroupID / RT + j * YA) * MS, own = gl_SubgroupID * MS * MS;
         if (m == C) {
-            coopMatStore(y[j], pc.y.d, value_at(row + down * MS, h) + col0 + col, stride, ROWS);
+            if (col < cols)
+                coopMatStore(y[j], pc.y.d, value_at(row + down * MS, h) + col0 + col, stride, ROWS);
             continue;
         }
-        uint own = gl_SubgroupID * MS * MS;
+        // all subgroups alike: for llvmpipe every barrier is the workgroup's
         subgroupBarrier();
         coopMatStore(y[j], slab, own / 4, MS / 4, ROWS);
         subgroupBarrier();
         for (uint e = lane; e < MS * MS; e += FM_SUBGROUP)
-            if (down * MS + e / MS < m)
+            if (down * MS + e / MS < m && col < cols)
                 pc.y.d[value_at(row + down * MS + e / MS, h) + col0 + col + e % MS] = uintBitsToFloat(slab[(own + e) / 4][e % 4]);
     }
 }
@@ -371,7 +370,7 @@ void main()
 #endif
     for (uint parity = 0; at < part.rows; at += C, parity ^= 1) {
         uint m = min(part.rows - at, C);
-        float decay = fm_exp(-rate * float(m));
+        float decay = decay_of(rate * float(m)).x;
         if (m < C && at != 0)
             make_decays(m);
         keep(parity);

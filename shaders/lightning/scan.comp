@@ -24,13 +24,13 @@ void main()
         float carry = 0.0;
         if (s[FM_SEGMENT_POS] != 0)
             carry = pc.state.d[from + e];
-        float decay = fm_exp(-pc.decay.d[e / pc.head / pc.key] * float(pc.part));
+        vec2 decay = decay_of(pc.decay.d[e / pc.head / pc.key] * float(pc.part));
         for (uint p = place; p < place + parts; p++) {
             float z = 0.0;
             if (p + 1 < place + parts)
                 z = pc.z.d[p * elems + e];
             pc.z.d[p * elems + e] = carry;
-            carry = fma(decay, carry, z);
+            carry = fma(decay.x, carry, fma(decay.y, carry, z));
         }
     }
 }
