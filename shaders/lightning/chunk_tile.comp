@@ -10,7 +10,8 @@
 //     column of y, and 4 columns of one row of the state. Quad i of line c lies at i ^ (c/4 mod 8), so that neighbouring
 //     invocations can load along c and still store to different banks.
 // Spec constants: 0 workgroup size (must be 128), 2 K (a multiple of 4). P a multiple of 4.
-// Needs: the shared memory; subgroups only in name, as what base promises is less. Accumulates in f32: products in order of k, then of rows; one rounding of the state a block.
+// Needs: more shared memory than base promises (subgroups are asked for in their place, and not used).
+// Accumulates in f32: products in order of k, then of rows; one rounding of the state a block.
 // Bytes moved: q and k once per 16 columns, v and y once.
 // Limits: 14.3 KiB and 64 K bytes of shared memory.
 #extension GL_GOOGLE_include_directive : require

@@ -157,7 +157,7 @@ void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
     d->word[word_versions] = versions;
     d->word[word_kept] = rows <= FM_VERSION_ROWS ? versions : 1;
     d->word[word_part] = p.rows;
-    d->moved_bytes += 2 * state_bytes(node); // one sequence's, read and written
+    d->moved_bytes += 2 * state_bytes(node) * FM_MIN(rows, b->dims.s); // read and written, of every sequence
     d->flops = 4.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them
     fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), p.places, 1);
 }
