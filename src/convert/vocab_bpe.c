@@ -66,7 +66,7 @@ static const struct {
     {CL100K(ENDINGS, "\\p{N}{1,3}"), 0, 0, 0, "dbrx"},
     {CL100K(ENDINGS, "\\p{N}"), 0, 1, -1, "qwen2"},
     {CL100K(ENDINGS, "\\p{N}"), 0, 0, -1, "deepseek-r1-qwen"},
-    {TEKKEN, 0, 0, 1, "tekken"},
+    {TEKKEN, 0, 0, -1, "tekken"},
     {THREE_DIGITS, PART_LEVEL_REGEX | PART_NUMBERS | PART_PUNCTUATION, 0, -1, "falcon"},
 };
 
