@@ -6,8 +6,8 @@
 //   s = exp(v a) s + v x b^T, y = s c + d x, v = softplus(dt + dt_bias)
 // One workgroup: GROUP / LANES state rows p of one head and all rows of one segment. LANES neighbours hold one state row in registers,
 //     in units of UNIT elements, unit i at lane i % LANES; the next row's operands are on their way meanwhile. Loops over units are
-//     unrolled: old lavapipe counts the iterations of all loops and ends them at 65535.
-// Spec constants: 0 workgroup size, 2 N, 3 LANES (base: 1; a power of two, within a subgroup).
+//     unrolled: old lavapipe counts the iterations of all loops and ends them at 65535. Hence at most 32768 rows, too.
+// Spec constants: 0 workgroup size, 2 N, 3 LANES (base: 1; a power of two, within a subgroup, 16 at most).
 // Defines: QUADS, units of 4: N is a multiple of 4 then.
 // Needs: base nothing, sg subgroup shuffle.
 // Accumulation: f32; the state in one chain over the rows, y over a lane's units, then a tree over the lanes.
@@ -71,8 +71,9 @@ void load_row(uint row)
 float across_lanes(float sum)
 {
 #if FM_RUNG >= 1
-    for (uint d = 1u; d < LANES; d <<= 1)
-        sum += subgroupShuffleXor(sum, d);
+    [[unroll]] for (uint i = 0u; i < 4u; i++)
+        if (1u << i < LANES)
+            sum += subgroupShuffleXor(sum, 1u << i);
 #endif
     return sum;
 }

@@ -43,6 +43,9 @@ static void ssds(struct fm_problems *l)
     static const struct rows parts[] = {{512, 512, 1, 0, 1}, {512, 500, 3, 5, 1}, {448, 397, 1, 77, 3}};
     for (size_t r = 0; r < FM_COUNT(parts); r++)
         ssd(l, &small, &parts[r], FM_DATA_NORMAL, false);
+    static const struct shape narrow = {1, 16, 16, 1, 1, 1};
+    static const struct rows long_part = {32768, 30011, 1, 9, 1};
+    ssd(l, &narrow, &long_part, FM_DATA_NORMAL, false);
     for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
         static const struct rows rows[] = {{1, 1, 1, 3, 1}, {128, 100, 1, 3, 1}};
         for (size_t r = 0; r < FM_COUNT(rows); r++)
