@@ -9,7 +9,8 @@
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
-    OPT_MODEL, OPT_SHAPE, OPT_BENCH_P, OPT_BENCH_N, OPT_BENCH_D, OPT_BENCH_R, OPT_BENCH_O, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DEVICE,
+    OPT_MODEL, OPT_SHAPE, OPT_BENCH_P, OPT_BENCH_N, OPT_BENCH_D, OPT_BENCH_R, OPT_BENCH_O, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA,
+    OPT_DEVICE,
     OPT_RUNG, OPT_VERBOSE,
 };
 
@@ -55,7 +56,8 @@ static struct fm_session_params session_of(const struct bench *b, const struct t
     const struct tool_options *o = b->options;
     uint64_t n_ctx = (uint64_t)t->n_depth + test_tokens(t) + 1; // too much is refused when the model is loaded
     return (struct fm_session_params){.n_ctx = n_ctx < UINT32_MAX ? (uint32_t)n_ctx : UINT32_MAX, .n_ubatch = o->ubatch,
-                                      .cache_type_k = o->cache_type_k, .cache_type_v = o->cache_type_v};
+                                      .cache_type_k = o->cache_type_k, .cache_type_v = o->cache_type_v, .dca = o->dca.kind,
+                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local};
 }
 
 // Feed `count` tokens and generate `predict`; the slot holds `depth` tokens before and after.

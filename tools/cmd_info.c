@@ -5,7 +5,7 @@
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
-    OPT_MODEL, OPT_SHAPE, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DEVICE, OPT_RUNG, OPT_JSON, OPT_VERBOSE,
+    OPT_MODEL, OPT_SHAPE, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_JSON, OPT_VERBOSE,
 };
 
 static void print_model(const struct fm_model *model)

@@ -3,7 +3,7 @@
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
-    OPT_MODEL, OPT_SHAPE, OPT_STEP, OPT_WHY, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DEVICE, OPT_RUNG, OPT_VERBOSE,
+    OPT_MODEL, OPT_SHAPE, OPT_STEP, OPT_WHY, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_VERBOSE,
 };
 
 static int run(const struct tool_options *options)

@@ -102,6 +102,24 @@ static bool parse_whole(const char *text, int64_t min, uint64_t max, uint64_t *o
     return true;
 }
 
+static bool parse_dca(const char *text, struct tool_dca *out)
+{
+    char *end;
+    *out = (struct tool_dca){.kind = strcmp(text, "off") == 0 ? FM_DCA_OFF : strcmp(text, "auto") == 0 ? FM_DCA_AUTO : FM_DCA_GIVEN};
+    if (out->kind != FM_DCA_GIVEN)
+        return true;
+    errno = 0;
+    unsigned long long cap = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || text[0] == '-' || *end != ',' || cap == 0 || cap > UINT32_MAX)
+        return false;
+    uint64_t local;
+    if (end[1] == '-' || !parse_whole(end + 1, 0, cap - 1, &local))
+        return false;
+    out->cap = (uint32_t)cap;
+    out->local = (uint32_t)local;
+    return true;
+}
+
 static bool store(const struct row *row, const char *text, struct tool_options *options)
 {
     void *field = (char *)options + row->offset;
@@ -151,6 +169,8 @@ static bool store(const struct row *row, const char *text, struct tool_options *
     case TOOL_FLAG:
         *(bool *)field = true;
         return true;
+    case TOOL_DCA:
+        return parse_dca(text, field);
     }
     return false;
 }
@@ -229,7 +249,9 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
             value = argv[++i];
         if (!store(row, value, &options))
             return tool_bad("%s: %s: '%s' is no %s", command->name, word, value,
-                            row->kind == TOOL_FLOAT ? "number" : "whole number in range");
+                            row->kind == TOOL_FLOAT ? "number"
+                            : row->kind == TOOL_DCA ? "off, auto or CAP,LOCAL with CAP above LOCAL"
+                                                    : "whole number in range");
         options.given[command->options[n]] = true;
     }
     *out_options = options;

@@ -23,6 +23,12 @@ enum tool_kind {
     TOOL_SEED, // u64; -1 = TOOL_SEED_CLOCK
     TOOL_FLOAT,
     TOOL_FLAG,
+    TOOL_DCA, // off, auto or CAP,LOCAL
+};
+
+struct tool_dca {
+    enum fm_dca kind;
+    uint32_t cap, local;
 };
 
 // X(id, short name, long name, argument, kind, field of struct tool_options, help)
@@ -45,6 +51,7 @@ enum tool_kind {
     X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                     \
     X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16 or f32")                                         \
     X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16 or f32, as the keys")                            \
+    X(DCA, NULL, "--dca", "CAP,LOCAL", DCA, dca, "dual chunk attention: auto, off or its sizes (as the model says)")    \
     X(DEVICE, "-dev", "--device", "SEL", TEXT, device, "index, UUID or part of a name (see fulmen devices)")           \
     X(RUNG, NULL, "--rung", "RUNG", TEXT, rung, "use no kernels above: base sg f16 dot cm cm2")                        \
     X(JSON, NULL, "--json", NULL, FLAG, json, "one JSON object on standard output")                                    \
@@ -111,6 +118,7 @@ enum tool_option {
 #define TOOL_FIELD_FLAG bool
 #define TOOL_FIELD_COUNT_OR_ALL uint32_t
 #define TOOL_FIELD_LENGTH uint32_t
+#define TOOL_FIELD_DCA struct tool_dca
 
 #define TOOL_OPERANDS 3
 

@@ -14,6 +14,15 @@ extern "C" {
 // immutable and may be shared by sessions of any threads. Outlives its sessions.
 struct fm_model;
 
+// Dual chunk attention (An et al., "Training-free long-context scaling of large language models", 2024): positions never grow
+// beyond a cap, so that a model of rotary positions reads texts longer than it was made for.
+enum fm_dca {
+    FM_DCA_FILE,  // as the model file says
+    FM_DCA_OFF,
+    FM_DCA_AUTO,  // cap 3/4 and window 1/8 of the model's context
+    FM_DCA_GIVEN, // dca_cap, dca_local
+};
+
 // How a session will be made; all-zero means defaults. Given at load time it lets the model be refused when its
 // weights fit but the session would not.
 struct fm_session_params {
@@ -24,6 +33,8 @@ struct fm_session_params {
     const char *cache_type_v; // must be the same as cache_type_k
     uint32_t n_rollback;      // tokens that a sequence can always be rolled back, at most 14: recurrent models keep as many
                               // states more. Models of attention alone roll back anywhere
+    enum fm_dca dca;          // all but FM_DCA_FILE and FM_DCA_OFF: FM_UNSUPPORTED for models without rotary positions
+    uint32_t dca_cap, dca_local; // largest relative position; positions around a token that stay exact, fewer than dca_cap
 };
 
 struct fm_model_info {

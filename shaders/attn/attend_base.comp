@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 // ATTEND, one query row at a time: softmax(scale q k^T) v over the row's own positions, by online softmax (Milakov and
 // Gimelshein 2018; the rescaling of FlashAttention, Dao et al. 2022, algorithm 1) over tiles of one key per invocation.
-//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C], lib/attend.glsl), kc, vc [S,G,L,Cp] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
 //   [T,H,split,C+2] f32
 // A workgroup makes one part of the keys of one head of one token. Query head h reads KV head h / (H/G). Head width at
 // most 512.
@@ -33,8 +33,8 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 #define MAX_HEAD 512
 #define PAIRS (MAX_HEAD / 2 / 64) // per invocation at the smallest workgroup
 
-shared vec2 query[MAX_HEAD / 2];
-shared float weight[1024];
+shared vec2 query[3 * MAX_HEAD / 2]; // a line of MAX_HEAD / 2 per copy
+shared float weight[gl_WorkGroupSize.x];
 
 void main()
 {
@@ -44,12 +44,13 @@ void main()
     uint g = h / (pc.heads / pc.heads_kv);
     uint row0 = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, 0, pc.ctx, pc.head_stride);
     uvec2 range = fm_attend_range(pc.pos.d[t], pc.window, gl_WorkGroupID.z, pc.split);
-    uint pairs = (pc.head + 1) / 2;
+    uint pairs = (pc.head + 1) / 2, copies = fm_attend_segments(pc.pos.d[t], pc.chunk);
     float scale = uintBitsToFloat(pc.scale_bits);
-    for (uint i = tid; i < pairs; i += FM_GROUP) {
-        uint at = t * pc.stride_q + h * pc.head + 2 * i;
-        query[i] = scale * vec2(pc.q.d[at], 2 * i + 1 < pc.head ? pc.q.d[at + 1] : 0.0);
-    }
+    for (uint copy = 0; copy < copies; copy++)
+        for (uint i = tid; i < pairs; i += FM_GROUP) {
+            uint at = t * pc.stride_q + (copy * pc.heads + h) * pc.head + 2 * i;
+            query[copy * (MAX_HEAD / 2) + i] = scale * vec2(pc.q.d[at], 2 * i + 1 < pc.head ? pc.q.d[at + 1] : 0.0);
+        }
     barrier();
 
     float top = FM_ATTEND_NONE, sum = 0.0;
@@ -61,8 +62,9 @@ void main()
         float score = FM_ATTEND_NONE;
         if (key < range.y) {
             vec2 dot2 = vec2(0.0);
+            uint copy = pc.chunk == 0 ? 0 : min(pc.pos.d[t] / pc.chunk - key / pc.chunk, 2);
             for (uint i = 0; i < pairs; i++)
-                dot2 = fma(query[i], fm_cache_load2(pc.kc, row0 + key * pc.head_stride + 2 * i), dot2);
+                dot2 = fma(query[copy * (MAX_HEAD / 2) + i], fm_cache_load2(pc.kc, row0 + key * pc.head_stride + 2 * i), dot2);
             score = dot2.x + dot2.y;
         }
         float new_top = max(top, fm_group_max(score));

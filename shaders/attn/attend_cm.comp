@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1), tiled.
-//   q [T,H*C] f32, kc, vc [S,G,L,C] f16, pos, slot [T] -> y [T,H*C] f32
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,C] f16, pos, slot [T] -> y [T,H*C] f32
 // One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with
-//     rising positions (the scheduler's promise); a tile that holds rows of several slots does its runs one after
-//     another. A subgroup holds the queries and the sums of its rows in matrices: DOWN subgroups share the rows,
+//     rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks,
+//     does its runs one after another, each over up to three segments of keys with a copy of the queries. A subgroup holds the queries and the sums of its rows in matrices: DOWN subgroups share the rows,
 //     ACROSS the columns. Scores go through shared memory, where masks and exponentials are taken, PARTS invocations
 //     a row; a factor per row meets the sums as a matrix of equal columns.
 // Spec constants: 0 workgroup size (64 or 128), 1 subgroup size, 2 head width C (a multiple of 16).
@@ -77,8 +77,8 @@ f16vec4 to_halves(vec4 v)
     return f16vec4(clamp(v, vec4(-65504.0), vec4(65504.0)));
 }
 
-// Rows [first, end) of q in slices of BC columns through `probs` into matrices; zeros below.
-void load_queries(uint h, uint first, uint end)
+// Rows [first, end) of q (`line`: copy and head) in slices of BC columns through `probs` into matrices; zeros below.
+void load_queries(uint line, uint first, uint end)
 {
     float scale = uintBitsToFloat(pc.scale_bits);
     UNROLL for (uint c0 = 0; c0 < HEAD; c0 += BC) {
@@ -87,7 +87,7 @@ void load_queries(uint h, uint first, uint end)
             uint row = i / (BC / 4), quad = i % (BC / 4);
             vec4 v = vec4(0.0);
             if (first + row < end && c0 + 4 * quad < HEAD)
-                v = scale * pc.q.d[((first + row) * pc.stride_q + h * HEAD + c0) / 4 + quad];
+                v = scale * pc.q.d[((first + row) * pc.stride_q + line * HEAD + c0) / 4 + quad];
             probs[row * P_PITCH + quad] = to_halves(v);
         }
         barrier();
@@ -138,14 +138,15 @@ void write_factor(uint row, float x)
         factor[row * MS + i] = x;
 }
 
-// Scores become probabilities. `pos` is the position of this invocation's row (rows without queries: see none).
-void softmax(uint row, bool used, uint pos, uint key0, inout float top, inout float sum)
+// Scores become probabilities. `pos` is the position of this invocation's row, which sees keys below `stop` (rows without
+// queries: 0).
+void softmax(uint row, uint stop, uint pos, uint key0, inout float top, inout float sum)
 {
     uint part = tid % PARTS;
     float s[SHARE], new_top = top;
     UNROLL for (uint i = 0; i < SHARE; i++) {
         uint key = key0 + part * SHARE + i;
-        bool seen = used && key <= pos && (pc.window == 0 || key + pc.window > pos);
+        bool seen = key < stop && (pc.window == 0 || key + pc.window > pos);
         s[i] = seen ? scores[row * S_PITCH + part * SHARE + i] : FM_ATTEND_NONE;
         new_top = max(new_top, s[i]);
     }
@@ -214,7 +215,7 @@ void store(uint h, uint first, uint end)
     }
 }
 
-// Rows [first, end) are of one slot.
+// Rows [first, end) are of one slot and one chunk.
 void attend_run(uint h, uint first, uint end)
 {
     uint row0 = (pc.slot.d[first] * pc.heads_kv + h / (pc.heads / pc.heads_kv)) * pc.ctx;
@@ -222,21 +223,25 @@ void attend_run(uint h, uint first, uint end)
     bool used = first + row < end;
     uint pos = used ? pc.pos.d[first + row] : 0, pos0 = pc.pos.d[first], n_keys = pc.pos.d[end - 1] + 1;
     uint key_first = pc.window != 0 && pos0 + 1 > pc.window ? (pos0 + 1 - pc.window) / BC * BC : 0;
-    load_queries(h, first, end);
     UNROLL for (uint i = 0; i < TR * TD; i++)
         acc[i] = ACC(0.0);
     float top = FM_ATTEND_NONE, sum = 0.0;
-    for (uint key0 = key_first; key0 < n_keys; key0 += BC) {
-        load_tile(pc.kc, row0, key0, n_keys);
-        barrier();
-        multiply_keys();
-        barrier();
-        load_tile(pc.vc, row0, key0, n_keys);
-        softmax(row, used, pos, key0, top, sum);
-        barrier();
-        scale_sums();
-        multiply_values();
-        barrier();
+    [[dont_unroll]] for (uint copy = fm_attend_segments(pos0, pc.chunk); copy-- > 0;) {
+        uvec2 keys = fm_attend_segment(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
+        uint stop = used ? min(pos + 1, keys.y) : 0;
+        load_queries(copy * pc.heads + h, first, end);
+        for (uint key0 = keys.x; key0 < keys.y; key0 += BC) {
+            load_tile(pc.kc, row0, key0, keys.y);
+            barrier();
+            multiply_keys();
+            barrier();
+            load_tile(pc.vc, row0, key0, keys.y);
+            softmax(row, stop, pos, key0, top, sum);
+            barrier();
+            scale_sums();
+            multiply_values();
+            barrier();
+        }
     }
     write_factor(row, sum > 0.0 ? 1.0 / sum : 0.0);
     barrier();
@@ -253,7 +258,8 @@ void main()
     across = gl_SubgroupID % ACROSS;
     while (row < end) {
         uint slot = pc.slot.d[row], stop = row + 1;
-        while (stop < end && pc.slot.d[stop] == slot)
+        uint most = row + min(end - row, fm_attend_chunk_rows(pc.pos.d[row], pc.chunk));
+        while (stop < most && pc.slot.d[stop] == slot)
             stop++;
         attend_run(h, row, stop);
         row = stop;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts without matrix units: FlashAttention-2 (Dao 2023, algorithm 1) over tiles, in f32.
-//   q [T,H*C] f32, kc, vc [S,G,L,C] f32 or f16, pos, slot [T] -> y [T,H*C] f32
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,C] f32 or f16, pos, slot [T] -> y [T,H*C] f32
 // One workgroup: 32 consecutive rows of one head, keys in tiles of 64. Rows of one slot follow one another with
-//     rising positions (the scheduler's promise); a tile that holds rows of several slots does its runs one after
-//     another. An invocation makes the scores of 4 rows by 4 keys, out of slices of 32 columns in shared memory, then
+//     rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks, does
+//     its runs one after another. An invocation makes the scores of 4 rows by 4 keys, out of slices of 32 columns in shared memory, then
 //     the sums of 4 rows by 4 columns of every 64; in between 4 invocations a row take masks and exponentials. Quad i
 //     of line c lies at i ^ (c/4 mod 8), so that neighbouring invocations can load along c and still store to
 //     different banks.
@@ -63,15 +63,15 @@ vec4 load4(REF_KV cache, uint i)
 #endif
 }
 
-// Columns [c0, c0 + DEPTH) of rows [first, end) of q and of keys [key0, key0 + BC), zeros elsewhere.
-void load_slice(uint h, uint first, uint end, uint row0, uint key0, uint n_keys, uint c0)
+// Columns [c0, c0 + DEPTH) of rows [first, end) of q (`line`: copy and head) and of keys [key0, key0 + BC), zeros elsewhere.
+void load_slice(uint line, uint first, uint end, uint row0, uint key0, uint n_keys, uint c0)
 {
     float scale = uintBitsToFloat(pc.scale_bits);
     for (uint i = tid; i < BR * DEPTH / 4; i += GROUP) {
         uint row = i / (DEPTH / 4), quad = i % (DEPTH / 4);
         vec4 v = vec4(0.0);
         if (first + row < end && c0 + 4 * quad < HEAD)
-            v = scale * pc.q.d[((first + row) * pc.stride_q + h * HEAD + c0) / 4 + quad];
+            v = scale * pc.q.d[((first + row) * pc.stride_q + line * HEAD + c0) / 4 + quad];
         [[unroll]] for (uint e = 0; e < 4; e++)
             qs[(4 * quad + e) * (BR / 4) + ((row >> 2) ^ quad)][row & 3] = v[e];
     }
@@ -98,11 +98,11 @@ void load_values(uint row0, uint key0, uint n_keys, uint c0)
 }
 
 // Scores of the tile, left in `probs`.
-void multiply_keys(uint h, uint first, uint end, uint row0, uint key0, uint n_keys)
+void multiply_keys(uint line, uint first, uint end, uint row0, uint key0, uint n_keys)
 {
     vec4 s[4] = vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
     for (uint c0 = 0; c0 < HEAD; c0 += DEPTH) {
-        load_slice(h, first, end, row0, key0, n_keys, c0);
+        load_slice(line, first, end, row0, key0, n_keys, c0);
         barrier();
         for (uint c = 0; c < DEPTH; c++) {
             vec4 q = qs[c * (BR / 4) + (ty ^ (c >> 2))], k = kv[c * (BC / 4) + (tx ^ (c >> 2))];
@@ -115,14 +115,15 @@ void multiply_keys(uint h, uint first, uint end, uint row0, uint key0, uint n_ke
         probs[(4 * tx + j) * (BR / 4) + ty] = vec4(s[0][j], s[1][j], s[2][j], s[3][j]);
 }
 
-// Scores become probabilities, and the sums' factor. `pos` is the position of this invocation's row.
-void softmax(bool used, uint pos, uint key0, inout float top, inout float sum)
+// Scores become probabilities, and the sums' factor. `pos` is the position of this invocation's row, which sees keys below
+// `stop` (rows without queries: 0).
+void softmax(uint stop, uint pos, uint key0, inout float top, inout float sum)
 {
     uint row = tid / PARTS, part = tid % PARTS;
     float s[BC / PARTS], new_top = top;
     [[unroll]] for (uint i = 0; i < BC / PARTS; i++) {
         uint key = key0 + i * PARTS + part;
-        bool seen = used && key <= pos && (pc.window == 0 || key + pc.window > pos);
+        bool seen = key < stop && (pc.window == 0 || key + pc.window > pos);
         s[i] = seen ? probs[(i * PARTS + part) * (BR / 4) + (row >> 2)][row & 3] : FM_ATTEND_NONE;
         new_top = max(new_top, s[i]);
     }
@@ -164,7 +165,7 @@ void multiply_values(uint row0, uint key0, uint n_keys)
         }
 }
 
-// Rows [first, end) are of one slot.
+// Rows [first, end) are of one slot and one chunk.
 void attend_run(uint h, uint first, uint end)
 {
     uint row0 = (pc.slot.d[first] * pc.heads_kv + h / (pc.heads / pc.heads_kv)) * pc.ctx;
@@ -174,13 +175,17 @@ void attend_run(uint h, uint first, uint end)
     [[unroll]] for (uint i = 0; i < 4 * WIDE; i++)
         acc[i] = vec4(0.0);
     float top = FM_ATTEND_NONE, sum = 0.0;
-    for (uint key0 = key_first; key0 < n_keys; key0 += BC) {
-        multiply_keys(h, first, end, row0, key0, n_keys);
-        barrier();
-        softmax(used, pos, key0, top, sum);
-        barrier();
-        scale_sums();
-        multiply_values(row0, key0, n_keys);
+    for (uint copy = fm_attend_segments(pos0, pc.chunk); copy-- > 0;) {
+        uvec2 keys = fm_attend_segment(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
+        uint stop = used ? min(pos + 1, keys.y) : 0;
+        for (uint key0 = keys.x; key0 < keys.y; key0 += BC) {
+            multiply_keys(copy * pc.heads + h, first, end, row0, key0, keys.y);
+            barrier();
+            softmax(stop, pos, key0, top, sum);
+            barrier();
+            scale_sums();
+            multiply_values(row0, key0, keys.y);
+        }
     }
     if (tid % PARTS == 0)
         factor[tid / PARTS] = sum > 0.0 ? 1.0 / sum : 0.0;
@@ -204,7 +209,8 @@ void main()
     ty = tid >> 4;
     while (row < end) {
         uint slot = pc.slot.d[row], stop = row + 1;
-        while (stop < end && pc.slot.d[stop] == slot)
+        uint most = row + min(end - row, fm_attend_chunk_rows(pc.pos.d[row], pc.chunk));
+        while (stop < most && pc.slot.d[stop] == slot)
             stop++;
         attend_run(h, row, stop);
         row = stop;

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for few rows (decoding): softmax(scale q k^T) v, keys and values read once for a whole group of query heads.
 //   q [T,H*C] f32, kc, vc [S,G,L,C] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
-//   [T,H,split,C+2] f32
+//   [T,H,split,C+2] f32. Dual chunk attention: q [T,3*H*C]; the copy for the segment of keys is loaded before its loop
 // One workgroup: one part of the keys (Flash-Decoding, Dao et al. 2023) of QH query heads that share a KV head, of
 //     one token. A row of the cache is read by LANES neighbouring invocations, 8 elements each; a subgroup holds KEYS
 //     rows at once and has UNROLL of them in flight, keys and values. Every LANES invocations keep an online softmax
@@ -90,21 +90,28 @@ float dot8(mat2x4 a, mat2x4 b, float sum)
 mat2x4 query[QH * PER], acc[QH * PER];
 float top[QH], sum[QH];
 
-void load_queries(uint t, uint head0, uint lane)
+void load_queries(uint t, uint copy, uint head0, uint lane)
 {
     float scale = uintBitsToFloat(pc.scale_bits);
     [[unroll]] for (uint h = 0; h < QH; h++) {
-        uint at = (t * pc.stride_q + (head0 + h) * HEAD) / 4;
-        top[h] = FM_ATTEND_NONE;
-        sum[h] = 0.0;
+        uint at = (t * pc.stride_q + (copy * pc.heads + head0 + h) * HEAD) / 4;
         [[unroll]] for (uint c = 0; c < PER; c++) {
             uint chunk = c * LANES + lane;
             mat2x4 q = mat2x4(vec4(0.0), vec4(0.0));
             if (!RAGGED || chunk < CHUNKS)
                 q = mat2x4(scale * pc.q.d[at + 2 * chunk], scale * pc.q.d[at + 2 * chunk + 1]);
             query[h * PER + c] = q;
-            acc[h * PER + c] = mat2x4(vec4(0.0), vec4(0.0));
         }
+    }
+}
+
+void clear_sums()
+{
+    [[unroll]] for (uint h = 0; h < QH; h++) {
+        top[h] = FM_ATTEND_NONE;
+        sum[h] = 0.0;
+        [[unroll]] for (uint c = 0; c < PER; c++)
+            acc[h * PER + c] = mat2x4(vec4(0.0), vec4(0.0));
     }
 }
 
@@ -240,9 +247,13 @@ void main()
         return;
     }
     uint row0 = (pc.slot.d[t] * pc.heads_kv + head0 / (pc.heads / pc.heads_kv)) * pc.ctx;
-    load_queries(t, head0, lane);
-    for (uint first = range.x + subgroup * (UNROLL * KEYS); first < range.y; first += SUBGROUPS * UNROLL * KEYS)
-        step_keys(row0, first, range.y, cluster, lane);
+    clear_sums();
+    [[dont_unroll]] for (uint copy = fm_attend_segments(pc.pos.d[t], pc.chunk); copy-- > 0;) {
+        uvec2 keys = fm_attend_segment(range, pc.pos.d[t], pc.chunk, copy);
+        load_queries(t, copy, head0, lane);
+        for (uint first = keys.x + subgroup * (UNROLL * KEYS); first < keys.y; first += SUBGROUPS * UNROLL * KEYS)
+            step_keys(row0, first, keys.y, cluster, lane);
+    }
     join_clusters();
     if (cluster == 0)
         keep_cluster(subgroup, lane);

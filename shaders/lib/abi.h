@@ -59,14 +59,19 @@
 // y [T,n] = act(x gate^T) * (x up^T)
 #define FM_PUSH_MATMUL_GLU(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, gate) A(REF_W, up) A(REF_Y, y) \
     P(n) P(k) P(stride_x) P(rows_word) P(act)
-#define FM_PUSH_ROPE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_FREQ, freq) A(REF_U32, pos) A(REF_Y, y) P(heads) P(head) P(rotated) P(kind)
+// chunk, cap, original: dual chunk attention (0 = off); lengths [T]: absent where original is 0
+#define FM_PUSH_ROPE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_FREQ, freq) A(REF_U32, pos) A(REF_U32, lengths) A(REF_Y, y) \
+    P(heads) P(head) P(rotated) P(kind) P(copies) P(chunk) P(cap) P(original)
 #define FM_PUSH_KV_WRITE(A, P) A(REF_STEP, step) A(REF_X, k) A(REF_X, v) A(REF_U32, pos) A(REF_U32, slot) A(REF_KV, kc) A(REF_KV, vc) \
     P(heads_kv) P(head) P(head_stride) P(ctx)
 #define FM_PUSH_ROPE_KV_WRITE(A, P) A(REF_STEP, step) A(REF_X, q) A(REF_X, k) A(REF_X, v) A(REF_FREQ, freq) A(REF_U32, pos) \
-    A(REF_U32, slot) A(REF_KV, kc) A(REF_KV, vc) A(REF_Y, y) P(heads) P(heads_kv) P(head) P(head_stride) P(rotated) P(kind) P(ctx)
+    A(REF_U32, slot) A(REF_U32, lengths) A(REF_KV, kc) A(REF_KV, vc) A(REF_Y, y) P(heads) P(heads_kv) P(head) P(head_stride) \
+    P(rotated) P(kind) P(ctx) P(chunk) P(cap) P(original)
+// stride_q: elements from row to row of q; chunk > 0: a row is 3 copies of heads * head elements.
 // split = number of parts the keys are cut into (1: y is written; more: partial sums go to `partial`, see ATTEND_MERGE)
 #define FM_PUSH_ATTEND(A, P) A(REF_STEP, step) A(REF_X, q) A(REF_KV, kc) A(REF_KV, vc) A(REF_U32, pos) A(REF_U32, slot) A(REF_Y, y) \
-    A(REF_PART, partial) P(heads) P(heads_kv) P(head) P(head_stride) P(ctx) P(window) P(scale_bits) P(split) P(stride_q)
+    A(REF_PART, partial) P(heads) P(heads_kv) P(head) P(head_stride) P(ctx) P(window) P(scale_bits) P(split) P(stride_q) \
+    P(chunk)
 // partial, per token, head and part: head f32 sums (not normalised), then max and sum of exponentials: [T,H,split,C+2]
 #define FM_PUSH_ATTEND_MERGE(A, P) A(REF_STEP, step) A(REF_PART, partial) A(REF_Y, y) P(heads) P(head) P(split)
 #define FM_PUSH_GLU(A, P) A(REF_STEP, step) A(REF_X, gate) A(REF_X, up) A(REF_Y, y) P(width) P(act) P(rows_word)

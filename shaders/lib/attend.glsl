@@ -17,6 +17,34 @@ uvec2 fm_attend_range(uint pos, uint window, uint part, uint split)
     return uvec2(from, min(end, from + share));
 }
 
+// Dual chunk attention (An et al. 2024), chunk > 0: keys of the query's own chunk meet copy 0 of the query, those of the chunk
+// before copy 1, all earlier ones copy 2. One softmax runs over three segments of keys, the earliest first; the query's rows
+// must be of one chunk, that of position `pos`.
+
+// Segments of keys [0, pos]: copies segments-1, .., 0.
+uint fm_attend_segments(uint pos, uint chunk)
+{
+    return chunk == 0u ? 1u : min(pos / chunk, 2u) + 1u;
+}
+
+// The part of `range` that meets copy `copy` < fm_attend_segments(pos, chunk); may be empty (first >= end).
+uvec2 fm_attend_segment(uvec2 range, uint pos, uint chunk, uint copy)
+{
+    if (chunk == 0u)
+        return range;
+    uint own = pos - pos % chunk; // where the query's chunk begins
+    if (copy == 0u)
+        return uvec2(max(range.x, own), range.y);
+    uint end = copy == 1u ? own : own - chunk;
+    return uvec2(copy == 1u ? max(range.x, own - chunk) : range.x, min(range.y, end));
+}
+
+// Rows from the one at `pos` on that are of its chunk.
+uint fm_attend_chunk_rows(uint pos, uint chunk)
+{
+    return chunk == 0u ? 0xffffffffu : chunk - pos % chunk;
+}
+
 // First word of the record of (token, head, part) in `partial`: head sums, then max and sum of exponentials.
 uint fm_attend_record(uint token, uint head_index, uint part, uint heads, uint head, uint split)
 {

@@ -18,6 +18,22 @@ vec2 fm_rope_angle(uint pos, uvec2 freq)
     return fm_cos_sin_turn(high + pos * freq.y + (low >> 31));
 }
 
+// Position that copy `copy` of a row is rotated by (dual chunk attention, An et al. 2024, section 3.2, with the authors' code's
+// cap): 0 as a key and for its own chunk, 1 for the chunk before, 2 for all earlier ones. chunk = 0: its own.
+uint fm_rope_position(uint pos, uint chunk, uint cap, uint copy)
+{
+    if (chunk == 0u)
+        return pos;
+    uint within = pos % chunk;
+    return copy == 0u ? within : min(copy == 1u ? within + chunk : 2u * chunk - 1u, cap);
+}
+
+// Length scaling of Qwen2.5-1M: max(1, 0.1 ln(length / original) + 1), error below 2^-23.
+float fm_rope_factor(uint length, uint original)
+{
+    return length > original ? fma(0.1, fm_log(float(length) / float(original)), 1.0) : 1.0;
+}
+
 // The two elements of pair m in a head.
 uvec2 fm_rope_pair(uint m, uint rotated, uint kind)
 {

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT
 // ROPE_KV_WRITE: rotate q, rotate k into the cache, copy v into the cache: what lies between the projections and
 // attention.
-//   q [T,H*C], k, v [T,G*C] f32, freq [R,2] u32, pos, slot [T] -> y [T,H*C] f32; kc, vc [S,G,L,Cp] f32 or f16, padding
-//   columns 0
+//   q [T,H*C], k, v [T,G*C] f32, freq [R,2] u32, pos, slot, length [T] -> y [T,H*C] f32; kc, vc [S,G,L,Cp] f32 or f16,
+//   padding columns 0. Dual chunk attention (chunk > 0): y [T,3*H*C], three rotations of q (lib/rope.glsl)
 // A workgroup makes one head of one token: heads 0..H-1 of q, then G of k, then G of v; an invocation makes pairs of its
 // elements. Where the cache takes no single elements (lib/cache.glsl) a row of it goes through shared memory, because a
 // pair's elements may be far apart and the cache is written two neighbours at a time. Head width at most 512.
@@ -34,29 +34,40 @@ uvec2 elements(uint m)
     return 2 * m < pc.rotated ? fm_rope_pair(m, pc.rotated, pc.kind) : uvec2(2 * m, 2 * m + 1);
 }
 
-// elements e of the head at element `from`, rotated; zeros beyond the head's width
-vec2 rotated(REF_X x, uint from, uint m, uvec2 e, uint pos)
+// elements e of the head at element `from`, scaled for the sequence's length; zeros beyond the head's width
+vec2 load(REF_X x, uint from, uvec2 e, uint t)
 {
     vec2 v = vec2(e.x < pc.head ? x.d[from + e.x] : 0.0, e.y < pc.head ? x.d[from + e.y] : 0.0);
+    return pc.original != 0 ? v * fm_rope_factor(pc.lengths.d[t], pc.original) : v;
+}
+
+vec2 rotated(vec2 v, uint m, uint pos)
+{
     return 2 * m < pc.rotated ? fm_rotate(v, fm_rope_angle(pos, pc.freq.d[m])) : v;
 }
 
-void write_query(uint from, uint pos)
+void write_query(uint t, uint h)
 {
+    uint copies = pc.chunk != 0 ? 3 : 1;
     for (uint m = gl_LocalInvocationID.x; 2 * m < pc.head; m += FM_GROUP) {
         uvec2 e = elements(m);
-        vec2 v = rotated(pc.q, from, m, e, pos);
-        pc.y.d[from + e.x] = v.x;
-        if (e.y < pc.head)
-            pc.y.d[from + e.y] = v.y;
+        vec2 x = load(pc.q, (t * pc.heads + h) * pc.head, e, t);
+        for (uint copy = 0; copy < copies; copy++) {
+            uint to = ((t * copies + copy) * pc.heads + h) * pc.head;
+            vec2 v = rotated(x, m, fm_rope_position(pc.pos.d[t], pc.chunk, pc.cap, copy));
+            pc.y.d[to + e.x] = v.x;
+            if (e.y < pc.head)
+                pc.y.d[to + e.y] = v.y;
+        }
     }
 }
 
-void write_key(uint from, uint to, uint pos)
+void write_key(uint t, uint from, uint to)
 {
+    uint pos = fm_rope_position(pc.pos.d[t], pc.chunk, pc.cap, 0);
     for (uint m = gl_LocalInvocationID.x; 2 * m < pc.head_stride; m += FM_GROUP) {
         uvec2 e = elements(m);
-        vec2 v = rotated(pc.k, from, m, e, pos);
+        vec2 v = rotated(load(pc.k, from, e, t), m, pos);
 #ifdef FM_CACHE_SINGLE
         fm_cache_store(pc.kc, to + e.x, v.x);
         fm_cache_store(pc.kc, to + e.y, v.y);
@@ -84,15 +95,14 @@ void main()
     uint t = gl_WorkGroupID.y, h = gl_WorkGroupID.x;
     if (FM_ROW_ABSENT(t, FM_STEP_TOKENS, pc.step.d[FM_STEP_TOKENS]))
         return;
-    uint pos = pc.pos.d[t];
     if (h < pc.heads) {
-        write_query((t * pc.heads + h) * pc.head, pos);
+        write_query(t, h);
         return;
     }
     uint g = (h - pc.heads) % pc.heads_kv, from = (t * pc.heads_kv + g) * pc.head;
-    uint to = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, pos, pc.ctx, pc.head_stride);
+    uint to = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, pc.pos.d[t], pc.ctx, pc.head_stride);
     if (h < pc.heads + pc.heads_kv)
-        write_key(from, to, pos);
+        write_key(t, from, to);
     else
         write_value(from, to);
 }

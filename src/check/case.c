@@ -82,6 +82,7 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
     attr->chunk = p->chunk;
     attr->cap = p->cap;
     attr->original = p->original;
+    attr->copies = p->copies;
     switch (p->op) {
     case FM_OP_MATMUL:
     case FM_OP_MATMUL_ADD:
@@ -134,6 +135,8 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         src[n++] = fm_case_operand(b, "x", T, p->heads * p->head);
         src[n++] = fm_build_rope_table(b, "freq", p->rotated / 2, 10000.0, NULL);
         src[n++] = fm_build_input(b, FM_INPUT_POS);
+        if (p->original)
+            src[n++] = fm_build_input(b, FM_INPUT_LENGTH);
         break;
     case FM_OP_KV_WRITE:
     case FM_OP_ROPE_KV_WRITE:
@@ -147,9 +150,11 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         src[n++] = fm_build_input(b, FM_INPUT_SLOT);
         src[n++] = fm_build_state(b, "k_cache", p->w, 4, (uint32_t[]){FM_DIM_S, p->heads_kv, FM_DIM_L, stride});
         src[n++] = fm_build_state(b, "v_cache", p->w, 4, (uint32_t[]){FM_DIM_S, p->heads_kv, FM_DIM_L, stride});
+        if (p->original)
+            src[n++] = fm_build_input(b, FM_INPUT_LENGTH);
         break;
     case FM_OP_ATTEND:
-        src[n++] = fm_case_operand(b, "q", T, p->heads * p->head);
+        src[n++] = fm_case_operand(b, "q", T, p->heads * p->head * (p->chunk > 0 ? 3 : 1));
         src[n++] = fm_build_state(b, "k_cache", p->w, 4, (uint32_t[]){FM_DIM_S, p->heads_kv, FM_DIM_L, stride});
         src[n++] = fm_build_state(b, "v_cache", p->w, 4, (uint32_t[]){FM_DIM_S, p->heads_kv, FM_DIM_L, stride});
         src[n++] = fm_build_input(b, FM_INPUT_POS);

@@ -28,7 +28,7 @@ struct fm_problem {
     uint32_t n, k;     // columns and inner dimension (matmul); k = width (norm, add, ...)
     uint32_t heads, heads_kv, head, rotated, ctx, slots, window, first_pos;
     uint32_t state, groups, groups_c, repeat, versions; // of recurrent ops (graph/ops.def); conv1d: state = W
-    uint32_t chunk, cap, original;                      // of dual chunk attention
+    uint32_t chunk, cap, original, copies;              // of dual chunk attention
     uint8_t variant;   // norm kind, activation, rope kind, sampler setting
     bool bias;
     enum fm_problem_data data;

@@ -165,80 +165,6 @@ static void rowwise(struct fm_problems *l)
     fm_problems_push(l, &bench, "v0:512x4096");
 }
 
-static void ropes(struct fm_problems *l)
-{
-    static const struct { uint32_t heads, head, rotated, first; } shapes[] = {
-        {1, 2, 2, 0}, {4, 16, 16, 5}, {3, 24, 24, 1000}, {5, 24, 16, 70000}, {32, 128, 128, 1000000}, {8, 64, 64, 0}};
-    for (uint8_t kind = 0; kind < 2; kind++)
-        for (size_t i = 0; i < FM_COUNT(shapes); i++) {
-            struct fm_problem p = {.op = FM_OP_ROPE, .w = FM_TYPE_NONE, .bucket = 16, .rows = 13, .heads = shapes[i].heads,
-                                   .head = shapes[i].head, .rotated = shapes[i].rotated, .first_pos = shapes[i].first, .variant = kind,
-                                   .slots = 1};
-            char shape[64];
-            snprintf(shape, sizeof shape, "k%u:%ux%ur%u@%u", kind, p.heads, p.head, p.rotated, p.first_pos);
-            fm_problems_push(l, &p, shape);
-        }
-}
-
-struct attention_shape {
-    uint32_t heads, heads_kv, head, ctx, window, first;
-};
-
-// Llama-8B's heads; wide heads, and many heads to a KV head, in decoding.
-static void attention_bench(struct fm_problems *l)
-{
-    static const enum fm_op writes[] = {FM_OP_KV_WRITE, FM_OP_ROPE_KV_WRITE};
-    static const struct { uint32_t bucket, first, ctx, heads, heads_kv, head; } large[] = {
-        {1, 511, 512, 32, 8, 128},    {1, 8191, 8192, 32, 8, 128},   {1, 32767, 32768, 32, 8, 128}, {512, 0, 512, 32, 8, 128},
-        {512, 7680, 8192, 32, 8, 128}, {2048, 0, 2048, 32, 8, 128},  {1, 8191, 8192, 16, 8, 256},   {1, 8191, 8192, 8, 1, 256},
-        {1, 8191, 8192, 32, 2, 128}};
-    for (size_t i = 0; i < FM_COUNT(large); i++) {
-        struct fm_problem p = {.op = FM_OP_ATTEND, .w = FM_TYPE_F16, .bucket = large[i].bucket, .rows = large[i].bucket,
-                               .heads = large[i].heads, .heads_kv = large[i].heads_kv, .head = large[i].head,
-                               .ctx = large[i].ctx, .first_pos = large[i].first, .slots = 1, .bench = true};
-        char shape[64];
-        snprintf(shape, sizeof shape, "%u@%u,%u/%ux%u", p.rows, p.first_pos, p.heads, p.heads_kv, p.head);
-        fm_problems_push(l, &p, shape);
-    }
-    for (size_t o = 0; o < FM_COUNT(writes); o++)
-        for (uint32_t rows = 1; rows <= 512; rows += 511) {
-            struct fm_problem p = {.op = writes[o], .w = FM_TYPE_F16, .bucket = rows, .rows = rows, .heads = 32, .heads_kv = 8,
-                                   .head = 128, .rotated = 128, .ctx = 512, .slots = 1, .bench = true};
-            char shape[64];
-            snprintf(shape, sizeof shape, "%u,32/8x128", rows);
-            fm_problems_push(l, &p, shape);
-        }
-}
-
-static void attention(struct fm_problems *l)
-{
-    static const struct attention_shape shapes[] = {
-        {1, 1, 16, 40, 0, 0},    {4, 2, 16, 300, 0, 0},   {4, 4, 64, 100, 0, 31},   {5, 1, 24, 77, 0, 3},   {8, 2, 64, 513, 0, 256},
-        {4, 1, 128, 700, 0, 500}, {4, 2, 64, 300, 16, 200}, {6, 3, 80, 260, 0, 129}, {2, 1, 256, 130, 0, 60}, {4, 2, 15, 64, 0, 20},
-        {8, 1, 128, 2100, 0, 2000}, {4, 2, 96, 200, 50, 100}};
-    static const struct { uint32_t bucket, rows; } rows[] = {{1, 1}, {4, 3}, {8, 8}, {32, 32}, {32, 21}, {128, 100}};
-    static const enum fm_type types[] = {FM_TYPE_F32, FM_TYPE_F16};
-    static const enum fm_op ops[] = {FM_OP_ATTEND, FM_OP_KV_WRITE, FM_OP_ROPE_KV_WRITE};
-    for (size_t o = 0; o < FM_COUNT(ops); o++)
-        for (size_t t = 0; t < FM_COUNT(types); t++)
-            for (size_t s = 0; s < FM_COUNT(shapes); s++)
-                for (size_t r = 0; r < FM_COUNT(rows); r++) {
-                    const struct attention_shape *a = &shapes[s];
-                    if (a->first + rows[r].rows > a->ctx || (ops[o] != FM_OP_ATTEND && r % 2))
-                        continue;
-                    // Every second one spreads its rows over two slots.
-                    struct fm_problem p = {.op = ops[o], .w = types[t], .bucket = rows[r].bucket, .rows = rows[r].rows, .heads = a->heads,
-                                           .heads_kv = a->heads_kv, .head = a->head, .ctx = a->ctx, .window = a->window,
-                                           .first_pos = a->first, .slots = 1 + (uint32_t)(s + r) % 3,
-                                           .variant = (uint8_t)(s % 2), .rotated = a->head & ~1u};
-                    char shape[64];
-                    snprintf(shape, sizeof shape, "%u:%u@%u/%u,%u/%ux%u,s%u%s", p.bucket, p.rows, p.first_pos, p.ctx, p.heads, p.heads_kv,
-                             p.head, p.slots, p.window ? ",window" : "");
-                    fm_problems_push(l, &p, shape);
-                }
-    attention_bench(l);
-}
-
 static void tokens(struct fm_problems *l)
 {
     for (uint32_t slots = 1; slots <= 3; slots += 2) {
@@ -268,9 +194,8 @@ enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_co
     embeds(&l);
     copies(&l);
     rowwise(&l);
-    ropes(&l);
     tokens(&l);
-    attention(&l);
+    fm_problems_attention(&l);
     fm_problems_lightning(&l);
     fm_problems_ssd(&l);
     fm_problems_ssm(&l);

@@ -14,6 +14,7 @@ struct fm_problems {
 // Append a copy of *p; its name is made of op, format, `shape` (what tells it from the others of its op) and data.
 void fm_problems_push(struct fm_problems *l, const struct fm_problem *p, const char *shape);
 
+void fm_problems_attention(struct fm_problems *l);
 void fm_problems_lightning(struct fm_problems *l);
 void fm_problems_ssd(struct fm_problems *l);
 void fm_problems_ssm(struct fm_problems *l);

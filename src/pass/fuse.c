@@ -43,11 +43,12 @@ static bool guard_same_format(const struct match *m)
     return a->type == b->type && memcmp(a->dims, b->dims, sizeof(a->dims)) == 0;
 }
 
-// The first two nodes rotate their heads alike.
+// The first two nodes rotate their heads alike, the first as many times as attention wants it.
 static bool guard_same_rotation(const struct match *m)
 {
     const struct fm_attr *a = &m->graph->nodes[m->node[0]].attr, *b = &m->graph->nodes[m->node[1]].attr;
-    return a->rope == b->rope && a->head == b->head && a->rotated == b->rotated;
+    return a->rope == b->rope && a->head == b->head && a->rotated == b->rotated && a->chunk == b->chunk && a->cap == b->cap &&
+           a->original == b->original && FM_MAX(a->copies, 1u) == (a->chunk > 0 ? 3 : 1) && b->copies <= 1;
 }
 
 // The first node's result is read elsewhere too: it is written anyway.
@@ -172,6 +173,9 @@ static void merge_attr(struct fm_attr *to, const struct fm_attr *from)
     to->rotated = to->rotated ? to->rotated : from->rotated;
     to->window = to->window ? to->window : from->window;
     to->vocab = to->vocab ? to->vocab : from->vocab;
+    to->chunk = to->chunk ? to->chunk : from->chunk;
+    to->cap = to->cap ? to->cap : from->cap;
+    to->original = to->original ? to->original : from->original;
 }
 
 // Fill fused[j]: op, operands, results, attributes, name. True when its op is one of the pattern's (nothing new to ask

@@ -24,11 +24,17 @@ void fm_emit_rope(struct fm_build *b, uint32_t node_id)
     fm_emit_bind(b, d, bind_x, node->src[0], false);
     fm_emit_bind(b, d, bind_freq, node->src[1], false);
     fm_emit_bind(b, d, bind_pos, node->src[2], false);
+    if (node->n_src > 3)
+        fm_emit_bind(b, d, bind_lengths, node->src[3], false);
     fm_emit_bind(b, d, bind_y, node->dst[0], true);
     d->word[word_heads] = node->attr.heads;
     d->word[word_head] = node->attr.head;
     d->word[word_rotated] = node->attr.rotated;
     d->word[word_kind] = node->attr.rope;
+    d->word[word_copies] = FM_MAX(node->attr.copies, 1u);
+    d->word[word_chunk] = node->attr.chunk;
+    d->word[word_cap] = node->attr.cap;
+    d->word[word_original] = node->attr.original;
     d->moved_bytes += d->bind[bind_freq].bytes;
     fm_emit_grid_elements(b, d, want, ((uint64_t)node->attr.heads * node->attr.head + 1) / 2, want->param[FM_PARAM_ROWS]);
 }
@@ -84,6 +90,8 @@ void fm_emit_rope_kv_write(struct fm_build *b, uint32_t node_id)
     fm_emit_bind(b, d, bind_freq, node->src[3], false);
     fm_emit_bind(b, d, bind_pos, node->src[4], false);
     fm_emit_bind(b, d, bind_slot, node->src[5], false);
+    if (node->n_src > 8)
+        fm_emit_bind(b, d, bind_lengths, node->src[8], false);
     fm_emit_bind(b, d, bind_kc, node->dst[1], true);
     fm_emit_bind(b, d, bind_vc, node->dst[2], true);
     fm_emit_bind(b, d, bind_y, node->dst[0], true);
@@ -95,6 +103,9 @@ void fm_emit_rope_kv_write(struct fm_build *b, uint32_t node_id)
     d->word[word_rotated] = node->attr.rotated;
     d->word[word_kind] = node->attr.rope;
     d->word[word_ctx] = want->param[FM_PARAM_CTX];
+    d->word[word_chunk] = node->attr.chunk;
+    d->word[word_cap] = node->attr.cap;
+    d->word[word_original] = node->attr.original;
     d->moved_bytes += d->bind[bind_freq].bytes + cache_rows_bytes(b, node->dst[1], rows);
     fm_emit_grid(b, d, (uint64_t)node->attr.heads + 2ull * node->attr.heads_kv, fm_ceil_div_u32(rows, tile_rows), 1);
 }
@@ -148,7 +159,8 @@ void fm_emit_attend(struct fm_build *b, uint32_t node_id)
     merge_want.w = FM_TYPE_NONE;
     const struct fm_kernel *merge = fm_kernel_select(b->caps, &merge_want, NULL, NULL);
     uint32_t split = merge != NULL ? choose_split(b, kernel, want, grid_x * grid_y) : 1;
-    uint32_t partial = FM_NONE, cast_buffer = FM_NONE, stride_q = heads * head;
+    uint32_t partial = FM_NONE, cast_buffer = FM_NONE;
+    uint32_t stride_q = heads * head * (node->attr.chunk > 0 ? 3 : 1);
     if (kernel->x == FM_TYPE_F16)
         cast_buffer = fm_emit_cast(b, node_id, node->src[0], &stride_q);
     if (split > 1)
@@ -178,6 +190,7 @@ void fm_emit_attend(struct fm_build *b, uint32_t node_id)
     d->word[word_scale_bits] = fm_float_bits(node->attr.scale);
     d->word[word_split] = split;
     d->word[word_stride_q] = stride_q;
+    d->word[word_chunk] = node->attr.chunk;
     d->moved_bytes += cache_rows_bytes(b, node->src[1], rows); // at least what this step wrote
     d->flops = 4.0 * rows * heads * head * want->param[FM_PARAM_CTX]; // over a full cache
     fm_emit_grid(b, d, grid_x, grid_y, split);

@@ -61,15 +61,47 @@ static enum fm_result resolve(const struct fm_model *model, const struct fm_sess
     return result;
 }
 
-// The model's graph, or one of its own when the cache type differs.
-static enum fm_result choose_graph(const struct fm_model *model, struct fm_blueprint *b)
+// Dual chunk attention as the session wants it.
+static enum fm_result choose_chunks(const struct fm_model *model, const struct fm_session_params *p, struct fm_config *config)
 {
-    if (b->kv_type[0] == model->kv_type && b->kv_type[1] == model->kv_type) {
+    uint32_t cap = p->dca == FM_DCA_GIVEN ? p->dca_cap : (uint32_t)((uint64_t)config->context * 3 / 4);
+    uint32_t local = p->dca == FM_DCA_GIVEN ? p->dca_local : config->context / 8;
+    bool rotates = false;
+    if (p->dca == FM_DCA_FILE)
+        return FM_OK;
+    if (p->dca == FM_DCA_OFF) {
+        config->chunk = config->cap = config->original = 0;
+        return FM_OK;
+    }
+    for (size_t i = 0; i < model->graph.n_nodes && !rotates; i++)
+        rotates = model->graph.nodes[i].op == FM_OP_ROPE;
+    if (!rotates)
+        return fm_fail(FM_UNSUPPORTED, "dual chunk attention wants attention with rotary positions, this %s has none",
+                       model->arch->name);
+    if (config->window > 0)
+        return fm_fail(FM_UNSUPPORTED, "dual chunk attention wants attention over all positions, this %s has a window of %u",
+                       model->arch->name, config->window);
+    if (local >= cap)
+        return fm_fail(FM_ARG, "dual chunk attention with positions up to %u and a window of %u, expected less than %u", cap, local, cap);
+    config->chunk = cap - local;
+    config->cap = cap;
+    return FM_OK;
+}
+
+// The model's graph, or one of its own when cache type or chunks differ.
+static enum fm_result choose_graph(const struct fm_model *model, const struct fm_session_params *params, struct fm_blueprint *b)
+{
+    struct fm_config config = model->config;
+    enum fm_result result = choose_chunks(model, params, &config);
+    if (result != FM_OK)
+        return result;
+    if (config.chunk == model->config.chunk && config.cap == model->config.cap && b->kv_type[0] == model->kv_type &&
+        b->kv_type[1] == model->kv_type) {
         b->graph = &model->graph;
         return FM_OK;
     }
     struct fm_graph_options options = {.kv_type = {b->kv_type[0], b->kv_type[1]}, .random_type = model->random_type};
-    return fm_arch_build(model->arch, &model->config, model->file, &options, &b->own_graph);
+    return fm_arch_build(model->arch, &config, model->file, &options, &b->own_graph);
 }
 
 // A state for now, one for each step that may be under way when a sequence turns out to have ended, and those asked for.
@@ -154,9 +186,11 @@ enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_c
 {
     static const struct fm_session_params defaults = {0};
     struct fm_blueprint b = {0};
-    enum fm_result result = resolve(model, params != NULL ? params : &defaults, &b);
+    if (params == NULL)
+        params = &defaults;
+    enum fm_result result = resolve(model, params, &b);
     if (result == FM_OK)
-        result = choose_graph(model, &b);
+        result = choose_graph(model, params, &b);
     if (result == FM_OK) {
         b.versions = count_versions(graph_of(&b), b.n_rollback);
         const struct fm_dims dims = {.t = b.n_ubatch, .o = b.n_slots, .s = b.n_slots, .l = b.n_ctx, .b = b.versions};

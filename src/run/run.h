@@ -57,7 +57,7 @@ struct fm_blueprint {
     uint32_t n_ctx, n_slots, n_ubatch, n_rollback;
     enum fm_type kv_type[2];
     uint32_t versions; // of each recurrent state; 0 = the model has none
-    struct fm_graph own_graph;    // when the cache type is not the model's; else empty
+    struct fm_graph own_graph;    // when the cache type is not the model's, or the chunks; else empty
     const struct fm_graph *graph; // the model's, or NULL: own_graph
     struct fm_layout layout;
     struct fm_bucket bucket[FM_RUN_BUCKETS]; // rising

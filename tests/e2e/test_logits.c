@@ -210,7 +210,7 @@ static void check_index(const char *file, struct fm_device *device, enum fm_rung
 static void test_fixtures(void **state)
 {
     static const char *const indexes[] = {"models.json",        "transnormer.json",  "mamba.json", "mamba2.json",
-                                             "mamba2_groups.json", "mambainllama.json"};
+                                             "mamba2_groups.json", "mambainllama.json", "dual_chunk.json"};
     enum fm_rung top = e2e_rung();
     (void)state;
     const char *root = fm_env_text("FULMEN_TEST_DATA");
@@ -284,11 +284,61 @@ static void test_formats_and_architectures(void **state)
     }
 }
 
+// ---- dual chunk attention
+// ---------------------------------------------------------------------------------------------------
+
+// Logits of the first n tokens in a session with these chunks.
+static float *chunk_logits(struct fm_model *model, enum fm_dca dca, uint32_t cap, uint32_t local, uint32_t n_ubatch,
+                           const uint32_t *tokens, size_t n, size_t vocab)
+{
+    const struct fm_session_params params = {.n_ctx = 64, .n_ubatch = n_ubatch, .dca = dca, .dca_cap = cap, .dca_local = local};
+    struct fm_session *session = NULL;
+    E2E_OK(fm_session_create(model, &params, &session));
+    float *logits = e2e_logits(session, tokens, n, vocab);
+    fm_session_destroy(&session);
+    return logits;
+}
+
+// Up to the first boundary of a chunk the same bits as plain attention, whether read at once or token by token; behind it others.
+static void test_first_chunk_is_plain(void **state)
+{
+    enum fm_rung top = e2e_rung();
+    (void)state;
+    for (int rung = 0; rung <= (int)top; rung++)
+        for (int type = FM_TYPE_F32; type <= FM_TYPE_F16; type++) {
+            struct fm_device *device = e2e_device(fm_rung_name((enum fm_rung)rung));
+            struct fm_config config = model_make_config("llama");
+            uint32_t tokens[N_TOKENS], ubatches[] = {1, N_TOKENS};
+            struct fm_model *model = NULL;
+            const char *path = e2e_model_file("llama", &config, (enum fm_type)type, 7);
+            for (uint32_t i = 0; i < N_TOKENS; i++)
+                tokens[i] = (i * 29 + 5) % config.vocab;
+            E2E_OK(fm_model_open(path, &model));
+            E2E_OK(fm_model_load(model, device, NULL));
+            for (size_t u = 0; u < FM_COUNT(ubatches); u++) {
+                size_t n = (size_t)N_TOKENS * config.vocab, first = (size_t)(N_TOKENS - 1) * config.vocab;
+                float *plain = chunk_logits(model, FM_DCA_OFF, 0, 0, ubatches[u], tokens, N_TOKENS, config.vocab);
+                float *whole = chunk_logits(model, FM_DCA_GIVEN, N_TOKENS + 4, 4, ubatches[u], tokens, N_TOKENS, config.vocab);
+                float *split = chunk_logits(model, FM_DCA_GIVEN, N_TOKENS, 1, ubatches[u], tokens, N_TOKENS, config.vocab);
+                assert_memory_equal(plain, whole, n * sizeof(float));
+                assert_memory_equal(plain, split, first * sizeof(float));
+                assert_memory_not_equal(plain + first, split + first, config.vocab * sizeof(float));
+                free(plain);
+                free(whole);
+                free(split);
+            }
+            fm_model_close(&model);
+            fm_device_close(&device);
+            unlink(path);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fixtures),
         cmocka_unit_test(test_formats_and_architectures),
+        cmocka_unit_test(test_first_chunk_is_plain),
     };
     return cmocka_run_group_tests_name("logits", tests, NULL, NULL);
 }
