@@ -60,12 +60,14 @@ void main()
     float sum = 0.0;
     [[unroll]] for (uint i = 0u; i < QUADS; i++) {
         uint q = i * TEAM + lane;
-        bool inside = q < quads;
-        vec4 x = inside ? pc.x.d[at + q] : vec4(0.0);
-        vec4 gate = inside ? pc.gate.d[at + q] : vec4(0.0);
-        w[i] = inside && has_w ? pc.w.d[part * quads + q] : vec4(1.0);
-        y[i] = x * activate(gate);
-        sum += gate_first ? dot(y[i], y[i]) : dot(x, x);
+        y[i] = w[i] = vec4(1.0);
+        if (q < quads) {
+            vec4 x = pc.x.d[at + q], gate = pc.gate.d[at + q];
+            if (has_w)
+                w[i] = pc.w.d[part * quads + q];
+            y[i] = x * activate(gate);
+            sum += gate_first ? dot(y[i], y[i]) : dot(x, x);
+        }
     }
     float scale = 1.0 / sqrt(TEAM_SUM(sum) / float(pc.part) + uintBitsToFloat(pc.eps_bits));
     [[unroll]] for (uint i = 0u; i < QUADS; i++) {

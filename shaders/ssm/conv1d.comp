@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: MIT
 // CONV1D: causal depthwise convolution over the tokens of each sequence, then an activation (graph/ops.def).
 //   x [T,Ex], w [E,W] f32, state [S,B,W-1,Ex] (inputs before the step, oldest first), bias [E] or none -> y [T,E]
-// A workgroup takes LANE input channels per invocation and one part (lib/segment.glsl) of the rows; the window of W
+// A workgroup takes one input channel per invocation and one part (lib/segment.glsl) of the rows; the window of W
 // inputs stays in registers and moves on row by row. Only the first part of a segment needs inputs from before the step:
 // its invocations read the old state, and write the new versions after that, so that no other invocation can come
 // between. A part has at least W - 1 rows.
-// Specialisation: 0 workgroup size, 2 W. Definitions: LANE 1, or 4 (16-byte loads: widths and pieces are multiples of 4).
+// Specialisation: 0 workgroup size, 2 W.
 // Needs: base. Sums of W products in order, f32. Moves 4*(Ex + E) bytes a row. Limits: W at most 16.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
@@ -18,17 +18,9 @@
 #define REF_STEP fm_u32s
 #define REF_SEGMENT fm_u32x4s
 #define REF_V fm_f32s
-#if LANE == 4
-#define LANES vec4
-#define REF_X fm_f32x4s
-#define REF_STATE fm_out_f32x4s
-#define REF_Y fm_out_f32x4s
-#else
-#define LANES float
 #define REF_X fm_f32s
 #define REF_STATE fm_out_f32s
 #define REF_Y fm_out_f32s
-#endif
 
 layout(constant_id = 2) const uint W = 4;
 
@@ -36,36 +28,13 @@ layout(constant_id = 2) const uint W = 4;
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_CONV1D(FM_A, FM_P) } pc;
 
-#if LANE == 4
-vec4 act(vec4 x)
-{
-    return vec4(fm_act(pc.act, x.x), fm_act(pc.act, x.y), fm_act(pc.act, x.z), fm_act(pc.act, x.w));
-}
-
-// Four floats of a vector, `stride` apart.
-vec4 gather(REF_V v, uint at, uint stride)
-{
-    return vec4(v.d[at], v.d[at + stride], v.d[at + 2 * stride], v.d[at + 3 * stride]);
-}
-#else
-float act(float x)
-{
-    return fm_act(pc.act, x);
-}
-
-float gather(REF_V v, uint at, uint stride)
-{
-    return v.d[at];
-}
-#endif
-
 // before[j]: input j - (W - 1) of the part; the last one is the place of the current row's.
-LANES before[W];
+float before[W];
 
 // Input i of the segment (i < 0: before it): from x, or from what the state held.
-LANES input_at(fm_part part, int i, uint c, uint width)
+float input_at(fm_part part, int i, uint c, uint width)
 {
-    LANES value = LANES(0.0);
+    float value = 0.0;
     if (i >= 0)
         return pc.x.d[(part.row - part.at + uint(i)) * width + c];
     [[unroll]] for (uint j = 0; j < W - 1; j++)
@@ -87,40 +56,40 @@ void write_versions(fm_part part, uint c, uint width)
 
 void main()
 {
-    uint c = gl_GlobalInvocationID.x, width = pc.channels / LANE;
+    uint c = gl_GlobalInvocationID.x, width = pc.channels;
     fm_part part;
     if (c >= width || !fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, pc.part, part))
         return;
     uint from = fm_state_version(part.slot, part.pos, pc.versions) * (W - 1) * width + c;
     [[unroll]] for (uint j = 0; j < W - 1; j++) {
-        before[j] = LANES(0.0);
+        before[j] = 0.0;
         if (part.at != 0)
             before[j] = pc.x.d[(part.row + j + 1 - W) * width + c];
         else if (part.pos != 0)
             before[j] = pc.state.d[from + j * width];
     }
-    before[W - 1] = LANES(0.0);
+    before[W - 1] = 0.0;
 
-    uint piece = pc.head / LANE, out_width = width * pc.repeat;
+    uint piece = pc.head, out_width = width * pc.repeat;
     for (uint r = 0; r < pc.repeat; r++) {
         uint to = (c / piece * pc.repeat + r) * piece + c % piece;
-        LANES bias = FM_PRESENT(pc.bias) ? gather(pc.bias, to * LANE, 1) : LANES(0.0);
-        LANES tap[W], window[W];
+        float bias = FM_PRESENT(pc.bias) ? pc.bias.d[to] : 0.0;
+        float tap[W], window[W];
         [[unroll]] for (uint j = 0; j < W; j++) {
-            tap[j] = gather(pc.w, to * LANE * W + j, W);
+            tap[j] = pc.w.d[to * W + j];
             window[j] = before[j];
         }
         for (uint t = 0; t < part.rows; t += BATCH) {
-            LANES x[BATCH];
+            float x[BATCH];
             [[unroll]] for (uint i = 0; i < BATCH; i++)
                 x[i] = pc.x.d[(part.row + min(t + i, part.rows - 1)) * width + c];
             [[unroll]] for (uint i = 0; i < BATCH; i++) {
                 window[W - 1] = x[i];
-                LANES sum = bias;
+                float sum = bias;
                 [[unroll]] for (uint j = 0; j < W; j++)
                     sum = fma(tap[j], window[j], sum);
                 if (t + i < part.rows)
-                    pc.y.d[(part.row + t + i) * out_width + to] = act(sum);
+                    pc.y.d[(part.row + t + i) * out_width + to] = fm_act(pc.act, sum);
                 [[unroll]] for (uint j = 0; j < W - 1; j++)
                     window[j] = window[j + 1];
             }
