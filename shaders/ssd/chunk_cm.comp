@@ -37,9 +37,9 @@ layout(constant_id = 3) const uint PB = 64;
 #define REF_X fm_f32x4s
 #define REF_BC fm_u32x4s
 #define REF_V fm_f32s
-#define REF_STATE fm_out_f32s
+#define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
 #ifdef FM_OP_SSD
-#define REF_Y fm_out_f32s
+#define REF_Y fm_out_f32x4s
 layout(push_constant, scalar) uniform Push { FM_PUSH_SSD(FM_A, FM_P) } pc;
 #else
 #define REF_Y fm_out_f32s
@@ -174,7 +174,7 @@ void advance(float scale)
         if (DEEP % DOWN != 0 && block >= DEEP)                                                                         \
             continue;                                                                                                  \
         UNROLL for (uint i = 0; i < TP; i++)                                                                           \
-            MOVE(held[i * TN + j], memory, (at) + (across * TP + i) * MS * STATE + block * MS, STATE, ROWS);           \
+            MOVE(held[i * TN + j], memory, ((at) + (across * TP + i) * MS * STATE + block * MS) / 4, STATE / 4, ROWS); \
     }
 
 #ifdef FM_OP_SSD
@@ -315,9 +315,9 @@ void store_whole(uint row0, uint rows, uint stride_x, uint at_x, float scale)
         UNROLL for (uint j = 0; j < TP; j++) {
             uint p = (across * TP + j) * MS;
             ACC x;
-            coopMatLoad(x, FM_CAST(fm_f32s, pc.xbc).d, (row0 + t0) * stride_x + at_x + p, stride_x, ROWS);
+            coopMatLoad(x, pc.xbc.d, ((row0 + t0) * stride_x + at_x + p) / 4, stride_x / 4, ROWS);
             ACC y = acc[i * TP + j] * scale + x * d;
-            coopMatStore(y, pc.y.d, ((row0 + t0) * pc.heads + h) * pc.head + p0 + p, pc.heads * pc.head, ROWS);
+            coopMatStore(y, pc.y.d, (((row0 + t0) * pc.heads + h) * pc.head + p0 + p) / 4, pc.heads * pc.head / 4, ROWS);
         }
     }
 }
@@ -337,7 +337,7 @@ void store_rest(uint row0, uint rows, uint stride_x, uint at_x, float scale)
             uint t = t0 + e % CELLS / MS, p = (e / CELLS * TP + j) * MS + e % MS;
             if (t < rows) {
                 float x = FM_CAST(fm_f32s, pc.xbc).d[(row0 + t) * stride_x + at_x + p];
-                pc.y.d[((row0 + t) * pc.heads + h) * pc.head + p0 + p] = fma(factor[e], scale, d * x);
+                FM_CAST(fm_out_f32s, pc.y).d[((row0 + t) * pc.heads + h) * pc.head + p0 + p] = fma(factor[e], scale, d * x);
             }
         }
     }
