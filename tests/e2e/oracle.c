@@ -13,6 +13,7 @@
 
 #include "base/half.h"
 #include "ref/ref.h"
+#include "shaders/lib/abi.h"
 
 void e2e_ok(enum fm_result result, const char *what, const char *file, int line)
 {
@@ -84,7 +85,11 @@ static void set_values(struct fm_ref *ref, const struct fm_graph *graph, const s
                 to[i] = tokens[i];
             if (v->of.input == FM_INPUT_POS || v->of.input == FM_INPUT_OUT_ROW)
                 to[i] = i;
+            if (v->of.input == FM_INPUT_LENGTH)
+                to[i] = n;
         }
+        if (v->kind == FM_VALUE_INPUT && v->of.input == FM_INPUT_SEGMENT)
+            to[FM_SEGMENT_ROWS] = n; // one sequence, from its beginning
     }
 }
 
@@ -108,10 +113,11 @@ static const struct fm_ref_tensor *rounded(struct fm_ref_tensor *copy, const str
 static void round_factors(void *user, struct fm_ref_call *call)
 {
     struct rounding *r = user;
-    bool product = call->node->op == FM_OP_MATMUL;
-    if (product || (call->node->op == FM_OP_ATTEND && r->queries))
+    enum fm_op op = call->node->op;
+    bool two = op == FM_OP_MATMUL || op == FM_OP_LINEAR_ATTEND;
+    if (two || op == FM_OP_SSD || (op == FM_OP_ATTEND && r->queries))
         call->src[0] = rounded(&r->copy[0], call->src[0]);
-    if (product)
+    if (two)
         call->src[1] = rounded(&r->copy[1], call->src[1]);
 }
 
