@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The demo model says the same on every device, on its lowest and its highest rung: the greedy continuations of
-// models/demo/expected.json, which were made in f32 by other software. They hold no near-ties, so neither f16 caches nor
+// The demo models say the same on every device, on its lowest and its highest rung: the greedy continuations of
+// models/demo/*expected.json, which were made in f32 by other software. They hold no near-ties, so neither f16 caches nor
 // matrix units may change a token.
 #include <cjson/cJSON.h>
 #include <setjmp.h>
@@ -109,19 +109,18 @@ static void check_rung(const char *path, const cJSON *entries, const char *rung)
     fm_device_close(&device);
 }
 
-static void test_same_text_everywhere(void **state)
+static void check_model(const char *file, const char *expected)
 {
     char path[1024], *text = NULL;
     size_t bytes = 0;
     enum fm_rung top = e2e_rung();
-    (void)state;
     const char *root = fm_env_text("FULMEN_SOURCE_ROOT");
     assert_non_null(root);
-    snprintf(path, sizeof(path), "%s/models/demo/expected.json", root);
+    snprintf(path, sizeof(path), "%s/models/demo/%s", root, expected);
     E2E_OK(fm_file_read(path, 1 << 24, &text, &bytes));
     cJSON *entries = cJSON_ParseWithLength(text, bytes);
     assert_true(cJSON_GetArraySize(entries) >= 10);
-    snprintf(path, sizeof(path), "%s/models/demo/demo-llama.gguf", root);
+    snprintf(path, sizeof(path), "%s/models/demo/%s", root, file);
     check_rung(path, entries, "base");
     if (top != FM_RUNG_BASE)
         check_rung(path, entries, fm_rung_name(top));
@@ -129,8 +128,27 @@ static void test_same_text_everywhere(void **state)
     fm_free(text);
 }
 
+static void test_llama(void **state)
+{
+    (void)state;
+    check_model("demo-llama.gguf", "expected.json");
+}
+
+static void test_transnormer(void **state)
+{
+    (void)state;
+    check_model("demo-transnormer.gguf", "transnormer-expected.json");
+}
+
+static void test_hybrid(void **state)
+{
+    (void)state;
+    check_model("demo-hybrid.gguf", "hybrid-expected.json");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_text_everywhere)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_llama), cmocka_unit_test(test_transnormer),
+                                       cmocka_unit_test(test_hybrid)};
     return cmocka_run_group_tests_name("demo", tests, NULL, NULL);
 }
