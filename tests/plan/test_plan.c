@@ -225,7 +225,8 @@ static void test_rows_word(void **state)
     assert_int_equal(m.plan.ids.bytes, 3 * 4);
     assert_int_equal(m.plan.step.input_offset[FM_INPUT_TOKEN], 32);
     assert_int_equal(m.plan.step.input_offset[FM_INPUT_POS], 64);
-    assert_int_equal(m.plan.step.bytes, 32 + 3 * 32 + 16 + 96);
+    // header; token, pos, slot of 8; out_row and sampler of 3; segments of 2; length of 8
+    assert_int_equal(m.plan.step.bytes, 32 + 3 * 32 + 16 + 96 + 2 * 16 + 32);
     unmake(&m);
 }
 
