@@ -228,7 +228,8 @@ static void check_index(const char *name)
 
 static void test_fixtures(void **state)
 {
-    static const char *const indexes[] = {"models.json", "mamba.json", "mamba2.json", "transnormer.json", "mamba2_groups.json", "mambainllama.json", "dual_chunk.json"};
+    static const char *const indexes[] = {"models.json",        "mamba.json",        "mamba2.json",    "transnormer.json",
+                                          "mamba2_groups.json", "mambainllama.json", "dual_chunk.json"};
     (void)state;
     for (size_t i = 0; i < FM_COUNT(indexes); i++)
         check_index(indexes[i]);
