@@ -22,6 +22,8 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #define FM_USE_SUBGROUP_SIZE
 #define REF_X fm_f32x4s
+#define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
+#define REF_Y fm_out_f32x4s
 #include "lightning/args.glsl"
 #include "lightning/chunk.glsl"
 
@@ -207,7 +209,7 @@ void store_rows(ACC y[TY], uint row, uint m)
         uint col = (gl_SubgroupID / RT + j * YA) * MS, own = gl_SubgroupID * MS * MS;
         if (m == C) {
             if (col < cols)
-                coopMatStore(y[j], pc.y.d, value_at(row + down * MS, h) + col0 + col, stride, ROWS);
+                coopMatStore(y[j], pc.y.d, (value_at(row + down * MS, h) + col0 + col) / 4, stride / 4, ROWS);
             continue;
         }
         // all subgroups alike: for llvmpipe every barrier is the workgroup's
@@ -216,7 +218,8 @@ void store_rows(ACC y[TY], uint row, uint m)
         subgroupBarrier();
         for (uint e = lane; e < MS * MS; e += FM_SUBGROUP)
             if (down * MS + e / MS < m && col < cols)
-                pc.y.d[value_at(row + down * MS + e / MS, h) + col0 + col + e % MS] = uintBitsToFloat(slab[(own + e) / 4][e % 4]);
+                FM_CAST(fm_out_f32s, pc.y).d[value_at(row + down * MS + e / MS, h) + col0 + col + e % MS] =
+                    uintBitsToFloat(slab[(own + e) / 4][e % 4]);
     }
 }
 
@@ -305,7 +308,7 @@ void advance(float decay)
 
 // ---- the state, as it lies in memory from element `at` of a head on
 
-void load_state(fm_out_f32s from, uint at)
+void load_state(fm_out_f32x4s from, uint at)
 {
     float top = 0.0;
     UNROLL for (uint i = 0; i < TK; i++)
@@ -313,7 +316,7 @@ void load_state(fm_out_f32s from, uint at)
             uint r = (gl_SubgroupID % SD + i * SD) * MS, c = (gl_SubgroupID / SD + j * SA) * MS;
             if (r >= KEY || c >= cols)
                 continue;
-            coopMatLoad(state[i * TC + j], from.d, at + r * pc.head + col0 + c, pc.head, ROWS);
+            coopMatLoad(state[i * TC + j], from.d, (at + r * pc.head + col0 + c) / 4, pc.head / 4, ROWS);
             for (uint e = 0; e < state[0].length(); e++)
                 top = max(top, abs(state[i * TC + j][e]));
         }
@@ -322,13 +325,13 @@ void load_state(fm_out_f32s from, uint at)
 #endif
 }
 
-void store_state(fm_out_f32s to, uint at)
+void store_state(fm_out_f32x4s to, uint at)
 {
     UNROLL for (uint i = 0; i < TK; i++)
         UNROLL for (uint j = 0; j < TC; j++) {
             uint r = (gl_SubgroupID % SD + i * SD) * MS, c = (gl_SubgroupID / SD + j * SA) * MS;
             if (r < KEY && c < cols)
-                coopMatStore(state[i * TC + j], to.d, at + r * pc.head + col0 + c, pc.head, ROWS);
+                coopMatStore(state[i * TC + j], to.d, (at + r * pc.head + col0 + c) / 4, pc.head / 4, ROWS);
         }
 }
 
