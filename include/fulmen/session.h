@@ -31,7 +31,8 @@ FM_API const uint32_t *fm_session_tokens(const struct fm_session *session, uint3
 // as its session keeps states (fm_session_params.n_rollback), and to 0: else FM_UNSUPPORTED, and nothing changed.
 FM_API enum fm_result fm_session_rewind(struct fm_session *session, uint32_t slot, size_t count);
 // Keep the longest common beginning of what the slot holds and `tokens`, but at most count - 1 tokens, so that there is
-// something left to read; nothing where a recurrent model's state does not go back so far. *out_kept: how many stayed; the rest of `tokens` is what to give to fm_session_generate.
+// something left to read; nothing where a recurrent model's state does not go back so far. *out_kept: how many stayed; the
+// rest of `tokens` is what to give to fm_session_generate.
 FM_API enum fm_result fm_session_keep(struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count,
                                       size_t *out_kept);
 // Make slot `to` a copy of slot `from`.
