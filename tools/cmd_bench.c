@@ -6,12 +6,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "plot.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
     OPT_MODEL, OPT_SHAPE, OPT_BENCH_P, OPT_BENCH_N, OPT_BENCH_D, OPT_BENCH_R, OPT_BENCH_O, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA,
     OPT_DEVICE,
-    OPT_RUNG, OPT_VERBOSE,
+    OPT_RUNG, OPT_PLOT, OPT_VERBOSE,
 };
 
 #define WARM_UP_SECONDS 0.5
@@ -51,21 +52,33 @@ static const char *test_name(const struct test *t, char out[48])
 // ---- measuring
 // ---------------------------------------------------------------------------------------------------------
 
+// A recurrent model's state does not go back to the depth of the test: a second slot keeps it.
+static bool keeps_state(const struct bench *b, const struct test *t)
+{
+    return b->model_info.is_recurrent && t->n_depth > 0;
+}
+
 static struct fm_session_params session_of(const struct bench *b, const struct test *t)
 {
     const struct tool_options *o = b->options;
     uint64_t n_ctx = (uint64_t)t->n_depth + test_tokens(t) + 1; // too much is refused when the model is loaded
     return (struct fm_session_params){.n_ctx = n_ctx < UINT32_MAX ? (uint32_t)n_ctx : UINT32_MAX, .n_ubatch = o->ubatch,
+                                      .n_slots = keeps_state(b, t) ? 2 : 1,
                                       .cache_type_k = o->cache_type_k, .cache_type_v = o->cache_type_v, .dca = o->dca.kind,
                                       .dca_cap = o->dca.cap, .dca_local = o->dca.local};
 }
 
-// Feed `count` tokens and generate `predict`; the slot holds `depth` tokens before and after.
-static enum fm_result feed(struct fm_session *session, const uint32_t *tokens, size_t count, uint32_t predict, uint32_t depth)
+// Feed `count` tokens and generate `predict`.
+static enum fm_result feed(struct fm_session *session, const uint32_t *tokens, size_t count, uint32_t predict)
 {
     struct fm_request request = {.tokens = tokens, .n_tokens = count, .n_predict = predict, .ignore_end = true};
-    enum fm_result result = fm_session_generate(session, &request, 1);
-    return result == FM_OK ? fm_session_rewind(session, 0, depth) : result;
+    return fm_session_generate(session, &request, 1);
+}
+
+// Back to the depth of the test.
+static enum fm_result go_back(const struct bench *b, const struct test *t, struct fm_session *session)
+{
+    return keeps_state(b, t) ? fm_session_fork(session, 1, 0) : fm_session_rewind(session, 0, t->n_depth);
 }
 
 static enum fm_result sample_test(struct bench *b, struct test *t, struct fm_session *session, const uint32_t *tokens)
@@ -74,17 +87,23 @@ static enum fm_result sample_test(struct bench *b, struct test *t, struct fm_ses
     uint32_t predict = t->n_prompt > 0 ? 1 : t->n_gen;
     enum fm_result result = FM_OK;
     if (t->n_depth > 0)
-        result = feed(session, tokens, t->n_depth, 1, t->n_depth);
+        result = feed(session, tokens, t->n_depth, 1);
+    if (result == FM_OK && keeps_state(b, t))
+        result = fm_session_fork(session, 0, 1);
     // Warm up: pipelines are made, and a GPU that idled needs a while to raise its clocks.
     double start_warm = tool_seconds();
     do {
         if (result == FM_OK)
-            result = feed(session, tokens, count, t->n_prompt > 0 ? 1 : (predict < 4 ? predict : 4), t->n_depth);
+            result = feed(session, tokens, count, t->n_prompt > 0 ? 1 : (predict < 4 ? predict : 4));
+        if (result == FM_OK)
+            result = go_back(b, t, session);
     } while (result == FM_OK && tool_seconds() - start_warm < WARM_UP_SECONDS);
     for (size_t i = 0; i < b->options->bench_r && result == FM_OK; i++) {
         double start = tool_seconds();
-        result = feed(session, tokens, count, predict, t->n_depth);
+        result = feed(session, tokens, count, predict);
         t->seconds[t->n_samples++] = tool_seconds() - start;
+        if (result == FM_OK)
+            result = go_back(b, t, session);
     }
     return result;
 }
@@ -100,8 +119,7 @@ static void summarise(struct bench *b, struct test *t, const struct fm_memory_ne
     t->mean_ts = sum / n;
     t->sd_ts = n > 1 ? sqrt(fmax(0, (squares - n * t->mean_ts * t->mean_ts) / (n - 1))) : 0;
     if (t->n_gen > 0) { // weights, and on average this much of the cache
-        double cached = (t->n_depth + t->n_gen * 0.5) / need->n_ctx;
-        t->gb_per_s = ((double)b->model_info.token_bytes + (double)need->state_bytes * cached) * t->mean_ts * 1e-9;
+        t->gb_per_s = tool_token_bytes(&b->model_info, need, t->n_depth + t->n_gen * 0.5) * t->mean_ts * 1e-9;
     }
 }
 
@@ -245,6 +263,69 @@ static void print_csv(const struct bench *b)
     }
 }
 
+// ---- the picture
+// -------------------------------------------------------------------------------------------------------
+
+static bool same_kind(const struct test *a, const struct test *b)
+{
+    return a->n_prompt == b->n_prompt && a->n_gen == b->n_gen;
+}
+
+static int by_x(const void *a, const void *b)
+{
+    uint64_t x = ((const struct plot_point *)a)->x, y = ((const struct plot_point *)b)->x;
+    return (x > y) - (x < y);
+}
+
+// A line for each kind of test on prompts, or of those that generate; points and names come from the rooms given.
+static size_t make_lines(const struct bench *b, bool prompts, struct plot_line *lines, struct plot_point *points, char (*names)[48])
+{
+    size_t n_lines = 0;
+    for (size_t i = 0; i < b->n_tests; i++) {
+        const struct test *first = &b->tests[i];
+        bool seen = (first->n_prompt > 0) != prompts;
+        for (size_t j = 0; j < i && !seen; j++)
+            seen = same_kind(first, &b->tests[j]);
+        if (seen)
+            continue;
+        const struct test name_of = {.n_prompt = first->n_prompt, .n_gen = first->n_gen};
+        struct plot_line *line = &lines[n_lines];
+        *line = (struct plot_line){.name = test_name(&name_of, names[n_lines]), .points = points};
+        for (size_t j = i; j < b->n_tests; j++)
+            if (same_kind(first, &b->tests[j]))
+                points[line->n_points++] = (struct plot_point){b->tests[j].n_depth, b->tests[j].mean_ts, b->tests[j].sd_ts};
+        qsort(points, line->n_points, sizeof(*points), by_x);
+        points += line->n_points;
+        n_lines++;
+    }
+    return n_lines;
+}
+
+static int plot(const struct bench *b)
+{
+    const char *labels[] = {"prompt, tokens/s", "generation, tokens/s"};
+    struct plot_panel panels[2];
+    size_t n_panels = 0;
+    char title[320], label[128];
+    struct plot_line *lines = calloc(2 * b->n_tests, sizeof(*lines));
+    struct plot_point *points = calloc(2 * b->n_tests, sizeof(*points));
+    char(*names)[48] = calloc(2 * b->n_tests, sizeof(*names));
+    bool ok = lines != NULL && points != NULL && names != NULL;
+    for (size_t i = 0; i < 2 && ok; i++) {
+        size_t at = i * b->n_tests, n = make_lines(b, i == 0, lines + at, points + at, names + at);
+        if (n > 0)
+            panels[n_panels++] = (struct plot_panel){.y_label = labels[i], .lines = lines + at, .n_lines = n};
+    }
+    snprintf(title, sizeof(title), "%s on %.100s", model_label(b, label), b->device_info.name);
+    int status = ok ? 0 : tool_fail(FM_NOMEM);
+    if (ok && !tool_plot(b->options->plot, title, "tokens in the state before (powers of two)", panels, n_panels))
+        status = tool_output_failed(b->options->plot);
+    free(lines);
+    free(points);
+    free(names);
+    return status;
+}
+
 // ---- the whole
 // ---------------------------------------------------------------------------------------------------------
 
@@ -280,10 +361,11 @@ static int open_all(struct bench *b)
     int status = tool_open_model(b->options, &b->model);
     if (status != 0)
         return status;
+    fm_model_get_info(b->model, &b->model_info);
     struct fm_session_params largest = {0};
     for (size_t i = 0; i < b->n_tests; i++) {
         struct fm_session_params params = session_of(b, &b->tests[i]);
-        if (params.n_ctx > largest.n_ctx)
+        if ((uint64_t)params.n_ctx * params.n_slots > (uint64_t)largest.n_ctx * largest.n_slots)
             largest = params;
     }
     const struct fm_device_params device = {.selector = b->options->device, .max_rung = b->options->rung};
@@ -301,7 +383,6 @@ static int open_all(struct bench *b)
         result = fm_model_load(b->model, b->device, &load);
     if (result != FM_OK)
         return tool_fail(result);
-    fm_model_get_info(b->model, &b->model_info);
     return 0;
 }
 
@@ -329,7 +410,7 @@ static int run_all(struct bench *b)
         print_csv(b);
     else
         print_json(b, strcmp(format, "jsonl") == 0);
-    return TOOL_DONE;
+    return b->options->plot != NULL ? plot(b) : TOOL_DONE;
 }
 
 static int run(const struct tool_options *options)

@@ -98,6 +98,18 @@ static enum fm_result find_fit(const struct tool_options *options, const struct 
     return result;
 }
 
+// One sequence's state: what it takes whatever its length, and for each token.
+static void print_state(const struct fm_memory_need *n)
+{
+    double fixed = (double)n->state_fixed_bytes / n->n_slots;
+    double token = (double)(n->state_bytes - n->state_fixed_bytes) / n->n_slots / n->n_ctx;
+    if (n->n_versions > 0)
+        printf("state         %.3f MB whatever the context (%u versions), and %.0f bytes a token%s\n", fixed * 1e-6, n->n_versions, token,
+               token < 8 ? ": its id" : "");
+    else
+        printf("state         %.0f bytes a token\n", token);
+}
+
 static void print_fit(const struct fit *fit)
 {
     const struct fm_memory_need *n = &fit->need;
@@ -131,6 +143,7 @@ static cJSON *json_of_fit(const struct fit *fit)
     cJSON_AddNumberToObject(o, "total_bytes", (double)n->total_bytes);
     cJSON_AddNumberToObject(o, "weights_bytes", (double)n->weights_bytes);
     cJSON_AddNumberToObject(o, "state_bytes", (double)n->state_bytes);
+    cJSON_AddNumberToObject(o, "state_fixed_bytes", (double)n->state_fixed_bytes);
     cJSON_AddNumberToObject(o, "arena_bytes", (double)n->arena_bytes);
     return o;
 }
@@ -142,6 +155,7 @@ static int report_fits(const struct tool_options *options, const struct fm_model
     struct fm_device_info *infos = NULL;
     size_t count = 1;
     int status = TOOL_DONE;
+    bool state_told = false; // the same on all devices
     cJSON *list = json != NULL ? cJSON_AddArrayToObject(json, "devices") : NULL;
     if (options->device == NULL && fm_device_list(&infos, &count) != FM_OK) {
         count = 0;
@@ -153,6 +167,10 @@ static int report_fits(const struct tool_options *options, const struct fm_model
         if (infos != NULL)
             fit.device = infos[i];
         enum fm_result result = find_fit(options, model, infos != NULL ? infos[i].uuid : options->device, &fit);
+        if (json == NULL && fit.can_run && !state_told) {
+            print_state(&fit.need);
+            state_told = true;
+        }
         if (result == FM_ARG || (result != FM_OK && infos == NULL))
             status = tool_fail(result);
         else if (json != NULL)

@@ -10,6 +10,7 @@
 static const enum tool_option option_list[] = {
     OPT_MODEL, OPT_PROMPT, OPT_FILE, OPT_TOKENS, OPT_PREDICT, OPT_CTX, OPT_UBATCH, OPT_TEMP, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P, OPT_REPEAT,
     OPT_REPEAT_N, OPT_SEED, OPT_IGNORE_END, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_JSON, OPT_VERBOSE,
+    OPT_STATE_SAVE, OPT_STATE_LOAD,
 };
 
 struct output {
@@ -94,7 +95,11 @@ static struct numbers measure(const struct tool_setup *setup, const struct fm_re
                         .pipelines_s = (double)pipelines.create_ns * 1e-9};
     if (r->n_generated > 1)
         n.generate_per_s = rate(r->n_generated - 1, r->generate_ns);
-    n.gb_per_s = n.generate_per_s * tool_token_bytes(setup, (double)r->n_tokens + r->n_generated * 0.5) * 1e-9;
+    size_t held = 0;
+    struct fm_memory_need need;
+    fm_session_get_need(setup->session, &need);
+    (void)fm_session_tokens(setup->session, 0, &held);
+    n.gb_per_s = n.generate_per_s * tool_token_bytes(&setup->model_info, &need, (double)held - r->n_generated * 0.5) * 1e-9;
     if (tool_has_bandwidth(&setup->device_info) && fm_device_read_bandwidth(setup->device, &n.read_gb_per_s) == FM_OK)
         n.read_gb_per_s *= 1e-9;
     return n;
@@ -147,13 +152,60 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
     return TOOL_DONE;
 }
 
-static int generate(const struct tool_options *options, struct tool_setup *setup, const uint32_t *tokens, size_t count, struct output *out)
+// ---- state files
+// -------------------------------------------------------------------------------------------------------
+
+// Load the slot and put the token that it has still to read before the prompt. The seed is the file's unless one is given.
+static int load_state(const struct tool_options *options, struct tool_setup *setup, struct fm_sampling *sampling, uint32_t **tokens,
+                      size_t *count)
+{
+    struct fm_saved saved;
+    size_t held = 0;
+    enum fm_result result = fm_session_load(setup->session, 0, options->state_load, &saved);
+    if (result == FM_NOSPACE)
+        return tool_bad("%s", fm_error_message());
+    if (result != FM_OK)
+        return tool_fail(result);
+    if (!options->given[OPT_SEED])
+        sampling->seed = saved.seed;
+    if (saved.token != FM_NO_TOKEN) {
+        uint32_t *more = realloc(*tokens, (*count + 1) * sizeof(*more));
+        if (more == NULL)
+            return tool_fail(FM_NOMEM);
+        memmove(more + 1, more, *count * sizeof(*more));
+        more[0] = saved.token;
+        *tokens = more;
+        ++*count;
+    }
+    (void)fm_session_tokens(setup->session, 0, &held);
+    if (*count == 0)
+        return tool_bad("%s: it has no token to go on with: give -p TEXT, -f FILE or --tokens IDS", options->state_load);
+    if (held + *count > setup->n_ctx)
+        return tool_bad("%zu tokens after the %zu of %s do not fit the context of %u (-c sets it)", *count, held, options->state_load,
+                        setup->n_ctx);
+    return 0;
+}
+
+// The token that was generated last has not been read; where none was wanted, generate has left out the prompt's last.
+static int save_state(const struct tool_options *options, const struct tool_setup *setup, const struct fm_sampling *sampling, uint32_t next)
+{
+    const struct fm_saved saved = {.token = next, .seed = sampling->seed};
+    enum fm_result result = fm_session_save(setup->session, 0, &saved, options->state_save);
+    return result == FM_OK ? 0 : tool_fail(result);
+}
+
+// ---- the run
+// -----------------------------------------------------------------------------------------------------------
+
+static int generate(const struct tool_options *options, struct tool_setup *setup, const struct fm_sampling *sampling,
+                    const uint32_t *tokens, size_t count, struct output *out)
 {
     bool wanted = options->predict > 0; // else only the prompt is read: the token that follows it is nobody's
-    struct fm_request request = {.tokens = tokens, .n_tokens = count, .n_predict = wanted ? options->predict : 1,
-                                 .ignore_end = options->ignore_end || !wanted, .sampling = tool_sampling(options),
-                                 .on_token = wanted ? on_token : NULL, .on_prompt = on_prompt, .user = out};
-    enum fm_result result = fm_session_generate(setup->session, &request, 1);
+    size_t left_out = !wanted && options->state_save != NULL; // it is what the next run begins with
+    struct fm_request request = {.tokens = tokens, .n_tokens = count - left_out, .n_predict = wanted ? options->predict : 1,
+                                 .ignore_end = options->ignore_end || !wanted, .sampling = *sampling,
+                                 .on_token = wanted ? on_token : NULL, .on_prompt = on_prompt, .user = out, .stop = FM_STOP_LENGTH};
+    enum fm_result result = request.n_tokens > 0 ? fm_session_generate(setup->session, &request, 1) : FM_OK;
     if (!wanted)
         request.n_generated = 0;
     if (out->write_error == 0 && out->tokenizer != NULL)
@@ -168,6 +220,11 @@ static int generate(const struct tool_options *options, struct tool_setup *setup
         return tool_fail(out->no_memory ? FM_NOMEM : result);
     if (request.stop == FM_STOP_CONTEXT)
         fprintf(stderr, "fulmen: stopped: the context of %u tokens is full (-c sets it)\n", setup->n_ctx);
+    int status = options->state_save == NULL
+                     ? 0
+                     : save_state(options, setup, sampling, out->n_ids > 0 ? out->ids[out->n_ids - 1] : tokens[count - 1]);
+    if (status != 0)
+        return status;
     if (options->json)
         return print_json(setup, out, &request);
     print_stats(setup, &request);
@@ -178,6 +235,7 @@ static int run(const struct tool_options *options)
 {
     struct tool_setup setup = {0};
     struct output out = {.quiet = options->json, .stream = {.started = true}}; // it goes on with the prompt
+    struct fm_sampling sampling = tool_sampling(options);
     uint32_t *tokens = NULL;
     size_t count = 0;
     int status = tool_open_model(options, &setup.model);
@@ -192,8 +250,10 @@ static int run(const struct tool_options *options)
         if (out.tokenizer != NULL && (out.piece = malloc(fm_tokenizer_max_piece(out.tokenizer) + 8)) == NULL)
             status = tool_fail(FM_NOMEM);
     }
+    if (status == 0 && options->state_load != NULL)
+        status = load_state(options, &setup, &sampling, &tokens, &count);
     if (status == 0)
-        status = generate(options, &setup, tokens, count, &out);
+        status = generate(options, &setup, &sampling, tokens, count, &out);
     free(tokens);
     free(out.piece);
     free(out.text);

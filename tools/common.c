@@ -180,7 +180,8 @@ static int prompt_text(const struct tool_options *options, const struct fm_token
     size_t count = 0;
     if (tokenizer == NULL)
         return tool_bad("%s has no tokenizer: give the prompt with --tokens", options->model);
-    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, FM_ENCODE_BOS | FM_ENCODE_SPECIAL, &ids, &count);
+    unsigned begin = options->state_load == NULL ? FM_ENCODE_BOS : 0;
+    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, begin | FM_ENCODE_SPECIAL, &ids, &count);
     if (result != FM_OK)
         return tool_fail(result);
     *out_tokens = count > 0 ? malloc(count * sizeof(**out_tokens)) : NULL;
@@ -202,8 +203,11 @@ int tool_prompt(const struct tool_options *options, const struct fm_model *model
         return tool_parse_list(options->tokens, "--tokens", out_tokens, out_count);
     if (options->prompt != NULL)
         return prompt_text(options, tokenizer, options->prompt, strlen(options->prompt), out_tokens, out_count);
-    if (options->file == NULL)
-        return tool_bad("no prompt: give -p TEXT, -f FILE or --tokens IDS");
+    if (options->file == NULL) {
+        *out_tokens = NULL;
+        *out_count = 0;
+        return options->state_load != NULL ? 0 : tool_bad("no prompt: give -p TEXT, -f FILE or --tokens IDS");
+    }
     char *text = NULL;
     size_t bytes = 0;
     int status = tool_read_text(options->file, &text, &bytes);
@@ -314,10 +318,9 @@ bool tool_has_bandwidth(const struct fm_device_info *device)
     return strcmp(device->kind, "cpu") != 0;
 }
 
-double tool_token_bytes(const struct tool_setup *setup, double pos)
+double tool_token_bytes(const struct fm_model_info *model, const struct fm_memory_need *need, double pos)
 {
-    struct fm_memory_need need;
-    fm_session_get_need(setup->session, &need);
-    double positions = (double)setup->n_ctx * setup->n_slots;
-    return (double)setup->model_info.token_bytes + (double)need.state_bytes * (pos / positions);
+    double cached = (double)(need->state_bytes - need->state_fixed_bytes) / need->n_slots * (pos / need->n_ctx);
+    double fixed = need->n_versions > 0 ? (double)need->state_fixed_bytes / need->n_slots / need->n_versions : 0;
+    return (double)model->token_bytes + fixed + cached;
 }

@@ -67,6 +67,9 @@ struct tool_dca {
     X(BENCH_D, "-d", "--n-depth", "N,...", TEXT, bench_d, "tokens in the cache before (0)")                            \
     X(BENCH_R, "-r", "--repetitions", "N", U32, bench_r, "samples of each test (5)")                                   \
     X(BENCH_O, "-o", "--output", "FORMAT", TEXT, bench_o, "md, json, jsonl or csv (md)")                               \
+    X(PLOT, NULL, "--plot", "FILE.png", TEXT, plot, "draw tokens/s against depth into a picture")                      \
+    X(STATE_SAVE, NULL, "--state-save", "FILE", TEXT, state_save, "keep the sequence in a file, to go on from later")  \
+    X(STATE_LOAD, NULL, "--state-load", "FILE", TEXT, state_load, "go on from such a file; then no prompt is needed")  \
     X(CHECK_OP, NULL, "--op", "OP", TEXT, op, "only this op")                                                          \
     X(CHECK_KERNEL, NULL, "--kernel", "TEXT", TEXT, kernel, "only kernels with this in their name")                    \
     X(CHECK_PROBLEM, NULL, "--problem", "TEXT", TEXT, problem, "only problems with this in their name")                \
@@ -192,14 +195,15 @@ int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slo
 int tool_open_model(const struct tool_options *options, struct fm_model **out_model); // only the file or shape
 struct fm_session_params tool_session_params(const struct tool_options *options, const struct fm_model *model);
 void tool_close(struct tool_setup *setup);
-// Prompt of -p, -f or --tokens as ids; release with free. The newline that ends a file is not part of it.
+// Prompt of -p, -f or --tokens as ids; release with free. The newline that ends a file is not part of it. With --state-load it
+// goes on with what was saved (no token for the beginning of the text), and may be absent: *out_tokens is then NULL.
 int tool_prompt(const struct tool_options *options, const struct fm_model *model, uint32_t **out_tokens,
                 size_t *out_count);
 struct fm_sampling tool_sampling(const struct tool_options *options);
 // Whether a share of the device's read bandwidth says something: not where the caches of the CPU serve the reads.
 bool tool_has_bandwidth(const struct fm_device_info *device);
-// Bytes that a token at position `pos` makes the device read: weights, and the cache up to it.
-double tool_token_bytes(const struct tool_setup *setup, double pos);
+// Bytes that a token at position `pos` makes the device read: weights, recurrent states, and the cache up to it.
+double tool_token_bytes(const struct fm_model_info *model, const struct fm_memory_need *need, double pos);
 
 // ---- commands ------------------------------------------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ struct fm_model_info {
     uint64_t file_bytes;      // 0 for built-in shapes
     uint64_t weight_bytes;    // on the device
     uint64_t token_bytes;     // weight bytes that decoding one token reads
+    bool is_recurrent;        // has states that are the same size for any number of tokens, and go back n_rollback tokens
 };
 
 // Open a model file: header, configuration, tensors, tokenizer. No device is needed, and no weight is read.
@@ -72,7 +73,9 @@ FM_API bool fm_model_type_at(const struct fm_model *model, size_t index, const c
 struct fm_memory_need {
     uint64_t weights_bytes, state_bytes, arena_bytes, step_bytes, result_bytes;
     uint64_t total_bytes;
+    uint64_t state_fixed_bytes;        // of state_bytes: the same for any n_ctx, as recurrent states are
     uint32_t n_ctx, n_slots, n_ubatch; // what the parameters came to
+    uint32_t n_versions;               // of each recurrent state that are kept; 0 = the model has none
 };
 // What `params` (NULL = defaults) would need on `device`. FM_UNSUPPORTED when the device cannot run the model.
 FM_API enum fm_result fm_model_need(const struct fm_model *model, const struct fm_device *device,

@@ -104,13 +104,32 @@ static enum fm_result choose_graph(const struct fm_model *model, const struct fm
     return fm_arch_build(model->arch, &config, model->file, &options, &b->own_graph);
 }
 
+static bool is_recurrent(const struct fm_value *value)
+{
+    return value->kind == FM_VALUE_STATE && value->n_dims == 4 && value->dims[1] == FM_DIM_B;
+}
+
+// A cache or the history: as long as the context.
+static bool has_positions(const struct fm_value *value)
+{
+    bool is_long = false;
+    for (uint32_t i = 0; i < value->n_dims; i++)
+        is_long = is_long || value->dims[i] == FM_DIM_L;
+    return value->kind == FM_VALUE_STATE && is_long;
+}
+
+bool fm_graph_is_recurrent(const struct fm_graph *graph)
+{
+    for (size_t i = 0; i < graph->n_values; i++)
+        if (is_recurrent(&graph->values[i]))
+            return true;
+    return false;
+}
+
 // A state for now, one for each step that may be under way when a sequence turns out to have ended, and those asked for.
 static uint32_t count_versions(const struct fm_graph *graph, uint32_t n_rollback)
 {
-    for (size_t i = 0; i < graph->n_values; i++)
-        if (graph->values[i].kind == FM_VALUE_STATE && graph->values[i].n_dims == 4 && graph->values[i].dims[1] == FM_DIM_B)
-            return FM_RUN_RING + n_rollback;
-    return 0;
+    return fm_graph_is_recurrent(graph) ? FM_RUN_RING + n_rollback : 0;
 }
 
 static const struct fm_graph *graph_of(const struct fm_blueprint *b)
@@ -215,6 +234,38 @@ void fm_blueprint_finish(struct fm_blueprint *b)
     *b = (struct fm_blueprint){0};
 }
 
+// ---- what would fit
+// ------------------------------------------------------------------------------------------------------
+
+#define CONTEXT_STEP 256u
+
+static bool fits(const struct fm_model *model, const struct fm_caps *caps, struct fm_session_params params, uint32_t n_ctx)
+{
+    struct fm_blueprint blueprint;
+    struct fm_memory_need need;
+    params.n_ctx = n_ctx;
+    if (fm_blueprint_make(model, caps, &params, &blueprint) != FM_OK)
+        return false;
+    fm_blueprint_need(&blueprint, &need);
+    fm_blueprint_finish(&blueprint);
+    return need.total_bytes <= caps->available_bytes;
+}
+
+uint32_t fm_blueprint_longest(const struct fm_model *model, const struct fm_caps *caps, const struct fm_session_params *params)
+{
+    const struct fm_session_params asked = params != NULL ? *params : (struct fm_session_params){0};
+    uint32_t n_ctx = asked.n_ctx != 0 ? asked.n_ctx : FM_MIN(model->config.context, DEFAULT_CONTEXT);
+    uint32_t low = 0, high = (FM_MIN(n_ctx, MAX_CONTEXT) + CONTEXT_STEP - 1) / CONTEXT_STEP; // low fits (or is 0), high does not
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (fits(model, caps, asked, middle * CONTEXT_STEP))
+            low = middle;
+        else
+            high = middle;
+    }
+    return low * CONTEXT_STEP;
+}
+
 void fm_blueprint_need(const struct fm_blueprint *b, struct fm_memory_need *out_need)
 {
     struct fm_memory_need need = {.weights_bytes = b->layout.pool[FM_POOL_WEIGHTS].total_bytes,
@@ -222,7 +273,12 @@ void fm_blueprint_need(const struct fm_blueprint *b, struct fm_memory_need *out_
                                   .arena_bytes = b->arena_bytes,
                                   .step_bytes = b->step_stride * FM_RUN_RING,
                                   .result_bytes = b->result_stride * FM_RUN_RING,
-                                  .n_ctx = b->n_ctx, .n_slots = b->n_slots, .n_ubatch = b->n_ubatch};
+                                  .n_ctx = b->n_ctx, .n_slots = b->n_slots, .n_ubatch = b->n_ubatch, .n_versions = b->versions};
+    const struct fm_graph *graph = graph_of(b);
+    need.state_fixed_bytes = need.state_bytes;
+    for (uint32_t id = 0; id < graph->n_values; id++)
+        if (has_positions(&graph->values[id]) && graph->values[id].alias == FM_NONE)
+            need.state_fixed_bytes -= b->layout.place[id].bytes;
     need.total_bytes = need.weights_bytes + need.state_bytes + need.arena_bytes + need.step_bytes + need.result_bytes;
     *out_need = need;
 }

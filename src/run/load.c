@@ -3,6 +3,8 @@
 #include "base/os.h"
 #include "run/run.h"
 
+#include <stdio.h>
+
 #define SLICE_BYTES (2ull << 20)    // copied by one thread at a time
 #define CONVERT_ELEMS (1u << 16)    // decoded to f32 at a time
 #define ROWS_BYTES (256ull << 20)   // file bytes between two looks at the progress callback
@@ -153,6 +155,17 @@ static enum fm_result check_room(const struct fm_model *model, const struct fm_c
                    (double)caps->available_bytes * 1e-6, (double)caps->device_bytes * 1e-6);
 }
 
+// After FM_NOSPACE: the message goes on with the context that would fit, if a shorter one does.
+static enum fm_result say_longest(const struct fm_model *model, const struct fm_caps *caps, const struct fm_session_params *params)
+{
+    char message[512];
+    snprintf(message, sizeof(message), "%s", fm_error_message());
+    uint32_t n_ctx = fm_blueprint_longest(model, caps, params);
+    if (n_ctx == 0)
+        return fm_fail(FM_NOSPACE, "%s", message);
+    return fm_fail(FM_NOSPACE, "%s; a context of %u would fit (-c sets it)", message, n_ctx);
+}
+
 enum fm_result fm_model_load(struct fm_model *model, struct fm_device *device, const struct fm_load_params *params)
 {
     static const struct fm_load_params defaults = {0};
@@ -164,8 +177,10 @@ enum fm_result fm_model_load(struct fm_model *model, struct fm_device *device, c
         return fm_fail(FM_ARG, "%s is loaded already", model->path);
     enum fm_result result = fm_blueprint_make(model, caps, params->session, &blueprint);
     if (result != FM_OK)
-        return result;
+        return result == FM_NOSPACE ? say_longest(model, caps, params->session) : result;
     result = check_room(model, caps, &blueprint);
+    if (result == FM_NOSPACE)
+        result = say_longest(model, caps, params->session);
     if (result == FM_OK)
         result = fm_vk_memory_create(device->vk, "weights", FM_VK_DEVICE, &blueprint.layout.pool[FM_POOL_WEIGHTS], &memory);
     if (result == FM_OK) {

@@ -190,7 +190,7 @@ void fm_model_get_info(const struct fm_model *model, struct fm_model_info *out_i
         .n_layers = c->n_layers, .width = c->width, .heads = c->heads, .heads_kv = c->heads_kv, .head = c->head, .ffn = c->ffn,
         .vocab = c->vocab, .context = c->context, .n_params = model->n_params,
         .file_bytes = model->file != NULL ? fm_file_bytes(model->file) : 0,
-        .weight_bytes = model->weight_bytes, .token_bytes = model->token_bytes};
+        .weight_bytes = model->weight_bytes, .token_bytes = model->token_bytes, .is_recurrent = fm_graph_is_recurrent(&model->graph)};
 }
 
 const struct fm_tokenizer *fm_model_tokenizer(const struct fm_model *model)

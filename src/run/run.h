@@ -69,6 +69,8 @@ struct fm_blueprint {
 enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_caps *caps,
                                  const struct fm_session_params *params, struct fm_blueprint *out_blueprint);
 void fm_blueprint_finish(struct fm_blueprint *blueprint);
+// The longest context, in steps of 256, with which `params` fits on the device; 0 = none below the one asked for.
+uint32_t fm_blueprint_longest(const struct fm_model *model, const struct fm_caps *caps, const struct fm_session_params *params);
 void fm_blueprint_need(const struct fm_blueprint *blueprint, struct fm_memory_need *out_need);
 // Plan a step of `tokens` tokens with `outputs` rows of logits into *out_bucket.
 enum fm_result fm_blueprint_plan(const struct fm_blueprint *blueprint, const struct fm_caps *caps, uint32_t tokens,
@@ -79,6 +81,9 @@ uint32_t fm_blueprint_bucket(const struct fm_blueprint *blueprint, uint32_t toke
 
 // A graph that shares names and constants with `graph`, which must outlive it. FM_NOMEM. (blueprint.c)
 enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_graph);
+
+// A state of the graph is there in versions, as those of recurrences are. (blueprint.c)
+bool fm_graph_is_recurrent(const struct fm_graph *graph);
 
 // random.c: fill the weights of a built-in shape.
 enum fm_result fm_random_load(const struct fm_model *model, struct fm_vk *vk, struct fm_vk_memory *memory,

@@ -41,7 +41,7 @@ command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
 . "$here/toolchain.sh"
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config python3 libpcre2-dev libcjson-dev libutf8proc-dev libzip-dev
-    libedit-dev mesa-vulkan-drivers libvulkan1 ca-certificates)
+    libedit-dev libstb-dev mesa-vulkan-drivers libvulkan1 ca-certificates)
 test_packages=(libcmocka-dev clang g++ valgrind)
 
 # The packages of the arguments that are not installed, one a line. A package may be installed under another name that
