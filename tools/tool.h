@@ -49,8 +49,8 @@ struct tool_dca {
     X(REPEAT_N, NULL, "--repeat-last-n", "N", U32, repeat_last_n, "tokens that the penalty looks back (64)")           \
     X(SEED, "-s", "--seed", "SEED", SEED, seed, "of the random numbers; -1 takes the clock (-1)")                      \
     X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                     \
-    X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16 or f32")                                         \
-    X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16 or f32, as the keys")                            \
+    X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16, f32 or q8_0")                                  \
+    X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16, f32 or q8_0, as the keys")                     \
     X(DCA, NULL, "--dca", "CAP,LOCAL", DCA, dca, "dual chunk attention: auto, off or its sizes (as the model says)")    \
     X(DEVICE, "-dev", "--device", "SEL", TEXT, device, "index, UUID or part of a name (see fulmen devices)")           \
     X(RUNG, NULL, "--rung", "RUNG", TEXT, rung, "use no kernels above: base sg f16 dot cm cm2")                        \

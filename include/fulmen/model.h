@@ -29,7 +29,8 @@ struct fm_session_params {
     uint32_t n_ctx;           // positions of each slot; 0 = the model's, at most 4096
     uint32_t n_slots;         // sequences held at the same time; 0 = 1
     uint32_t n_ubatch;        // most tokens of one step; 0 = 512. At least n_slots; never more than all slots hold
-    const char *cache_type_k; // "f16" or "f32"; NULL = f32 when all matrices of the model are f32, else f16
+    const char *cache_type_k; // "f16", "f32" or "q8_0" (n_ctx is then rounded up to a multiple of 8); NULL = f32 when
+                              // all matrices of the model are f32, else f16
     const char *cache_type_v; // must be the same as cache_type_k
     uint32_t n_rollback;      // tokens that a sequence can always be rolled back, at most 14: recurrent models keep as many
                               // states more. Models of attention alone roll back anywhere

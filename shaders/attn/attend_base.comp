@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT
 // ATTEND, one query row at a time: softmax(scale q k^T) v over the row's own positions, by online softmax (Milakov and
 // Gimelshein 2018; the rescaling of FlashAttention, Dao et al. 2022, algorithm 1) over tiles of one key per invocation.
-//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C], lib/attend.glsl), kc, vc [S,G,L,Cp] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
-//   [T,H,split,C+2] f32
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C], lib/attend.glsl), kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T]
+//   -> y [T,H*C] f32, or with split > 1 partial [T,H,split,C+2] f32
 // A workgroup makes one part of the keys of one head of one token. Query head h reads KV head h / (H/G). Head width at
 // most 512.
 // Specialisation: 0 workgroup size (power of two, 64..1024). Needs: base; the sg rung reduces within subgroups.
@@ -42,7 +42,7 @@ void main()
     if (t >= pc.step.d[FM_STEP_TOKENS])
         return;
     uint g = h / (pc.heads / pc.heads_kv);
-    uint row0 = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, 0, pc.ctx, pc.head_stride);
+    uvec2 plane = fm_cache_plane(pc.slot.d[t], g, pc.heads_kv, pc.ctx, pc.head_stride);
     uvec2 range = fm_attend_range(pc.pos.d[t], pc.window, gl_WorkGroupID.z, pc.split);
     uint pairs = (pc.head + 1) / 2, copies = fm_attend_segments(pc.pos.d[t], pc.chunk);
     float scale = uintBitsToFloat(pc.scale_bits);
@@ -64,7 +64,7 @@ void main()
             vec2 dot2 = vec2(0.0);
             uint copy = pc.chunk == 0 ? 0 : min(pc.pos.d[t] / pc.chunk - key / pc.chunk, 2);
             for (uint i = 0; i < pairs; i++)
-                dot2 = fma(query[copy * (MAX_HEAD / 2) + i], fm_cache_load2(pc.kc, row0 + key * pc.head_stride + 2 * i), dot2);
+                dot2 = fma(query[copy * (MAX_HEAD / 2) + i], fm_cache_load2(pc.kc, plane, plane.x + key * pc.head_stride + 2 * i), dot2);
             score = dot2.x + dot2.y;
         }
         float new_top = max(top, fm_group_max(score));
@@ -80,7 +80,7 @@ void main()
                 break;
             vec2 a = acc[i] * keep;
             for (uint j = 0; j < count; j++)
-                a = fma(vec2(weight[j]), fm_cache_load2(pc.vc, row0 + (first + j) * pc.head_stride + 2 * pair), a);
+                a = fma(vec2(weight[j]), fm_cache_load2(pc.vc, plane, plane.x + (first + j) * pc.head_stride + 2 * pair), a);
             acc[i] = a;
         }
         top = new_top;

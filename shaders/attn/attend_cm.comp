@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1), tiled.
-//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,C] f16, pos, slot [T] -> y [T,H*C] f32
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16 or q8_0, pos, slot [T] -> y [T,H*C] f32
 // One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with
 //     rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks,
-//     does its runs one after another, each over up to three segments of keys with a copy of the queries. A subgroup holds the queries and the sums of its rows in matrices: DOWN subgroups share the rows,
-//     ACROSS the columns. Scores go through shared memory, where masks and exponentials are taken, PARTS invocations
+//     does its runs one after another, each over up to three segments of keys with a copy of the queries.
+//     A subgroup holds the queries and the sums of its rows in matrices: DOWN subgroups share the rows, ACROSS the
+//     columns. Scores go through shared memory, where masks and exponentials are taken, PARTS invocations
 //     a row; a factor per row meets the sums as a matrix of equal columns.
 // Spec constants: 0 workgroup size (64 or 128), 1 subgroup size, 2 head width C (a multiple of 16).
 // Defines: MS, the shape MS x MS x MS of one matrix.
@@ -30,7 +31,11 @@ layout(constant_id = 2) const uint HEAD = 128;
 #define REF_STEP fm_u32s
 #define REF_U32 fm_u32s
 #define REF_X fm_f32x4s
+#ifdef FM_W_Q8_0
+#define REF_KV fm_u32x2s
+#else
 #define REF_KV fm_u32x4s
+#endif
 #define REF_Y fm_out_f32s
 #define REF_PART fm_out_f32s
 
@@ -99,15 +104,32 @@ void load_queries(uint line, uint first, uint end)
 }
 
 // Keys [key0, key0 + BC) of keys or values; zeros from n_keys on, because what lies there may be no number.
-void load_tile(fm_u32x4s cache, uint row0, uint key0, uint n_keys)
+void load_tile(REF_KV cache, uint plane_index, uint key0, uint n_keys)
 {
     for (uint i = tid; i < BC * (HEAD / 8); i += GROUP) {
         uint key = i / (HEAD / 8), chunk = i % (HEAD / 8);
+#ifdef FM_W_Q8_0
+        const uint PITCH = (HEAD + 31) / 32 * 4; // chunks from row to row of a cache
+        vec4 low = vec4(0.0), high = vec4(0.0);
+        if (key0 + key < n_keys) {
+            uint elems = pc.ctx * PITCH, begin = plane_index * (elems + elems / 16), at = (key0 + key) * PITCH + chunk; // lib/cache.glsl
+            uint scale = FM_CAST(fm_u32s, cache).d[(begin + elems) * 2 + at / 8] >> (16 * (at / 4 & 1));
+            ivec2 words = ivec2(cache.d[begin + at]);
+            float d = unpackHalf2x16(scale).x;
+            [[unroll]] for (int e = 0; e < 4; e++) {
+                low[e] = d * float(bitfieldExtract(words.x, 8 * e, 8));
+                high[e] = d * float(bitfieldExtract(words.y, 8 * e, 8));
+            }
+        }
+        kv[key * KV_PITCH + 2 * chunk] = to_halves(low);
+        kv[key * KV_PITCH + 2 * chunk + 1] = to_halves(high);
+#else
         uvec4 raw = uvec4(0);
         if (key0 + key < n_keys)
-            raw = cache.d[(row0 + key0 + key) * (HEAD / 8) + chunk];
+            raw = cache.d[(plane_index * pc.ctx + key0 + key) * (HEAD / 8) + chunk];
         kv[key * KV_PITCH + 2 * chunk] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));
         kv[key * KV_PITCH + 2 * chunk + 1] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));
+#endif
     }
 }
 
@@ -218,7 +240,7 @@ void store(uint h, uint first, uint end)
 // Rows [first, end) are of one slot and one chunk.
 void attend_run(uint h, uint first, uint end)
 {
-    uint row0 = (pc.slot.d[first] * pc.heads_kv + h / (pc.heads / pc.heads_kv)) * pc.ctx;
+    uint plane_index = pc.slot.d[first] * pc.heads_kv + h / (pc.heads / pc.heads_kv);
     uint row = tid / PARTS;
     bool used = first + row < end;
     uint pos = used ? pc.pos.d[first + row] : 0, pos0 = pc.pos.d[first], n_keys = pc.pos.d[end - 1] + 1;
@@ -231,11 +253,11 @@ void attend_run(uint h, uint first, uint end)
         uint stop = used ? min(pos + 1, keys.y) : 0;
         load_queries(copy * pc.heads + h, first, end);
         for (uint key0 = keys.x; key0 < keys.y; key0 += BC) {
-            load_tile(pc.kc, row0, key0, keys.y);
+            load_tile(pc.kc, plane_index, key0, keys.y);
             barrier();
             multiply_keys();
             barrier();
-            load_tile(pc.vc, row0, key0, keys.y);
+            load_tile(pc.vc, plane_index, key0, keys.y);
             softmax(row, stop, pos, key0, top, sum);
             barrier();
             scale_sums();

@@ -4,7 +4,8 @@
 //   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16, pos, slot [T] -> y [T,H*C] f32
 // One workgroup: BR consecutive rows of one head. Rows of one slot follow one another with rising positions (the
 // scheduler's promise); a tile that holds rows of several slots, or of several chunks, does its runs one after another,
-// each over up to three segments of keys with a copy of the queries. Spec constants: 0 workgroup size, 2 head width C (a multiple of 32).
+// each over up to three segments of keys with a copy of the queries.
+// Spec constants: 0 workgroup size, 2 head width C (a multiple of 32).
 // Needs: coopmat2, float16, storage16. Accumulates in f32; q, k, v and the probabilities are rounded to f16.
 // Bytes moved: k and v once per BR rows, q and y once.
 #version 460
@@ -35,6 +36,7 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 
 #define SCORES coopmat<float, gl_ScopeWorkgroup, BR, BC, gl_MatrixUseAccumulator>
 #define SUMS coopmat<float, gl_ScopeWorkgroup, BR, HEAD, gl_MatrixUseAccumulator>
+#define PROBS coopmat<float16_t, gl_ScopeWorkgroup, BR, BC, gl_MatrixUseA>
 #define CLAMP gl_CooperativeMatrixClampModeConstantNV
 
 const float FLOOR = -1.0e29;  // below every score
@@ -129,7 +131,7 @@ void attend_run(uint h, uint first, uint end)
             SUMS keep_wide;
             coopMatReduceNV(keep_wide, keep, gl_CooperativeMatrixReduceRowNV, reduce_any);
             y = y * keep_wide;
-            coopmat<float16_t, gl_ScopeWorkgroup, BR, BC, gl_MatrixUseA> p = coopmat<float16_t, gl_ScopeWorkgroup, BR, BC, gl_MatrixUseA>(s);
+            PROBS p = PROBS(s);
             coopmat<float16_t, gl_ScopeWorkgroup, BC, HEAD, gl_MatrixUseB> v;
             coopMatLoadTensorNV(v, pc.vc.d, cache_row * stride_kv, sliceTensorLayoutNV(lkv, key0, BC, 0, HEAD));
             y = coopMatMulAdd(p, v, y);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts without matrix units: FlashAttention-2 (Dao 2023, algorithm 1) over tiles, in f32.
-//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,C] f32 or f16, pos, slot [T] -> y [T,H*C] f32
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32
 // One workgroup: 32 consecutive rows of one head, keys in tiles of 64. Rows of one slot follow one another with
 //     rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks, does
-//     its runs one after another. An invocation makes the scores of 4 rows by 4 keys, out of slices of 32 columns in shared memory, then
-//     the sums of 4 rows by 4 columns of every 64; in between 4 invocations a row take masks and exponentials. Quad i
+//     its runs one after another. An invocation makes the scores of 4 rows by 4 keys, out of slices of 32 columns in
+//     shared memory, then the sums of 4 rows by 4 columns of every 64; in between 4 invocations a row take masks and exponentials. Quad i
 //     of line c lies at i ^ (c/4 mod 8), so that neighbouring invocations can load along c and still store to
 //     different banks.
 // Spec constants: 0 workgroup size (must be 128), 1 subgroup size, 2 head width C (a multiple of 8, at most 256).
@@ -29,6 +29,8 @@ layout(constant_id = 2) const uint HEAD = 128;
 #define REF_X fm_f32x4s
 #ifdef FM_W_F32
 #define REF_KV fm_f32x4s
+#elif defined(FM_W_Q8_0)
+#define REF_KV fm_u32s
 #else
 #define REF_KV fm_u32x2s
 #endif
@@ -52,19 +54,31 @@ shared float factor[BR];
 uint tid, tx, ty;
 vec4 acc[4 * WIDE];
 
-// elements 4i..4i+3 of a cache
+uvec2 plane; // first quad of the cache's head, its number of quads
+#ifdef FM_W_Q8_0
+const uint PITCH = (HEAD + 31) / 32 * 8; // quads from row to row of a cache
+#else
+const uint PITCH = HEAD / 4;
+#endif
+
+// elements 4i..4i+3 of the cache's head
 vec4 load4(REF_KV cache, uint i)
 {
-#ifdef FM_W_F32
-    return cache.d[i];
+#if defined(FM_W_F32)
+    return cache.d[plane.x + i];
+#elif defined(FM_W_Q8_0)
+    uint block = i / 8;
+    float d = unpackHalf2x16(cache.d[plane.x + plane.y + block / 2] >> (16 * (block & 1))).x;
+    int w = int(cache.d[plane.x + i]);
+    return d * vec4(bitfieldExtract(w, 0, 8), bitfieldExtract(w, 8, 8), bitfieldExtract(w, 16, 8), bitfieldExtract(w, 24, 8));
 #else
-    uvec2 words = cache.d[i];
+    uvec2 words = cache.d[plane.x + i];
     return vec4(unpackHalf2x16(words.x), unpackHalf2x16(words.y));
 #endif
 }
 
 // Columns [c0, c0 + DEPTH) of rows [first, end) of q (`line`: copy and head) and of keys [key0, key0 + BC), zeros elsewhere.
-void load_slice(uint line, uint first, uint end, uint row0, uint key0, uint n_keys, uint c0)
+void load_slice(uint line, uint first, uint end, uint key0, uint n_keys, uint c0)
 {
     float scale = uintBitsToFloat(pc.scale_bits);
     for (uint i = tid; i < BR * DEPTH / 4; i += GROUP) {
@@ -79,30 +93,30 @@ void load_slice(uint line, uint first, uint end, uint row0, uint key0, uint n_ke
         uint key = i / (DEPTH / 4), quad = i % (DEPTH / 4);
         vec4 v = vec4(0.0);
         if (key0 + key < n_keys && c0 + 4 * quad < HEAD)
-            v = load4(pc.kc, ((row0 + key0 + key) * HEAD + c0) / 4 + quad);
+            v = load4(pc.kc, (key0 + key) * PITCH + c0 / 4 + quad);
         [[unroll]] for (uint e = 0; e < 4; e++)
             kv[(4 * quad + e) * (BC / 4) + ((key >> 2) ^ quad)][key & 3] = v[e];
     }
 }
 
 // Columns [c0, c0 + 64) of values [key0, key0 + HALF).
-void load_values(uint row0, uint key0, uint n_keys, uint c0)
+void load_values(uint key0, uint n_keys, uint c0)
 {
     for (uint i = tid; i < HALF * 16; i += GROUP) {
         uint key = i / 16, quad = i % 16;
         vec4 v = vec4(0.0);
         if (key0 + key < n_keys && c0 + 4 * quad < HEAD)
-            v = load4(pc.vc, ((row0 + key0 + key) * HEAD + c0) / 4 + quad);
+            v = load4(pc.vc, (key0 + key) * PITCH + c0 / 4 + quad);
         kv[i] = v;
     }
 }
 
 // Scores of the tile, left in `probs`.
-void multiply_keys(uint line, uint first, uint end, uint row0, uint key0, uint n_keys)
+void multiply_keys(uint line, uint first, uint end, uint key0, uint n_keys)
 {
     vec4 s[4] = vec4[4](vec4(0.0), vec4(0.0), vec4(0.0), vec4(0.0));
     for (uint c0 = 0; c0 < HEAD; c0 += DEPTH) {
-        load_slice(line, first, end, row0, key0, n_keys, c0);
+        load_slice(line, first, end, key0, n_keys, c0);
         barrier();
         for (uint c = 0; c < DEPTH; c++) {
             vec4 q = qs[c * (BR / 4) + (ty ^ (c >> 2))], k = kv[c * (BC / 4) + (tx ^ (c >> 2))];
@@ -150,11 +164,11 @@ void scale_sums()
             acc[i * WIDE + b] *= factor[4 * ty + i];
 }
 
-void multiply_values(uint row0, uint key0, uint n_keys)
+void multiply_values(uint key0, uint n_keys)
 {
     [[unroll]] for (uint b = 0; b < WIDE; b++)
         for (uint part = 0; part < BC; part += HALF) {
-            load_values(row0, key0 + part, n_keys, 64 * b);
+            load_values(key0 + part, n_keys, 64 * b);
             barrier();
             for (uint key = 0; key < HALF; key++) {
                 vec4 p = probs[(part + key) * (BR / 4) + ty], v = kv[key * 16 + tx];
@@ -168,7 +182,12 @@ void multiply_values(uint row0, uint key0, uint n_keys)
 // Rows [first, end) are of one slot and one chunk.
 void attend_run(uint h, uint first, uint end)
 {
-    uint row0 = (pc.slot.d[first] * pc.heads_kv + h / (pc.heads / pc.heads_kv)) * pc.ctx;
+    plane = uvec2(pc.slot.d[first] * pc.heads_kv + h / (pc.heads / pc.heads_kv), pc.ctx * PITCH);
+#ifdef FM_W_Q8_0
+    plane.x *= plane.y + plane.y / 16; // lib/cache.glsl
+#else
+    plane.x *= plane.y;
+#endif
     bool used = first + tid / PARTS < end;
     uint pos = used ? pc.pos.d[first + tid / PARTS] : 0, pos0 = pc.pos.d[first], n_keys = pc.pos.d[end - 1] + 1;
     uint key_first = pc.window != 0 && pos0 + 1 > pc.window ? (pos0 + 1 - pc.window) / BC * BC : 0;
@@ -179,12 +198,12 @@ void attend_run(uint h, uint first, uint end)
         uvec2 keys = fm_attend_segment(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
         uint stop = used ? min(pos + 1, keys.y) : 0;
         for (uint key0 = keys.x; key0 < keys.y; key0 += BC) {
-            multiply_keys(copy * pc.heads + h, first, end, row0, key0, keys.y);
+            multiply_keys(copy * pc.heads + h, first, end, key0, keys.y);
             barrier();
             softmax(stop, pos, key0, top, sum);
             barrier();
             scale_sums();
-            multiply_values(row0, key0, keys.y);
+            multiply_values(key0, keys.y);
         }
     }
     if (tid % PARTS == 0)

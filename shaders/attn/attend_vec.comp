@@ -1,7 +1,7 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // ATTEND for few rows (decoding): softmax(scale q k^T) v, keys and values read once for a whole group of query heads.
-//   q [T,H*C] f32, kc, vc [S,G,L,C] f32 or f16, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
+//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
 //   [T,H,split,C+2] f32. Dual chunk attention: q [T,3*H*C]; the copy for the segment of keys is loaded before its loop
 // One workgroup: one part of the keys (Flash-Decoding, Dao et al. 2023) of QH query heads that share a KV head, of
 //     one token. A row of the cache is read by LANES neighbouring invocations, 8 elements each; a subgroup holds KEYS
@@ -28,6 +28,8 @@
 #define REF_X fm_f32x4s
 #ifdef FM_W_F32
 #define REF_KV fm_f32x4s
+#elif defined(FM_W_Q8_0)
+#define REF_KV fm_u32x2s
 #else
 #define REF_KV fm_u32x4s
 #endif
@@ -40,6 +42,11 @@ layout(constant_id = 2) const uint HEAD = 128;
 layout(constant_id = 3) const uint QH = 4;
 
 const uint CHUNKS = HEAD / 8; // of 8 elements
+#ifdef FM_W_Q8_0
+const uint PITCH = (HEAD + 31) / 32 * 4; // chunks from row to row of a cache
+#else
+const uint PITCH = CHUNKS;
+#endif
 const uint WIDE = CHUNKS <= 1 ? 1 : CHUNKS <= 2 ? 2 : CHUNKS <= 4 ? 4 : CHUNKS <= 8 ? 8 : CHUNKS <= 16 ? 16 : 32;
 const uint LANES = WIDE < FM_SUBGROUP ? WIDE : FM_SUBGROUP;
 const uint PER = (CHUNKS + LANES - 1) / LANES; // chunks of a row that one invocation holds
@@ -55,8 +62,9 @@ shared float part_sum[SUBGROUPS * QH];
 // 8 elements as they lie in the cache
 #ifdef FM_W_F32
 #define RAW mat2x4
-RAW load8(REF_KV cache, uint i)
+RAW load8(REF_KV cache, uvec2 plane, uint i)
 {
+    i += plane.x;
     return mat2x4(cache.d[2 * i], cache.d[2 * i + 1]);
 }
 
@@ -64,11 +72,31 @@ mat2x4 floats(RAW r)
 {
     return r;
 }
+#elif defined(FM_W_Q8_0)
+#define RAW uvec3 // 8 int8, their scale
+RAW load8(REF_KV cache, uvec2 plane, uint i)
+{
+    uint block = i / 4;
+    uint scale = FM_CAST(fm_u32s, cache).d[(plane.x + plane.y) * 2 + block / 2];
+    return uvec3(cache.d[plane.x + i], scale >> (16 * (block & 1)));
+}
+
+vec4 signed_bytes(uint word)
+{
+    int w = int(word);
+    return vec4(bitfieldExtract(w, 0, 8), bitfieldExtract(w, 8, 8), bitfieldExtract(w, 16, 8), bitfieldExtract(w, 24, 8));
+}
+
+mat2x4 floats(RAW r)
+{
+    float d = unpackHalf2x16(r.z).x;
+    return mat2x4(d * signed_bytes(r.x), d * signed_bytes(r.y));
+}
 #else
 #define RAW uvec4
-RAW load8(REF_KV cache, uint i)
+RAW load8(REF_KV cache, uvec2 plane, uint i)
 {
-    return cache.d[i];
+    return cache.d[plane.x + i];
 }
 
 mat2x4 floats(RAW r)
@@ -115,18 +143,18 @@ void clear_sums()
     }
 }
 
-// UNROLL * KEYS keys from `first`; `row0` is the cache's row of position 0.
-void step_keys(uint row0, uint first, uint end, uint cluster, uint lane)
+// UNROLL * KEYS keys from `first`; `plane`: first chunk of the cache's head, its number of chunks.
+void step_keys(uvec2 plane, uint first, uint end, uint cluster, uint lane)
 {
     RAW k[UNROLL * PER], v[UNROLL * PER];
     [[unroll]] for (uint u = 0; u < UNROLL; u++) {
-        uint at = (row0 + min(first + u * KEYS + cluster, end - 1)) * CHUNKS;
+        uint at = min(first + u * KEYS + cluster, end - 1) * PITCH;
         [[unroll]] for (uint c = 0; c < PER; c++) {
             uint chunk = c * LANES + lane;
             if (RAGGED) // what lies behind the row is read as its last chunk; it meets zeros of q and is not stored
                 chunk = min(chunk, CHUNKS - 1);
-            k[u * PER + c] = load8(pc.kc, at + chunk);
-            v[u * PER + c] = load8(pc.vc, at + chunk);
+            k[u * PER + c] = load8(pc.kc, plane, at + chunk);
+            v[u * PER + c] = load8(pc.vc, plane, at + chunk);
         }
     }
     float p[UNROLL * QH];
@@ -246,13 +274,18 @@ void main()
         }
         return;
     }
-    uint row0 = (pc.slot.d[t] * pc.heads_kv + head0 / (pc.heads / pc.heads_kv)) * pc.ctx;
+    uvec2 plane = uvec2(pc.slot.d[t] * pc.heads_kv + head0 / (pc.heads / pc.heads_kv), pc.ctx * PITCH);
+#ifdef FM_W_Q8_0
+    plane.x *= plane.y + plane.y / 16; // lib/cache.glsl
+#else
+    plane.x *= plane.y;
+#endif
     clear_sums();
     [[dont_unroll]] for (uint copy = fm_attend_segments(pc.pos.d[t], pc.chunk); copy-- > 0;) {
         uvec2 keys = fm_attend_segment(range, pc.pos.d[t], pc.chunk, copy);
         load_queries(t, copy, head0, lane);
         for (uint first = keys.x + subgroup * (UNROLL * KEYS); first < keys.y; first += SUBGROUPS * UNROLL * KEYS)
-            step_keys(row0, first, keys.y, cluster, lane);
+            step_keys(plane, first, keys.y, cluster, lane);
     }
     join_clusters();
     if (cluster == 0)

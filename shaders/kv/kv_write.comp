@@ -1,7 +1,7 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// KV_WRITE: append keys and values to the cache. k, v [T,G*C] f32, pos, slot [T] -> kc, vc [S,G,L,Cp] f32 or f16,
-// padding columns 0. One invocation per four cache columns of one token. Specialisation: 0 workgroup size. Needs: base
+// KV_WRITE: append keys and values to the cache. k, v [T,G*C] f32, pos, slot [T] -> kc, vc [S,G,L,Cp] f32, f16 or
+// q8_0, padding columns 0. One invocation per four cache columns of one token. Specialisation: 0 workgroup size. Needs: base
 // nothing, rung f16 16-bit types and storage. Rounds to nearest even, on rung f16 as the device does.
 // Moves 2*G*(4*C + Cp*cache) bytes a token.
 #extension GL_GOOGLE_include_directive : require
@@ -35,7 +35,19 @@ void main()
         return;
     uint g = i / pc.head_stride, c = i % pc.head_stride;
     uint from = (t * pc.heads_kv + g) * pc.head;
-    uint to = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, pc.pos.d[t], pc.ctx, pc.head_stride) + c;
+    uvec2 plane = fm_cache_plane(pc.slot.d[t], g, pc.heads_kv, pc.ctx, pc.head_stride);
+    uint to = plane.x + pc.pos.d[t] * pc.head_stride + c;
+#ifdef FM_W_Q8_0
+    float most_k = 0.0, most_v = 0.0;
+    for (uint b = c & ~31u; b < (c & ~31u) + 32; b += 4) {
+        vec4 k = abs(load4(pc.k, from, b)), v = abs(load4(pc.v, from, b));
+        most_k = max(most_k, max(max(k.x, k.y), max(k.z, k.w)));
+        most_v = max(most_v, max(max(v.x, v.y), max(v.z, v.w)));
+    }
+    fm_cache_store_q8(pc.kc, plane, to, load4(pc.k, from, c), most_k);
+    fm_cache_store_q8(pc.vc, plane, to, load4(pc.v, from, c), most_v);
+#else
     fm_cache_store4(pc.kc, to, load4(pc.k, from, c));
     fm_cache_store4(pc.vc, to, load4(pc.v, from, c));
+#endif
 }

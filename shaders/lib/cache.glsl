@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The KV cache: [S,G,L,Cp] in f32 or f16, Cp = head width rounded up to 8. Where a device has no 16-bit store, halves are
-// written in pairs of neighbours; f32 and halves of rung f16 (FM_CACHE_SINGLE) can be written one by one.
+// The KV cache: [S,G,L,Cp] in f32, f16 or q8_0, Cp = head width rounded up to 8, for q8_0 to 32. Where a device has no 16-bit
+// store, halves are written in pairs of neighbours; f32 and halves of rung f16 (FM_CACHE_SINGLE) can be written one by one.
+// q8_0 (src/quant/quant.h): a slot's head is a plane of L*Cp int8, then L*Cp/32 scales f16, one for 32 neighbours of a row. L is
+// a multiple of 8, so that planes begin at multiples of 16 bytes. It is written a block at a time, scales by atomics, because two
+// rows of different workgroups may share a word of them.
 #ifndef FM_CACHE_GLSL
 #define FM_CACHE_GLSL
 
@@ -17,11 +20,42 @@
 #define REF_KV fm_out_u32s
 #endif
 
-// First element of the row of (slot, KV head, position).
-uint fm_cache_row(uint slot, uint g, uint heads_kv, uint position, uint ctx, uint head_stride)
+// Plane of (slot, KV head): its first element and their number. Elements are counted from the cache's start; of q8_0, bytes are.
+uvec2 fm_cache_plane(uint slot, uint g, uint heads_kv, uint ctx, uint head_stride)
 {
-    return ((slot * heads_kv + g) * ctx + position) * head_stride;
+    uint elems = ctx * head_stride;
+#ifdef FM_W_Q8_0
+    return uvec2((slot * heads_kv + g) * (elems + elems / 16), elems);
+#else
+    return uvec2((slot * heads_kv + g) * elems, elems);
+#endif
 }
+
+#ifdef FM_W_Q8_0
+// First byte of the scale of element `at`.
+uint fm_cache_scale_byte(uvec2 plane, uint at)
+{
+    return plane.x + plane.y + (at - plane.x) / 32 * 2;
+}
+
+// Four elements from `at` on, a multiple of 4, of a block whose greatest magnitude is `most`, rounded as the encoder of
+// src/quant/encode.c rounds.
+void fm_cache_store_q8(REF_KV cache, uvec2 plane, uint at, vec4 x, float most)
+{
+    float d = most / 127.0, id = d > 1.1754944e-38 ? 1.0 / d : 0.0;
+    uint word = 0;
+    for (uint i = 0; i < 4; i++) {
+        float q = min(floor(abs(x[i]) * id + 0.5), 127.0);
+        word |= (uint(int(x[i] < 0.0 ? -q : q)) & 0xffu) << (8 * i);
+    }
+    cache.d[at / 4] = word;
+    if ((at & 31) != 0)
+        return;
+    uint byte = fm_cache_scale_byte(plane, at), shift = 8 * (byte & 2);
+    atomicAnd(cache.d[byte / 4], 0xffff0000u >> shift);
+    atomicOr(cache.d[byte / 4], fm_half_bits(d) << shift);
+}
+#endif
 
 #ifdef FM_CACHE_SINGLE
 void fm_cache_store(REF_KV cache, uint at, float x)
@@ -34,6 +68,7 @@ void fm_cache_store(REF_KV cache, uint at, float x)
 }
 #endif
 
+#ifndef FM_W_Q8_0
 // `at` is even.
 void fm_cache_store2(REF_KV cache, uint at, vec2 x)
 {
@@ -58,9 +93,17 @@ void fm_cache_store4(REF_KV cache, uint at, vec4 x)
 #endif
 }
 
-vec2 fm_cache_load2(REF_KV cache, uint at)
+#endif
+
+// `at` is even.
+vec2 fm_cache_load2(REF_KV cache, uvec2 plane, uint at)
 {
-#ifdef FM_CACHE_SINGLE
+#if defined(FM_W_Q8_0)
+    uint byte = fm_cache_scale_byte(plane, at);
+    float d = unpackHalf2x16(cache.d[byte / 4] >> (8 * (byte & 2))).x;
+    int word = int(cache.d[at / 4] >> (8 * (at & 2)));
+    return d * vec2(bitfieldExtract(word, 0, 8), bitfieldExtract(word, 8, 8));
+#elif defined(FM_CACHE_SINGLE)
     return vec2(cache.d[at], cache.d[at + 1]);
 #else
     return unpackHalf2x16(cache.d[at / 2]);

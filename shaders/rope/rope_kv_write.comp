@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 // ROPE_KV_WRITE: rotate q, rotate k into the cache, copy v into the cache: what lies between the projections and
 // attention.
-//   q [T,H*C], k, v [T,G*C] f32, freq [R,2] u32, pos, slot, length [T] -> y [T,H*C] f32; kc, vc [S,G,L,Cp] f32 or f16,
+//   q [T,H*C], k, v [T,G*C] f32, freq [R,2] u32, pos, slot, length [T] -> y [T,H*C] f32; kc, vc [S,G,L,Cp] f32, f16 or q8_0,
 //   padding columns 0. Dual chunk attention (chunk > 0): y [T,3*H*C], three rotations of q (lib/rope.glsl)
 // A workgroup makes one head of one token: heads 0..H-1 of q, then G of k, then G of v; an invocation makes pairs of its
 // elements. Where the cache takes no single elements (lib/cache.glsl) a row of it goes through shared memory, because a
@@ -62,7 +62,21 @@ void write_query(uint t, uint h)
     }
 }
 
-void write_key(uint t, uint from, uint to)
+#ifdef FM_W_Q8_0
+// The row in shared memory into the cache.
+void store_row(REF_KV cache, uvec2 plane, uint to)
+{
+    barrier();
+    for (uint c = 4 * gl_LocalInvocationID.x; c < pc.head_stride; c += 4 * FM_GROUP) {
+        float most = 0.0;
+        for (uint b = c & ~31u; b < (c & ~31u) + 32; b++)
+            most = max(most, abs(row[b]));
+        fm_cache_store_q8(cache, plane, to + c, vec4(row[c], row[c + 1], row[c + 2], row[c + 3]), most);
+    }
+}
+#endif
+
+void write_key(uint t, uint from, uvec2 plane, uint to)
 {
     uint pos = fm_rope_position(pc.pos.d[t], pc.chunk, pc.cap, 0);
     for (uint m = gl_LocalInvocationID.x; 2 * m < pc.head_stride; m += FM_GROUP) {
@@ -76,18 +90,29 @@ void write_key(uint t, uint from, uint to)
         row[e.x] = v.x;
         row[e.y] = v.y;
     }
+#ifdef FM_W_Q8_0
+    store_row(pc.kc, plane, to);
+#else
     barrier();
     for (uint c = 2 * gl_LocalInvocationID.x; c < pc.head_stride; c += 2 * FM_GROUP)
         fm_cache_store2(pc.kc, to + c, vec2(row[c], row[c + 1]));
 #endif
+#endif
 }
 
-void write_value(uint from, uint to)
+void write_value(uint from, uvec2 plane, uint to)
 {
     for (uint c = 2 * gl_LocalInvocationID.x; c < pc.head_stride; c += 2 * FM_GROUP) {
         vec2 v = vec2(c < pc.head ? pc.v.d[from + c] : 0.0, c + 1 < pc.head ? pc.v.d[from + c + 1] : 0.0);
+#ifdef FM_W_Q8_0
+        row[c] = v.x;
+        row[c + 1] = v.y;
+    }
+    store_row(pc.vc, plane, to);
+#else
         fm_cache_store2(pc.vc, to + c, v);
     }
+#endif
 }
 
 void main()
@@ -100,9 +125,10 @@ void main()
         return;
     }
     uint g = (h - pc.heads) % pc.heads_kv, from = (t * pc.heads_kv + g) * pc.head;
-    uint to = fm_cache_row(pc.slot.d[t], g, pc.heads_kv, pc.pos.d[t], pc.ctx, pc.head_stride);
+    uvec2 plane = fm_cache_plane(pc.slot.d[t], g, pc.heads_kv, pc.ctx, pc.head_stride);
+    uint to = plane.x + pc.pos.d[t] * pc.head_stride;
     if (h < pc.heads + pc.heads_kv)
-        write_key(t, from, to);
+        write_key(t, from, plane, to);
     else
-        write_value(from, to);
+        write_value(from, plane, to);
 }

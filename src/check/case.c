@@ -61,7 +61,7 @@ uint32_t fm_case_vector(struct fm_builder *b, const char *name, uint32_t width)
 static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, struct fm_attr *attr, uint32_t src[FM_MAX_SRC])
 {
     const uint32_t T = FM_DIM_T;
-    const uint32_t stride = (p->head + 7) & ~7u;
+    const uint32_t unit = p->w == FM_TYPE_Q8_0 ? 32 : 8, stride = fm_ceil_div_u32(p->head, unit) * unit;
     uint32_t n = 0;
     attr->heads = p->heads;
     attr->heads_kv = p->heads_kv;
@@ -328,6 +328,13 @@ enum fm_result fm_case_fill(const struct fm_problem *problem, uint32_t seed, str
             r = fill_value(c, problem, id, &rng);
     }
     return r;
+}
+
+void fm_case_planes(const struct fm_case *c, uint32_t value, uint64_t *out_planes, uint64_t *out_blocks)
+{
+    const struct fm_value *v = &c->graph.values[value];
+    *out_planes = (uint64_t)c->dims.s * v->dims[1];
+    *out_blocks = (uint64_t)c->dims.l * v->dims[3] / fm_type_info(v->type)->block_elems;
 }
 
 void fm_case_finish(struct fm_case *c)

@@ -33,6 +33,11 @@ static enum fm_result download(struct fm_vk *vk, const struct fm_case_run *run, 
 
 static double element(enum fm_type type, const void *data, uint64_t i)
 {
+    if (type == FM_TYPE_Q8_0) {
+        float block[32];
+        fm_quant_decode(type, (const uint8_t *)data + i / 32 * fm_type_info(type)->block_bytes, 32, block);
+        return (double)block[i % 32];
+    }
     if (type == FM_TYPE_F32)
         return ((const float *)data)[i];
     if (type == FM_TYPE_F16)
@@ -66,6 +71,16 @@ static enum fm_result reference(const struct fm_problem *p, struct fm_case *c, s
     return FM_OK;
 }
 
+// What rounding to q8_0 may move element i of a written row: a step more or less, and the scale by one unit in the last place of
+// a half.
+static double step_of(const struct fm_ref_tensor *ref, uint64_t i)
+{
+    double most = 0;
+    for (uint64_t j = i / 32 * 32; j < i / 32 * 32 + 32; j++)
+        most = fmax(most, fabs(ref->v[j]));
+    return most / 127 + FM_MAX(most * 0x1p-10, 127 * 0x1p-24);
+}
+
 static void compare(const struct fm_value *v, const struct fm_ref_tensor *ref, const void *got, const struct fm_kernel *kernel,
                     struct fm_check_result *result)
 {
@@ -84,6 +99,8 @@ static void compare(const struct fm_value *v, const struct fm_ref_tensor *ref, c
         double bound = kernel->bound_c * kernel->bound_unit * mag + 1e-32;
         if (v->type == FM_TYPE_F16) // the stored result is rounded: one unit in the last place more
             bound += FM_MAX(fabs(want) * 0x1p-10, 0x1p-24);
+        if (v->type == FM_TYPE_Q8_0 && mag > 0)
+            bound += step_of(ref, i);
         double error = fabs(g - want);
         if (isnan(want) ? isnan(g) : error <= bound) {
             if (bound > 0 && error / bound > result->worst)
@@ -115,6 +132,25 @@ static enum fm_result check_guards(struct checker *k, const struct fm_case_run *
     return r;
 }
 
+// `got` is as the device holds it.
+static enum fm_result compare_value(const struct fm_case *c, uint32_t root, const struct fm_value *v, const struct fm_ref_tensor *ref,
+                                    const void *got, uint64_t bytes, struct fm_check_result *result)
+{
+    if (v->type != FM_TYPE_Q8_0) {
+        compare(v, ref, got, result->kernel, result);
+        return FM_OK;
+    }
+    uint64_t planes, blocks;
+    fm_case_planes(c, root, &planes, &blocks);
+    void *unpacked = fm_alloc(bytes);
+    if (!unpacked)
+        return fm_nomem();
+    fm_cache_unpack(got, planes, blocks, unpacked);
+    compare(v, ref, unpacked, result->kernel, result);
+    fm_free(unpacked);
+    return FM_OK;
+}
+
 static enum fm_result compare_all(struct checker *k, struct fm_case *c, const struct fm_case_run *run, struct fm_ref *ref, void **first,
                                   struct fm_check_result *result)
 {
@@ -130,8 +166,9 @@ static enum fm_result compare_all(struct checker *k, struct fm_case *c, const st
         enum fm_result r = download(k->vk, run, place, got);
         if (!r && !first[d]) {
             first[d] = got;
-            compare(v, fm_ref_tensor(ref, id), got, result->kernel, result);
-            r = check_guards(k, run, place, v->name, result);
+            r = compare_value(c, root, v, fm_ref_tensor(ref, id), got, place->bytes, result);
+            if (!r)
+                r = check_guards(k, run, place, v->name, result);
         } else if (!r) {
             // The second run: the rows that count must agree bit for bit.
             uint64_t width = fm_ref_tensor(ref, id)->elems, bytes = 0;

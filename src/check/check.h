@@ -51,6 +51,8 @@ struct fm_case {
 };
 enum fm_result fm_case_create(const struct fm_problem *problem, struct fm_case *out_case); // graph and dims
 enum fm_result fm_case_fill(const struct fm_problem *problem, uint32_t seed, struct fm_case *c); // all data; once
+// Planes of a cache of q8_0 (quant.h), and blocks of each.
+void fm_case_planes(const struct fm_case *c, uint32_t value, uint64_t *out_planes, uint64_t *out_blocks);
 void fm_case_finish(struct fm_case *c);
 
 // A case on a device: memory, plan, program.

@@ -19,6 +19,12 @@ static void rotations(struct fm_problems *l)
         }
 }
 
+// Caches of q8_0 hold whole groups of positions.
+static uint32_t ctx_of(enum fm_type type, uint32_t ctx)
+{
+    return type == FM_TYPE_Q8_0 ? fm_ceil_div_u32(ctx, FM_CACHE_POSITIONS) * FM_CACHE_POSITIONS : ctx;
+}
+
 struct attention_shape {
     uint32_t heads, heads_kv, head, ctx, window, first;
 };
@@ -56,7 +62,7 @@ static void plain(struct fm_problems *l)
         {4, 1, 128, 700, 0, 500}, {4, 2, 64, 300, 16, 200}, {6, 3, 80, 260, 0, 129}, {2, 1, 256, 130, 0, 60}, {4, 2, 15, 64, 0, 20},
         {8, 1, 128, 2100, 0, 2000}, {4, 2, 96, 200, 50, 100}};
     static const struct { uint32_t bucket, rows; } rows[] = {{1, 1}, {4, 3}, {8, 8}, {32, 32}, {32, 21}, {128, 100}};
-    static const enum fm_type types[] = {FM_TYPE_F32, FM_TYPE_F16};
+    static const enum fm_type types[] = {FM_TYPE_F32, FM_TYPE_F16, FM_TYPE_Q8_0};
     static const enum fm_op ops[] = {FM_OP_ATTEND, FM_OP_KV_WRITE, FM_OP_ROPE_KV_WRITE};
     for (size_t o = 0; o < FM_COUNT(ops); o++)
         for (size_t t = 0; t < FM_COUNT(types); t++)
@@ -67,7 +73,7 @@ static void plain(struct fm_problems *l)
                         continue;
                     // Every second one spreads its rows over two slots.
                     struct fm_problem p = {.op = ops[o], .w = types[t], .bucket = rows[r].bucket, .rows = rows[r].rows, .heads = a->heads,
-                                           .heads_kv = a->heads_kv, .head = a->head, .ctx = a->ctx, .window = a->window,
+                                           .heads_kv = a->heads_kv, .head = a->head, .ctx = ctx_of(types[t], a->ctx), .window = a->window,
                                            .first_pos = a->first, .slots = 1 + (uint32_t)(s + r) % 3,
                                            .variant = (uint8_t)(s % 2), .rotated = a->head & ~1u};
                     char shape[64];
@@ -85,7 +91,7 @@ static void push_chunked(struct fm_problems *l, enum fm_op op, enum fm_type w, c
                          uint32_t rows, uint32_t first, uint32_t slots, uint32_t original, bool bench)
 {
     struct fm_problem p = {.op = op, .w = w, .bucket = bucket, .rows = rows, .heads = a->heads, .heads_kv = a->heads_kv,
-                           .head = a->head, .rotated = a->head & ~1u, .ctx = a->ctx, .first_pos = first, .slots = slots,
+                           .head = a->head, .rotated = a->head & ~1u, .ctx = ctx_of(w, a->ctx), .first_pos = first, .slots = slots,
                            .chunk = a->chunk, .cap = a->cap, .original = original, .copies = op == FM_OP_ROPE ? 3 : 0,
                            .variant = (uint8_t)(first % 2), .bench = bench};
     char shape[64];
@@ -102,7 +108,7 @@ static void chunked(struct fm_problems *l)
         {4, 2, 16, 140, 20, 24},  {8, 2, 64, 300, 48, 60},  {4, 2, 15, 140, 21, 40},     {4, 1, 128, 400, 64, 64},
         {2, 1, 256, 240, 37, 50}, {6, 3, 80, 400, 100, 101}, {16, 1, 96, 2100, 700, 760}, {3, 3, 64, 120, 1, 1}};
     static const struct { uint32_t bucket, rows; } rows[] = {{1, 1}, {8, 7}, {32, 32}, {128, 100}};
-    static const enum fm_type types[] = {FM_TYPE_F32, FM_TYPE_F16};
+    static const enum fm_type types[] = {FM_TYPE_F32, FM_TYPE_F16, FM_TYPE_Q8_0};
     for (size_t t = 0; t < FM_COUNT(types); t++)
         for (size_t s = 0; s < FM_COUNT(shapes); s++)
             for (size_t r = 0; r < FM_COUNT(rows); r++) {

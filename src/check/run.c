@@ -105,6 +105,20 @@ void fm_case_run_finish(struct fm_case_run *run)
     fm_layout_finish(&run->layout);
 }
 
+// The blocks of a cache of q8_0, as the device holds them.
+static enum fm_result upload_cache(struct fm_vk *vk, const struct fm_case *c, uint32_t id, const struct fm_case_run *run)
+{
+    uint64_t planes, blocks;
+    fm_case_planes(c, id, &planes, &blocks);
+    void *packed = fm_alloc(c->data_bytes[id]);
+    if (!packed)
+        return fm_nomem();
+    fm_cache_pack(c->data[id], planes, blocks, packed);
+    enum fm_result r = fm_vk_upload(vk, run->memory[FM_POOL_STATE], run->layout.place[id].offset, packed, c->data_bytes[id]);
+    fm_free(packed);
+    return r;
+}
+
 enum fm_result fm_case_run_once(struct fm_vk *vk, const struct fm_case *c, struct fm_case_run *run)
 {
     enum fm_result r = fm_vk_fill(vk, run->memory[FM_POOL_ARENA], 0, fm_vk_memory_bytes(run->memory[FM_POOL_ARENA]) & ~3ull, POISON);
@@ -113,7 +127,9 @@ enum fm_result fm_case_run_once(struct fm_vk *vk, const struct fm_case *c, struc
             r = fm_vk_fill(vk, run->memory[FM_POOL_STATE], i * run->layout.pool[FM_POOL_STATE].chunk_bytes,
                            run->layout.pool[FM_POOL_STATE].chunk_used[i] & ~3ull, POISON);
         for (uint32_t id = 0; id < c->graph.n_values && !r; id++)
-            if (c->graph.values[id].kind == FM_VALUE_STATE && c->data[id])
+            if (c->graph.values[id].kind == FM_VALUE_STATE && c->data[id] && c->graph.values[id].type == FM_TYPE_Q8_0)
+                r = upload_cache(vk, c, id, run);
+            else if (c->graph.values[id].kind == FM_VALUE_STATE && c->data[id])
                 r = fm_vk_upload(vk, run->memory[FM_POOL_STATE], run->layout.place[id].offset, c->data[id], c->data_bytes[id]);
     }
     if (!r)

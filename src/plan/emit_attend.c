@@ -49,7 +49,8 @@ static uint32_t head_stride(const struct fm_build *b, uint32_t cache)
 static uint64_t cache_rows_bytes(const struct fm_build *b, uint32_t cache, uint64_t rows)
 {
     const struct fm_value *v = &b->graph->values[cache];
-    return 2 * rows * v->dims[1] * head_stride(b, cache) * fm_type_info(v->type)->block_bytes;
+    const struct fm_type_info *type = fm_type_info(v->type);
+    return 2 * rows * v->dims[1] * head_stride(b, cache) / type->block_elems * type->block_bytes;
 }
 
 void fm_emit_kv_write(struct fm_build *b, uint32_t node_id)

@@ -85,10 +85,11 @@ static enum fm_result place_value(const struct fm_graph *graph, uint32_t id, con
     uint64_t elems = 0;
     if (result != FM_OK)
         return result;
-    if (!fm_value_elems(value, dims, &elems) || elems > LARGEST_ELEMS || bytes > LARGEST_BYTES)
+    uint64_t largest = pool == FM_POOL_STATE && value->type == FM_TYPE_Q8_0 ? UINT32_MAX : LARGEST_BYTES; // counted in bytes
+    if (!fm_value_elems(value, dims, &elems) || elems > LARGEST_ELEMS || bytes > largest)
         return fm_fail(FM_NOSPACE, "'%s' is %llu elements in %llu bytes, kernels reach %llu in %llu", value->name,
                        (unsigned long long)elems, (unsigned long long)bytes, (unsigned long long)LARGEST_ELEMS,
-                       LARGEST_BYTES);
+                       (unsigned long long)largest);
     return FM_OK;
 }
 

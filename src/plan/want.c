@@ -34,6 +34,9 @@ static enum fm_result want_cache(const struct look *l, unsigned kc, uint32_t hea
                        fm_type_info(source(l, kc + 1)->type)->name);
     if (a->heads_kv == 0)
         return fm_fail(FM_ARG, "%s '%s': heads_kv is 0", fm_op_info(l->node->op)->name, l->node->name);
+    if (source(l, kc)->type == FM_TYPE_Q8_0 && dim(l, kc, 2) % FM_CACHE_POSITIONS != 0)
+        return fm_fail(FM_UNSUPPORTED, "%s '%s': a q8_0 cache of %u positions, expected a multiple of %u", fm_op_info(l->node->op)->name,
+                       l->node->name, dim(l, kc, 2), FM_CACHE_POSITIONS);
     want->w = source(l, kc)->type;
     want->param[FM_PARAM_HEADS] = heads;
     want->param[FM_PARAM_HEAD] = a->head;

@@ -70,4 +70,12 @@ typedef enum fm_result fm_pack_put_fn(void *user, uint64_t offset_bytes, const v
 enum fm_result fm_pack_rows(enum fm_type type, uint64_t n, uint64_t k, uint64_t row0, uint64_t rows, const void *src, fm_pack_put_fn *put,
                             void *user);
 
+// KV caches of q8_0, states [S,G,L,Cp]: S*G planes of L*Cp elements one after another, each all its int8 in order, then its
+// scales, f16 per 32 neighbours; as many bytes as blocks have. Cp is a multiple of 32, L of FM_CACHE_POSITIONS, so that planes
+// begin at multiples of 16 bytes.
+#define FM_CACHE_POSITIONS 8u
+// Blocks in the order of files to planes of `plane_blocks` blocks, and back.
+void fm_cache_pack(const void *blocks, uint64_t planes, uint64_t plane_blocks, void *out_planes);
+void fm_cache_unpack(const void *planes_bytes, uint64_t planes, uint64_t plane_blocks, void *out_blocks);
+
 #endif

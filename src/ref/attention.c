@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // References: rotary positions, the KV cache, attention. Shapes are in graph/ops.def.
 #include "base/half.h"
+#include "quant/quant.h"
 #include "ref/ref_ops.h"
 
 #include <math.h>
@@ -87,6 +88,21 @@ static double *cache_row(const struct fm_ref_tensor *cache, double *base, uint64
     return base + ((slot * cache->dims[1] + head) * cache->dims[2] + pos) * cache->dims[3];
 }
 
+// x [width], filled up with zeros, rounded to blocks of q8_0.
+static void round_q8_0(double *x, uint32_t width)
+{
+    uint8_t block[34];
+    float piece[32];
+    for (uint32_t at = 0; at < width; at += 32) {
+        for (uint32_t i = 0; i < 32; i++)
+            piece[i] = at + i < width ? (float)x[at + i] : 0;
+        fm_quant_encode(FM_TYPE_Q8_0, piece, 32, block);
+        fm_quant_decode(FM_TYPE_Q8_0, block, 32, piece);
+        for (uint32_t i = 0; i < 32 && at + i < width; i++)
+            x[at + i] = (double)piece[i];
+    }
+}
+
 // Store one head's row as the cache's type holds it.
 static void cache_store(struct fm_ref_tensor *cache, enum fm_type type, uint64_t slot, uint64_t head, uint64_t pos,
                         const double *x, const double *mag, uint32_t width)
@@ -99,6 +115,8 @@ static void cache_store(struct fm_ref_tensor *cache, enum fm_type type, uint64_t
         v[i] = type == FM_TYPE_F16 ? (double)fm_half_to_float(fm_float_to_half((float)x[i])) : x[i];
         m[i] = mag ? mag[i] : fabs(x[i]);
     }
+    if (type == FM_TYPE_Q8_0)
+        round_q8_0(v, width);
 }
 
 void fm_ref_kv_write(const struct fm_ref_call *c)

@@ -31,9 +31,9 @@ enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_
 static enum fm_result cache_type(const char *name, enum fm_type fallback, enum fm_type *out_type)
 {
     *out_type = name == NULL || name[0] == '\0' ? fallback : fm_type_from_name(name);
-    if (*out_type == FM_TYPE_F16 || *out_type == FM_TYPE_F32)
+    if (*out_type == FM_TYPE_F16 || *out_type == FM_TYPE_F32 || *out_type == FM_TYPE_Q8_0)
         return FM_OK;
-    return fm_fail(FM_ARG, "cache type '%.32s', expected f16 or f32", name != NULL ? name : "");
+    return fm_fail(FM_ARG, "cache type '%.32s', expected f16, f32 or q8_0", name != NULL ? name : "");
 }
 
 static enum fm_result resolve(const struct fm_model *model, const struct fm_session_params *p, struct fm_blueprint *b)
@@ -58,6 +58,8 @@ static enum fm_result resolve(const struct fm_model *model, const struct fm_sess
         result = cache_type(p->cache_type_v, p->cache_type_v == NULL ? b->kv_type[0] : model->kv_type, &b->kv_type[1]);
     if (result == FM_OK && p->cache_type_k == NULL)
         b->kv_type[0] = b->kv_type[1];
+    if (result == FM_OK && b->kv_type[0] == FM_TYPE_Q8_0)
+        b->n_ctx = fm_ceil_div_u32(b->n_ctx, FM_CACHE_POSITIONS) * FM_CACHE_POSITIONS;
     return result;
 }
 

@@ -73,10 +73,15 @@ static enum fm_result each_range(const struct fm_session *session, const struct 
         return fn(user, at + count % session->paper.versions * version, version);
     }
     if (n == 4 && value->dims[2] == FM_DIM_L) {
-        uint64_t head = slot_bytes / value->dims[1], used = head / session->paper.n_ctx * count;
+        bool blocks = value->type == FM_TYPE_Q8_0; // values of all positions, then scales of all (quant/quant.h)
+        uint64_t head = slot_bytes / value->dims[1], n_ctx = session->paper.n_ctx;
+        uint64_t row = blocks ? value->dims[3] : head / n_ctx, scales = blocks ? row / 16 : 0;
         enum fm_result result = FM_OK;
-        for (uint32_t g = 0; g < value->dims[1] && used > 0 && result == FM_OK; g++)
-            result = fn(user, at + g * head, used);
+        for (uint32_t g = 0; g < value->dims[1] && count > 0 && result == FM_OK; g++) {
+            result = fn(user, at + g * head, row * count);
+            if (result == FM_OK && scales > 0)
+                result = fn(user, at + g * head + row * n_ctx, scales * count);
+        }
         return result;
     }
     if (n == 2 && value->dims[1] == FM_DIM_L)

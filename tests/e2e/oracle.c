@@ -123,7 +123,7 @@ static void round_factors(void *user, struct fm_ref_call *call)
 
 double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, unsigned halves, uint32_t *out_vocab)
 {
-    enum fm_type cache = halves & E2E_HALF_CACHE ? FM_TYPE_F16 : FM_TYPE_F32;
+    enum fm_type cache = halves & E2E_Q8_CACHE ? FM_TYPE_Q8_0 : halves & E2E_HALF_CACHE ? FM_TYPE_F16 : FM_TYPE_F32;
     const struct fm_graph_options options = {.kv_type = {cache, cache}};
     struct rounding rounding = {.queries = cache == FM_TYPE_F16};
     const struct fm_dims dims = {.t = n, .o = n, .s = 1, .l = n};

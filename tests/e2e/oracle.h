@@ -21,7 +21,7 @@ const char *e2e_model_file(const char *arch, const struct fm_config *config, enu
 
 // Where a computation rounds to f16: the caches of keys and values; what matrix units multiply, which is activations
 // and weights of products, and queries of attention over f16 caches.
-enum e2e_halves { E2E_HALF_NONE = 0, E2E_HALF_CACHE = 1, E2E_HALF_FACTORS = 2 };
+enum e2e_halves { E2E_HALF_NONE = 0, E2E_HALF_CACHE = 1, E2E_HALF_FACTORS = 2, E2E_Q8_CACHE = 4 };
 
 // Logits [n,V] of a file's model after each of n tokens, on the reference interpreter in double precision, rounded to
 // f16 at `halves` (enum e2e_halves, or-ed). Release with free.

@@ -226,7 +226,7 @@ static void check_index(const char *file, struct fm_device *device, enum fm_rung
 static void test_fixtures(void **state)
 {
     static const char *const indexes[] = {"models.json",        "transnormer.json",  "mamba.json", "mamba2.json",
-                                             "mamba2_groups.json", "mambainllama.json"};
+                                             "mamba2_groups.json", "mambainllama.json", "dual_chunk.json"};
     enum fm_rung top = e2e_rung();
     (void)state;
     const char *root = fm_env_text("FULMEN_TEST_DATA");
@@ -300,11 +300,118 @@ static void test_formats_and_architectures(void **state)
     }
 }
 
+// ---- dual chunk attention
+// ---------------------------------------------------------------------------------------------------
+
+// Logits of the first n tokens in a session with these chunks.
+static float *chunk_logits(struct fm_model *model, enum fm_dca dca, uint32_t cap, uint32_t local, uint32_t n_ubatch,
+                           const uint32_t *tokens, size_t n, size_t vocab)
+{
+    const struct fm_session_params params = {.n_ctx = 64, .n_ubatch = n_ubatch, .dca = dca, .dca_cap = cap, .dca_local = local};
+    struct fm_session *session = NULL;
+    E2E_OK(fm_session_create(model, &params, &session));
+    float *logits = e2e_logits(session, tokens, n, vocab);
+    fm_session_destroy(&session);
+    return logits;
+}
+
+// Up to the first boundary of a chunk the same bits as plain attention, whether read at once or token by token; behind it others.
+static void test_first_chunk_is_plain(void **state)
+{
+    enum fm_rung top = e2e_rung();
+    (void)state;
+    for (int rung = 0; rung <= (int)top; rung++)
+        for (int type = FM_TYPE_F32; type <= FM_TYPE_F16; type++) {
+            struct fm_device *device = e2e_device(fm_rung_name((enum fm_rung)rung));
+            struct fm_config config = model_make_config("llama");
+            uint32_t tokens[N_TOKENS], ubatches[] = {1, N_TOKENS};
+            struct fm_model *model = NULL;
+            const char *path = e2e_model_file("llama", &config, (enum fm_type)type, 7);
+            for (uint32_t i = 0; i < N_TOKENS; i++)
+                tokens[i] = (i * 29 + 5) % config.vocab;
+            E2E_OK(fm_model_open(path, &model));
+            E2E_OK(fm_model_load(model, device, NULL));
+            for (size_t u = 0; u < FM_COUNT(ubatches); u++) {
+                size_t n = (size_t)N_TOKENS * config.vocab, first = (size_t)(N_TOKENS - 1) * config.vocab;
+                float *plain = chunk_logits(model, FM_DCA_OFF, 0, 0, ubatches[u], tokens, N_TOKENS, config.vocab);
+                float *whole = chunk_logits(model, FM_DCA_GIVEN, N_TOKENS + 4, 4, ubatches[u], tokens, N_TOKENS, config.vocab);
+                float *split = chunk_logits(model, FM_DCA_GIVEN, N_TOKENS, 1, ubatches[u], tokens, N_TOKENS, config.vocab);
+                assert_memory_equal(plain, whole, n * sizeof(float));
+                assert_memory_equal(plain, split, first * sizeof(float));
+                assert_memory_not_equal(plain + first, split + first, config.vocab * sizeof(float));
+                free(plain);
+                free(whole);
+                free(split);
+            }
+            fm_model_close(&model);
+            fm_device_close(&device);
+            unlink(path);
+        }
+}
+
+// ---- caches of q8_0
+// ---------------------------------------------------------------------------------------------------------
+
+// Against a reference whose cache is rounded likewise. Where a key lies between two steps a device may round to the other one,
+// and matrix units round q, k and v to f16 besides, which is less: nearer than the rounded reference is to the exact one.
+static void check_q8_cache(struct fm_device *device, const char *rung, const char *arch, uint32_t n_ubatch)
+{
+    // 61 is no multiple of 8; the session rounds it up.
+    const struct fm_session_params params = {.n_ctx = 61, .n_ubatch = n_ubatch, .cache_type_k = "q8_0", .cache_type_v = "q8_0"};
+    struct fm_config config = model_make_config(arch);
+    uint32_t tokens[N_TOKENS], vocab = 0;
+    struct fm_model *model = NULL;
+    struct fm_session *session = NULL;
+    const char *path = e2e_model_file(arch, &config, FM_TYPE_F32, 11);
+    for (uint32_t i = 0; i < N_TOKENS; i++)
+        tokens[i] = (i * 31 + 2) % config.vocab;
+    double *exact = e2e_reference(path, tokens, N_TOKENS, E2E_HALF_NONE, &vocab);
+    double *expected = e2e_reference(path, tokens, N_TOKENS, E2E_Q8_CACHE, &vocab);
+    size_t n = (size_t)N_TOKENS * vocab;
+    float *rounded = calloc(n, sizeof(*rounded));
+    assert_non_null(rounded);
+    for (size_t i = 0; i < n; i++)
+        rounded[i] = (float)expected[i];
+    double off = e2e_distance(rounded, exact, n);
+    E2E_OK(fm_model_open(path, &model));
+    E2E_OK(fm_model_load(model, device, NULL));
+    E2E_OK(fm_session_create(model, &params, &session));
+    float *got = e2e_logits(session, tokens, N_TOKENS, vocab);
+    double distance = e2e_distance(got, expected, n);
+    if (!(distance <= off) || !(off < 0.05))
+        fail_msg("%s, rung %s, -ub %u: q8_0 caches are off by %.2e of the largest logit, rounding them by %.2e", arch, rung, n_ubatch,
+                 distance, off);
+    free(got);
+    free(rounded);
+    free(expected);
+    free(exact);
+    fm_session_destroy(&session);
+    fm_model_close(&model);
+    unlink(path);
+}
+
+static void test_q8_caches(void **state)
+{
+    static const uint32_t ubatches[] = {1, 7, 32};
+    enum fm_rung top = e2e_rung();
+    (void)state;
+    for (int rung = 0; rung <= (int)top; rung++) {
+        struct fm_device *device = e2e_device(fm_rung_name((enum fm_rung)rung));
+        for (size_t i = 0; i < FM_COUNT(ubatches); i++) {
+            check_q8_cache(device, fm_rung_name((enum fm_rung)rung), "llama", ubatches[i]);
+            check_q8_cache(device, fm_rung_name((enum fm_rung)rung), "gpt2", ubatches[i]);
+        }
+        fm_device_close(&device);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_fixtures),
         cmocka_unit_test(test_formats_and_architectures),
+        cmocka_unit_test(test_first_chunk_is_plain),
+        cmocka_unit_test(test_q8_caches),
     };
     return cmocka_run_group_tests_name("logits", tests, NULL, NULL);
 }
