@@ -250,9 +250,11 @@ static uint32_t logits_rows(const struct fm_session *session)
     return FM_MAX(LOGITS_BYTES / sizeof(float) / session->model->config.vocab, 1u);
 }
 
-static enum fm_result logits_step(struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count, size_t first, bool all,
-                                  const struct fm_sampling **sampling, float *buffer, fm_logits_fn *fn, void *user)
+// The next step, from token *io_first on, which is moved past what the step has read.
+static enum fm_result logits_step(struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count, size_t *io_first,
+                                  bool all, const struct fm_sampling **sampling, float *buffer, fm_logits_fn *fn, void *user)
 {
+    size_t first = *io_first;
     struct fm_batch *batch = &session->batch[0];
     struct fm_batch_source source = {.slot = slot, .pos = session->slots[slot].count, .tokens = tokens + first, .left = count - first};
     enum fm_result result = fm_step_cancelled(session);
@@ -265,6 +267,7 @@ static enum fm_result logits_step(struct fm_session *session, uint32_t slot, con
         return result;
     for (uint32_t t = 0; t < source.taken; t++)
         append(&session->slots[slot], tokens[first + t]);
+    *io_first += source.taken;
     uint32_t at_once = logits_rows(session);
     for (uint32_t o = 0; o < batch->n_outputs && result == FM_OK; o += at_once) { // rows of one sequence follow one another
         uint32_t rows = FM_MIN(at_once, batch->n_outputs - o);
@@ -289,8 +292,8 @@ enum fm_result fm_session_logits(struct fm_session *session, uint32_t slot, cons
         result = fm_nomem();
     for (uint32_t i = 0; i < n_ubatch && result == FM_OK; i++)
         sampling[i] = &greedy;
-    for (size_t first = 0; first < count && result == FM_OK; first += n_ubatch)
-        result = logits_step(session, slot, tokens, count, first, all, sampling, buffer, fn, user);
+    for (size_t first = 0; first < count && result == FM_OK;)
+        result = logits_step(session, slot, tokens, count, &first, all, sampling, buffer, fn, user);
     atomic_store(&session->cancelled, false);
     fm_free(buffer);
     fm_free(sampling);
