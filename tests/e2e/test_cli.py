@@ -281,6 +281,81 @@ def lengths():
 
 
 @test
+def saved_states_go_on():
+    """A run of 8 tokens is a run of 4, saved, and a run of 4 that loads it, for caches, for recurrent states and for both."""
+    with tempfile.TemporaryDirectory() as folder:
+        states = {}
+        for name, sampling in (("llama", ("--temp", 0)), ("transnormer", ("--temp", 0.9)), ("hybrid", ("--temp", 0.9))):
+            model, state = ROOT / f"models/demo/demo-{name}.gguf", pathlib.Path(folder) / name
+            arguments = ("run", "-m", model, *sampling, "--ignore-eos", "-c", 128, "--json")
+            prompt = ("-s", 7, "-p", "Once upon a time")
+            whole = fulmen(*arguments, *prompt, "-n", 8).json()["tokens"]
+            begun = fulmen(*arguments, *prompt, "-n", 4, "--state-save", state).json()["tokens"]
+            rest = fulmen(*arguments, "--state-load", state, "-n", 4, "-c", 96).json()["tokens"]
+            assert len(whole) == 8 and begun + rest == whole, (name, begun, rest, whole)
+            states[name] = state
+        model, state = ROOT / "models/demo/demo-transnormer.gguf", states["transnormer"]
+        arguments = ("run", "-m", model, "--temp", 0, "-c", 64, "--json")
+        # Only the prompt, then what follows it; and a prompt that goes on.
+        read = pathlib.Path(folder) / "read"
+        whole = fulmen(*arguments, "-p", "Once upon a time", "-n", 3).json()
+        nothing = fulmen(*arguments, "-p", "Once upon a time", "-n", 0, "--state-save", read).json()
+        assert nothing["tokens"] == [] and nothing["stop"] == "length", nothing
+        assert fulmen(*arguments, "--state-load", read, "-n", 3).json()["tokens"] == whole["tokens"]
+        more = fulmen(*arguments, "--state-load", read, "--tokens", "5,6,7", "-n", 1).json()
+        assert more["prompt_tokens"] == 4, more
+        # Refused.
+        refused("run", "-m", DEMO, "--state-load", state, says="another model")
+        refused("run", "-m", model, "--state-load", state, "-c", 4, says="do not fit the context of 4")
+        refused("run", "-m", model, "--state-load", read, "-p", "x " * 9, "-c", 20, says="do not fit the context of 20")
+        refused("run", "-m", model, "--state-load", f"{folder}/none", says="none")
+        good = state.read_bytes()
+        bad = pathlib.Path(folder) / "bad"
+        for content, says in ((good[:-1], "header says"), (b"x" + good[1:], "no saved state"), (b"", str(bad)),
+                              (good[:200] + bytes([good[200] ^ 1]) + good[201:], "damaged")):
+            bad.write_bytes(content)
+            refused("run", "-m", model, "--state-load", bad, says=says)
+        fulmen(*arguments, "-p", "x", "-n", 1, "--state-save", f"{folder}/no/where", status=BAD_INPUT)
+
+
+@test
+def bench_at_depth_is_drawn():
+    with tempfile.TemporaryDirectory() as folder:
+        for model in (MODELS / "llama.gguf", MODELS / "mamba2.gguf"):
+            picture = pathlib.Path(folder) / "picture.png"
+            rows = fulmen("bench", "-m", model, "-p", 4, "-n", 2, "-d", "0,8,32", "-r", 1, "-o", "json", "--plot", picture).json()
+            assert [(r["n_prompt"], r["n_gen"], r["n_depth"]) for r in rows] == [
+                (p, n, d) for d in (0, 8, 32) for p, n in ((4, 0), (0, 2))], rows
+            data = picture.read_bytes()
+            width, height = struct.unpack(">II", data[16:24])
+            assert data[:8] == b"\x89PNG\r\n\x1a\n" and width > 500 and height > 500, data[:24]
+            picture.unlink()
+        result = fulmen("bench", "-m", TINY, "-p", 4, "-n", 0, "-r", 1, "--plot", f"{folder}/no/where.png", status=FAILED)
+        result.expect(b"where.png" in result.err, "expected the reason")
+
+
+@test
+def a_context_that_does_not_fit_names_one_that_does():
+    shape = ("--shape", "llama-1b:q4_0")     # 32 KiB a token: 500 GB, more than any device has
+    result = fulmen("bench", *shape, "-p", 16000000, "-n", 0, status=NO_DEVICE)
+    told = result.err.decode().split("a context of ")
+    result.expect(len(told) == 2, "expected a context that fits")
+    fitting = int(told[1].split()[0])
+    said = fulmen("info", *shape, "-c", fitting, "--json").json()["devices"][0]
+    longer = fulmen("info", *shape, "-c", fitting + 256, "--json").json()["devices"][0]
+    assert fitting >= 256 and said["fits"] and not longer["fits"], (said, longer)
+
+
+@test
+def info_tells_states_that_do_not_grow():
+    sizes = [fulmen("info", MODELS / "mamba.gguf", "--json", "-c", c).json()["devices"][0] for c in (128, 1 << 20)]
+    assert sizes[0]["state_fixed_bytes"] == sizes[1]["state_fixed_bytes"] > 0, sizes
+    assert sizes[1]["state_bytes"] - sizes[0]["state_bytes"] == 4 * ((1 << 20) - 128), sizes     # ids of the tokens
+    assert "whatever the context" in fulmen("info", MODELS / "mamba.gguf").text()
+    assert "whatever the context" not in fulmen("info", TINY).text()
+
+
+@test
 def a_context_too_long_is_told_once():
     lines = fulmen("run", "-m", TINY, "--tokens", "1,2", "-n", 1, "-c", 5000).err.decode().splitlines()
     assert sum("5000 is more than the" in line for line in lines) == 1, lines
