@@ -1,31 +1,17 @@
 // SPDX-License-Identifier: MIT
-// A slot in a file. Little-endian: a header of 64 bytes, the tokens, the bytes of every state in the graph's order
-// (fm_state_each), and FNV-1a style checksum of all before it. The header says what model, cache type and length the rest is
-// of, so that the size of a good file is known before anything of it is used.
+// A slot in a file (run/state_check.h says what is in it). The header says what model, cache type and length the rest is of,
+// so that the size of a good file is known before anything of it is used.
 #include "base/map.h"
 #include "base/os.h"
 #include "run/session.h"
+#include "run/state_check.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC "FMSTATE1"
-#define HEADER_BYTES 64u
-#define PIECE_BYTES (8u << 20)
 #define SAMPLE_BYTES 64u // of every tensor's beginning and middle
-
-struct header {
-    char magic[8];
-    uint64_t model;   // fm_model's identity
-    uint64_t layout;  // of the states: names, types, widths
-    uint64_t state_bytes;
-    uint64_t seed;
-    uint32_t tokens, next;
-    uint32_t reserved[4]; // 0
-};
-_Static_assert(sizeof(struct header) == HEADER_BYTES, "the header is written as it is");
 
 // Names, shapes and types of all tensors and metadata, and a sample of every tensor's bytes.
 static uint64_t model_identity(const struct fm_model *model)
@@ -72,27 +58,47 @@ struct saving {
     struct fm_session *session;
     FILE *file;
     const char *path;
-    uint8_t *piece;
+    uint8_t *piece; // [FM_STATE_PIECE_BYTES], of which `used` wait to be written
+    size_t used;
     uint64_t hash;
 };
 
+static enum fm_result flush(struct saving *s)
+{
+    if (fwrite(s->piece, 1, s->used, s->file) != s->used)
+        return fm_fail(FM_IO, "%s: %s", s->path, strerror(errno));
+    s->hash = fm_hash64(s->piece, s->used, s->hash);
+    s->used = 0;
+    return FM_OK;
+}
+
 static enum fm_result put(struct saving *s, const void *data, size_t bytes)
 {
-    if (fwrite(data, 1, bytes, s->file) != bytes)
-        return fm_fail(FM_IO, "%s: %s", s->path, strerror(errno));
-    s->hash = fm_hash64(data, bytes, s->hash);
-    return FM_OK;
+    const uint8_t *from = data;
+    enum fm_result result = FM_OK;
+    while (bytes > 0 && result == FM_OK) {
+        size_t some = FM_MIN(bytes, FM_STATE_PIECE_BYTES - s->used);
+        memcpy(s->piece + s->used, from, some);
+        s->used += some;
+        from += some;
+        bytes -= some;
+        result = s->used == FM_STATE_PIECE_BYTES ? flush(s) : FM_OK;
+    }
+    return result;
 }
 
 static enum fm_result put_range(void *user, uint64_t offset, uint64_t bytes)
 {
     struct saving *s = user;
     enum fm_result result = FM_OK;
-    for (uint64_t at = 0; at < bytes && result == FM_OK; at += PIECE_BYTES) {
-        size_t some = (size_t)FM_MIN(bytes - at, PIECE_BYTES);
-        result = fm_vk_download(s->session->vk, s->session->state, offset + at, s->piece, some);
-        if (result == FM_OK)
-            result = put(s, s->piece, some);
+    while (bytes > 0 && result == FM_OK) {
+        size_t some = (size_t)FM_MIN(bytes, FM_STATE_PIECE_BYTES - s->used);
+        result = fm_vk_download(s->session->vk, s->session->state, offset, s->piece + s->used, some);
+        s->used += some;
+        offset += some;
+        bytes -= some;
+        if (result == FM_OK && s->used == FM_STATE_PIECE_BYTES)
+            result = flush(s);
     }
     return result;
 }
@@ -107,8 +113,9 @@ static enum fm_result count_range(void *user, uint64_t offset, uint64_t bytes)
 static enum fm_result save_all(struct saving *s, uint32_t slot, const struct fm_saved *saved)
 {
     const struct fm_slot *of = &s->session->slots[slot];
-    struct header header = {.magic = MAGIC, .model = model_identity(s->session->model), .layout = layout_identity(s->session),
-                            .seed = saved->seed, .tokens = of->count, .next = saved->token};
+    struct fm_state_header header = {.magic = FM_STATE_MAGIC, .model = model_identity(s->session->model),
+                                     .layout = layout_identity(s->session), .seed = saved->seed, .tokens = of->count,
+                                     .next = saved->token};
     enum fm_result result = fm_state_each(s->session, slot, of->count, count_range, &header.state_bytes);
     if (result == FM_OK)
         result = put(s, &header, sizeof(header));
@@ -116,8 +123,11 @@ static enum fm_result save_all(struct saving *s, uint32_t slot, const struct fm_
         result = put(s, of->tokens, of->count * sizeof(uint32_t));
     if (result == FM_OK)
         result = fm_state_each(s->session, slot, of->count, put_range, s);
-    uint64_t hash = s->hash;
-    return result == FM_OK ? put(s, &hash, sizeof(hash)) : result;
+    if (result == FM_OK && s->used > 0)
+        result = flush(s);
+    if (result == FM_OK && fwrite(&s->hash, sizeof(s->hash), 1, s->file) != 1)
+        result = fm_fail(FM_IO, "%s: %s", s->path, strerror(errno));
+    return result;
 }
 
 enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path)
@@ -128,7 +138,7 @@ enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const 
         return fm_fail(FM_UNSUPPORTED, "slot %u: its state is ahead of its tokens", slot);
     size_t path_bytes = strlen(path) + 32;
     char *temporary = fm_alloc(path_bytes);
-    struct saving s = {.session = session, .path = path, .piece = fm_alloc(PIECE_BYTES), .hash = FM_HASH_SEED};
+    struct saving s = {.session = session, .path = path, .piece = fm_alloc(FM_STATE_PIECE_BYTES), .hash = FM_HASH_SEED};
     enum fm_result result = temporary != NULL && s.piece != NULL ? FM_OK : fm_nomem();
     if (result == FM_OK) {
         snprintf(temporary, path_bytes, "%s.%ld.part", path, (long)getpid());
@@ -162,83 +172,41 @@ static enum fm_result take_range(void *user, uint64_t offset, uint64_t bytes)
 {
     struct loading *l = user;
     enum fm_result result = FM_OK;
-    for (uint64_t done = 0; done < bytes && result == FM_OK; done += PIECE_BYTES)
-        result = fm_vk_upload(l->session->vk, l->session->state, offset + done, l->at + done, (size_t)FM_MIN(bytes - done, PIECE_BYTES));
+    for (uint64_t done = 0; done < bytes && result == FM_OK; done += FM_STATE_PIECE_BYTES)
+        result = fm_vk_upload(l->session->vk, l->session->state, offset + done, l->at + done,
+                              (size_t)FM_MIN(bytes - done, FM_STATE_PIECE_BYTES));
     l->at += bytes;
     return result;
 }
 
 // Everything that can be wrong is found here, before the slot is touched.
 static enum fm_result check_file(const struct fm_session *session, uint32_t slot, const struct fm_mapping *map, const char *path,
-                                 struct header *out_header)
+                                 struct fm_state_file *out_file)
 {
-    struct header h = {0};
-    uint64_t tokens_bytes, size, state_bytes = 0;
-    if (map->size_bytes < HEADER_BYTES + sizeof(uint64_t))
-        return fm_fail(FM_FORMAT, "%s: %llu bytes, expected the header of a saved state", path, (unsigned long long)map->size_bytes);
-    memcpy(&h, map->data, sizeof(h));
-    if (memcmp(h.magic, MAGIC, sizeof(h.magic)) != 0)
-        return fm_fail(FM_FORMAT, "%s: no saved state (it does not begin with " MAGIC ")", path);
-    tokens_bytes = (uint64_t)h.tokens * sizeof(uint32_t);
-    if (!fm_add_u64(HEADER_BYTES + sizeof(uint64_t) + tokens_bytes, h.state_bytes, &size) || size != map->size_bytes)
-        return fm_fail(FM_FORMAT, "%s: %llu bytes, its header says %u tokens and %llu bytes of state", path,
-                       (unsigned long long)map->size_bytes, h.tokens, (unsigned long long)h.state_bytes);
-    if (h.model != model_identity(session->model))
-        return fm_fail(FM_UNSUPPORTED, "%s: the state of another model than %s", path, session->model->path);
-    if (h.layout != layout_identity(session))
-        return fm_fail(FM_UNSUPPORTED, "%s: saved with another cache type or chunk size than this session has", path);
-    if (h.tokens > session->paper.n_ctx)
-        return fm_fail(FM_NOSPACE, "%s: %u tokens do not fit the context of %u (-c sets it)", path, h.tokens, session->paper.n_ctx);
-    enum fm_result result = fm_state_each(session, slot, h.tokens, count_range, &state_bytes);
+    enum fm_result result = fm_state_file_read(map->data, map->size_bytes, path, out_file);
     if (result != FM_OK)
         return result;
-    if (state_bytes != h.state_bytes)
-        return fm_fail(FM_FORMAT, "%s: %llu bytes of state, expected %llu for %u tokens", path, (unsigned long long)h.state_bytes,
-                       (unsigned long long)state_bytes, h.tokens);
-    *out_header = h;
-    return FM_OK;
-}
-
-// The checksum is fed as the writer fed it: in the ranges' pieces.
-struct summing {
-    const uint8_t *at;
-    uint64_t hash;
-};
-
-static enum fm_result sum_range(void *user, uint64_t offset, uint64_t bytes)
-{
-    struct summing *s = user;
-    (void)offset;
-    for (uint64_t done = 0; done < bytes; done += PIECE_BYTES)
-        s->hash = fm_hash64(s->at + done, (size_t)FM_MIN(bytes - done, PIECE_BYTES), s->hash);
-    s->at += bytes;
-    return FM_OK;
-}
-
-static enum fm_result check_sum(const struct fm_session *session, uint32_t slot, const struct fm_mapping *map, const char *path,
-                                const struct header *h)
-{
-    uint64_t tokens_bytes = (uint64_t)h->tokens * sizeof(uint32_t), said;
-    struct summing s = {.at = map->data + HEADER_BYTES + tokens_bytes, .hash = fm_hash64(map->data, HEADER_BYTES, FM_HASH_SEED)};
-    s.hash = fm_hash64(map->data + HEADER_BYTES, (size_t)tokens_bytes, s.hash);
-    fm_state_each(session, slot, h->tokens, sum_range, &s);
-    memcpy(&said, map->data + map->size_bytes - sizeof(said), sizeof(said));
-    if (said != s.hash)
-        return fm_fail(FM_FORMAT, "%s: damaged: its checksum is %016llx, its bytes give %016llx", path, (unsigned long long)said,
-                       (unsigned long long)s.hash);
-    const uint32_t *tokens = (const uint32_t *)(const void *)(map->data + HEADER_BYTES);
-    for (uint32_t i = 0; i < h->tokens; i++)
-        if (tokens[i] >= session->model->config.vocab)
-            return fm_fail(FM_FORMAT, "%s: token %u is %u, expected less than %u", path, i, tokens[i], session->model->config.vocab);
-    if (h->next != FM_NO_TOKEN && h->next >= session->model->config.vocab)
-        return fm_fail(FM_FORMAT, "%s: the next token is %u, expected less than %u", path, h->next, session->model->config.vocab);
-    return FM_OK;
+    const struct fm_state_header *h = &out_file->header;
+    uint64_t state_bytes = 0;
+    if (h->model != model_identity(session->model))
+        return fm_fail(FM_UNSUPPORTED, "%s: the state of another model than %s", path, session->model->path);
+    if (h->layout != layout_identity(session))
+        return fm_fail(FM_UNSUPPORTED, "%s: saved with another cache type or chunk size than this session has", path);
+    if (h->tokens > session->paper.n_ctx)
+        return fm_fail(FM_NOSPACE, "%s: %u tokens do not fit the context of %u (-c sets it)", path, h->tokens, session->paper.n_ctx);
+    result = fm_state_each(session, slot, h->tokens, count_range, &state_bytes);
+    if (result != FM_OK)
+        return result;
+    if (state_bytes != h->state_bytes)
+        return fm_fail(FM_FORMAT, "%s: %llu bytes of state, expected %llu for %u tokens", path, (unsigned long long)h->state_bytes,
+                       (unsigned long long)state_bytes, h->tokens);
+    return fm_state_file_check(out_file, path, session->model->config.vocab);
 }
 
 enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const char *path, struct fm_saved *out_saved)
 {
     struct fm_mapping map;
-    struct header h = {0};
+    struct fm_state_file file;
     if (slot >= session->paper.n_slots)
         return fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
     struct fm_slot *s = &session->slots[slot];
@@ -246,19 +214,18 @@ enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const 
     enum fm_result result = fm_mapping_open(path, &map);
     if (result != FM_OK)
         return result;
-    result = check_file(session, slot, &map, path, &h);
-    if (result == FM_OK)
-        result = check_sum(session, slot, &map, path, &h);
+    result = check_file(session, slot, &map, path, &file);
+    const struct fm_state_header *h = &file.header;
     if (result == FM_OK) {
-        struct loading l = {.session = session, .at = map.data + HEADER_BYTES + (size_t)h.tokens * sizeof(uint32_t)};
-        result = fm_state_each(session, slot, h.tokens, take_range, &l);
+        struct loading l = {.session = session, .at = file.state};
+        result = fm_state_each(session, slot, h->tokens, take_range, &l);
         enum fm_result finished = fm_vk_upload_finish(session->vk);
         result = result != FM_OK ? result : finished;
     }
     if (result == FM_OK) {
-        memcpy(s->tokens, map.data + HEADER_BYTES, h.tokens * sizeof(uint32_t));
-        s->count = s->newest = s->oldest = h.tokens;
-        *out_saved = (struct fm_saved){.token = h.next, .seed = h.seed};
+        memcpy(s->tokens, file.tokens, h->tokens * sizeof(uint32_t));
+        s->count = s->newest = s->oldest = h->tokens;
+        *out_saved = (struct fm_saved){.token = h->next, .seed = h->seed};
     }
     fm_mapping_close(&map);
     return result;
