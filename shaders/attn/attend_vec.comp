@@ -9,7 +9,7 @@
 //     of their own (Milakov and Gimelshein 2018); in the end they are put together, within the subgroup by shuffles,
 //     then through shared memory.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 head width C (a multiple of 8, at most 256), 3 QH (divides H/G).
-// Needs: subgroup; full subgroups; rung f16: float16.
+// Needs: subgroup; full subgroups.
 // Accumulates in f32: a dot product as C/8 chains of 8 and a tree, keys in steps of the workgroup, parts in order.
 // Moves: 2*keys*C*cache bytes a group of QH heads and token.
 // Limits: shared memory of group/subgroup * QH * (C + 2) floats. An empty part writes its maximum and sum only.

@@ -20,11 +20,7 @@ vec2 fm_unpack_half2(uint word)
 // f32 -> f16 by the device's own conversion, which Vulkan lets round to either neighbour.
 uint fm_round_half2(vec2 x)
 {
-#ifdef FM_RUNG_F16
-    return packFloat2x16(f16vec2(x));
-#else
     return packHalf2x16(x);
-#endif
 }
 
 // f32 -> f16 by integer arithmetic: round to nearest even on every device (packHalf2x16 may truncate). Overflow gives

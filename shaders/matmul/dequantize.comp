@@ -5,7 +5,7 @@
 // Layouts: weights as src/quant/quant.h says.
 // One invocation: half a block of 32: units 2i and 2i+1 (lib/quant.glsl), two stores of 16 bytes.
 // Spec constants: 0 workgroup size.
-// Needs: Vulkan 1.3 only; rung f16: float16. Rounding: the device's.
+// Needs: Vulkan 1.3 only. Rounding: the device's.
 // Bytes moved: w once, 2 per element.
 #version 460
 #extension GL_GOOGLE_include_directive : require

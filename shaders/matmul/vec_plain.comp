@@ -8,8 +8,7 @@
 // loaded
 //     before the first is used, 16 bytes a load.
 // Spec constants: 0 workgroup size, 1 subgroup size (rung sg), 2 LANES, 3 COLS, 4 ROWS, 5 UNROLL.
-// Needs: rung base nothing; rung sg subgroup arithmetic and full subgroups, LANES a multiple of the subgroup size; rung
-//     f16 (f16 weights only) native halves too.
+// Needs: rung base nothing; rung sg subgroup arithmetic and full subgroups, LANES a multiple of the subgroup size.
 // Accumulation: f32, one fused multiply-add per term; per invocation in order of k, then subgroup sum, then subgroups
 // in order. Bytes moved: w once; x once per workgroup (from cache); y once.
 // Limits: shared memory 4 * workgroup / subgroup size * COLS * ROWS * streams bytes.
