@@ -12,7 +12,7 @@
 
 #include "shaders/lib/abi.h"
 
-#define GROUPS_PER_CORE 16u         // workgroups that keep a core busy and let the last ones end together
+#define GROUPS_PER_CORE 48u         // workgroups that keep a core busy and let the last ones end together
 #define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
 #define PART_ROWS 128u              // a part is at least this long: its state is read and written besides its rows
 #define STARTS_BYTES (256ull << 20) // most memory for the states of parts
