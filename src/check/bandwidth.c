@@ -75,7 +75,7 @@ static enum fm_result make_program(struct fm_vk *vk, struct fm_reader *reader)
     d.bind[bind_x] = (struct fm_binding){.pool = FM_POOL_WEIGHTS, .bytes = reader->bytes};
     d.bind[bind_y] = (struct fm_binding){.pool = FM_POOL_RESULT, .written = true, .bytes = 4ull * reader->rows};
     d.word[word_width] = ROW_WORDS;
-    struct fm_plan plan = {.dims = {reader->rows, reader->rows, 1, 1}, .dispatches = &d, .n_dispatches = 1,
+    struct fm_plan plan = {.dims = {.t = reader->rows, .o = reader->rows, .s = 1, .l = 1}, .dispatches = &d, .n_dispatches = 1,
                            .barriers = 1};
     struct fm_vk_program_info info = {.plan = &plan, .ring = FM_TIMING_RING, .timed = true};
     info.memory[FM_POOL_WEIGHTS] = reader->data;

@@ -220,7 +220,7 @@ static enum fm_result fill_value(struct fm_case *c, const struct fm_problem *p, 
         return fm_nomem();
     bool cache = v->kind == FM_VALUE_STATE && v->n_dims == 4 && v->dims[1] != FM_DIM_B;
     for (uint64_t i = 0; i < distinct; i++)
-        f[i] = cache && i % last >= p->head ? 0.0f : fm_case_recurrent_value(v->name, value(rng, data, i));
+        f[i] = cache && i % last >= p->head ? 0.0f : fm_case_recurrent_value(p->op, v->name, value(rng, data, i));
     if (data == FM_DATA_NAN)
         f[distinct / 2] = NAN;
     uint64_t block_bytes = 0;

@@ -12,7 +12,7 @@ uint32_t fm_case_vector(struct fm_builder *b, const char *name, uint32_t width);
 
 // Operands of the recurrent ops (case_recurrent.c); may set what is missing in attr. Their number.
 uint32_t fm_case_recurrent_sources(struct fm_builder *b, const struct fm_problem *p, struct fm_attr *attr, uint32_t *src);
-// A random number as operand `name` takes it: decays, rates and steps have signs and sizes of their own.
-float fm_case_recurrent_value(const char *name, float x);
+// A random number as operand `name` of a recurrence takes it: decays, rates and steps have signs and sizes of their own.
+float fm_case_recurrent_value(enum fm_op op, const char *name, float x);
 
 #endif

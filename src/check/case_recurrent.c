@@ -79,8 +79,10 @@ uint32_t fm_case_recurrent_sources(struct fm_builder *b, const struct fm_problem
     return n;
 }
 
-float fm_case_recurrent_value(const char *name, float x)
+float fm_case_recurrent_value(enum fm_op op, const char *name, float x)
 {
+    if (op != FM_OP_SELECTIVE_SCAN && op != FM_OP_SSD && op != FM_OP_LINEAR_ATTEND)
+        return x;
     if (strcmp(name, "a") == 0)
         return -expf(x) - 0.01f; // decays
     if (strcmp(name, "decay") == 0)
