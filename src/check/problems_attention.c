@@ -71,6 +71,9 @@ static void plain(struct fm_problems *l)
                     const struct attention_shape *a = &shapes[s];
                     if (a->first + rows[r].rows > a->ctx || (ops[o] != FM_OP_ATTEND && r % 2))
                         continue;
+                    // Every second one of q8_0, whose kernels differ from those of f16 in how they read and write elements.
+                    if (types[t] == FM_TYPE_Q8_0 && (s + r) % 2)
+                        continue;
                     // Every second one spreads its rows over two slots.
                     struct fm_problem p = {.op = ops[o], .w = types[t], .bucket = rows[r].bucket, .rows = rows[r].rows, .heads = a->heads,
                                            .heads_kv = a->heads_kv, .head = a->head, .ctx = ctx_of(types[t], a->ctx), .window = a->window,
@@ -116,7 +119,9 @@ static void chunked(struct fm_problems *l)
                 const uint32_t firsts[] = {0, a->chunk - 1, a->chunk, 2 * a->chunk - 1, 2 * a->chunk, 3 * a->chunk - 2 * (s % 2)};
                 for (size_t f = 0; f < FM_COUNT(firsts); f++) {
                     uint32_t slots = 1 + (uint32_t)(s + r + f) % 3;
-                    if (firsts[f] + fm_ceil_div_u32(rows[r].rows, slots) > a->ctx || (t + s + r + f) % 2) // half of each type
+                    // Half of them in f16, a quarter in each other type.
+                    if (firsts[f] + fm_ceil_div_u32(rows[r].rows, slots) > a->ctx ||
+                        (t + s + r + f) % (types[t] == FM_TYPE_F16 ? 2 : 4))
                         continue;
                     push_chunked(l, FM_OP_ATTEND, types[t], a, rows[r].bucket, rows[r].rows, firsts[f], slots, 0, false);
                     if (r % 2 == 0 && f < 2)

@@ -211,7 +211,7 @@ def bad_files():
     data = TINY.read_bytes()
     refused("info", "/nonexistent", says="/nonexistent: cannot open")
     refused("info", ROOT, says=str(ROOT))
-    refused("info", ROOT / "README.md", says="expected 'GGUF'")
+    refused("info", ROOT / "README.md", says="expected GGUF")
     refused("info", says="no model")
     refused("info", TINY, "-m", DEMO, says="two files")
     with tempfile.TemporaryDirectory() as folder:

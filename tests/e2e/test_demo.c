@@ -18,7 +18,7 @@
 #define MOST 512
 #define N_SLOTS 7u
 #define SHORT 20
-#define LONG 40u
+#define LONG 20u
 
 struct expected {
     uint32_t prompt[MOST], ids[MOST];
