@@ -3,8 +3,8 @@
 #include "kernel/kernel.h"
 
 static const char *const rung_names[FM_RUNG_COUNT] = {
-    [FM_RUNG_BASE] = "base", [FM_RUNG_SG] = "sg", [FM_RUNG_F16] = "f16",
-    [FM_RUNG_DOT] = "dot",   [FM_RUNG_CM] = "cm", [FM_RUNG_CM2] = "cm2",
+    [FM_RUNG_BASE] = "base", [FM_RUNG_SG] = "sg",   [FM_RUNG_F16] = "f16", [FM_RUNG_DOT] = "dot",
+    [FM_RUNG_CM] = "cm",     [FM_RUNG_CMR] = "cmr", [FM_RUNG_CM2] = "cm2",
 };
 
 static const struct {

@@ -8,7 +8,7 @@
 // ---- capabilities
 // ----------------------------------------------------------------------------------------------------
 
-enum fm_rung { FM_RUNG_BASE, FM_RUNG_SG, FM_RUNG_F16, FM_RUNG_DOT, FM_RUNG_CM, FM_RUNG_CM2, FM_RUNG_COUNT };
+enum fm_rung { FM_RUNG_BASE, FM_RUNG_SG, FM_RUNG_F16, FM_RUNG_DOT, FM_RUNG_CM, FM_RUNG_CMR, FM_RUNG_CM2, FM_RUNG_COUNT };
 const char *fm_rung_name(enum fm_rung rung); // "base", "sg", ...
 enum fm_rung fm_rung_from_name(const char *name); // FM_RUNG_COUNT when unknown
 
@@ -140,7 +140,7 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
 extern const struct fm_kernel fm_kernels[];
 extern const size_t fm_kernel_count;
 extern const uint64_t fm_kernel_manifest_hash;
-extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cm2"
+extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cmr cm2"
 
 // ---- selection
 // -------------------------------------------------------------------------------------------------------

@@ -75,10 +75,10 @@ uint64_t fm_vk_features_bits(const struct fm_vk_features *features)
         bits |= FM_CAP_COOPMAT;
     if (features->v12.vulkanMemoryModel && features->v12.vulkanMemoryModelDeviceScope)
         bits |= FM_CAP_VULKAN_MEMORY_MODEL;
+    if (cm2->cooperativeMatrixReductions && cm2->cooperativeMatrixConversions && cm2->cooperativeMatrixPerElementOperations)
+        bits |= FM_CAP_COOPMAT_REG;
     if (cm2->cooperativeMatrixWorkgroupScope && cm2->cooperativeMatrixFlexibleDimensions &&
-        cm2->cooperativeMatrixReductions && cm2->cooperativeMatrixConversions &&
-        cm2->cooperativeMatrixPerElementOperations && cm2->cooperativeMatrixTensorAddressing &&
-        cm2->cooperativeMatrixBlockLoads)
+        cm2->cooperativeMatrixTensorAddressing && cm2->cooperativeMatrixBlockLoads)
         bits |= FM_CAP_COOPMAT2;
     return bits;
 }
@@ -87,7 +87,7 @@ void fm_vk_features_enable(const struct fm_caps *caps, const struct fm_vk_featur
 {
     bool f16 = caps->bits & FM_CAP_FLOAT16, storage16 = caps->bits & FM_CAP_STORAGE16;
     bool storage8 = caps->bits & FM_CAP_STORAGE8, model = caps->bits & FM_CAP_VULKAN_MEMORY_MODEL;
-    bool cm2 = caps->bits & FM_CAP_COOPMAT2;
+    bool cmr = caps->bits & FM_CAP_COOPMAT_REG, cm2 = caps->bits & FM_CAP_COOPMAT2;
 
     want->v12.bufferDeviceAddress = VK_TRUE;
     want->v12.scalarBlockLayout = VK_TRUE;
@@ -110,10 +110,10 @@ void fm_vk_features_enable(const struct fm_caps *caps, const struct fm_vk_featur
 
     want->coopmat2.cooperativeMatrixWorkgroupScope = cm2 && have->coopmat2.cooperativeMatrixWorkgroupScope;
     want->coopmat2.cooperativeMatrixFlexibleDimensions = cm2 && have->coopmat2.cooperativeMatrixFlexibleDimensions;
-    want->coopmat2.cooperativeMatrixReductions = cm2 && have->coopmat2.cooperativeMatrixReductions;
-    want->coopmat2.cooperativeMatrixConversions = cm2 && have->coopmat2.cooperativeMatrixConversions;
+    want->coopmat2.cooperativeMatrixReductions = cmr && have->coopmat2.cooperativeMatrixReductions;
+    want->coopmat2.cooperativeMatrixConversions = cmr && have->coopmat2.cooperativeMatrixConversions;
     want->coopmat2.cooperativeMatrixPerElementOperations =
-        cm2 && have->coopmat2.cooperativeMatrixPerElementOperations;
+        cmr && have->coopmat2.cooperativeMatrixPerElementOperations;
     want->coopmat2.cooperativeMatrixTensorAddressing = cm2 && have->coopmat2.cooperativeMatrixTensorAddressing;
     want->coopmat2.cooperativeMatrixBlockLoads = cm2 && have->coopmat2.cooperativeMatrixBlockLoads;
 }

@@ -202,14 +202,14 @@ enum fm_result fm_vk_probe_device(VkPhysicalDevice device, struct fm_caps *out_c
     if (!properties.v13.integerDotProduct4x8BitPackedSignedAccelerated)
         caps->quirks |= FM_QUIRK_SLOW_INT_DOT;
     if (!(properties.coopmat.cooperativeMatrixSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
-        caps->bits &= ~(FM_CAP_COOPMAT | FM_CAP_COOPMAT2);
+        caps->bits &= ~(FM_CAP_COOPMAT | FM_CAP_COOPMAT_REG | FM_CAP_COOPMAT2);
     if ((err = fm_vk_matrix_shapes(device, extensions, caps)))
         return err;
     bool listed[2] = {false, false};
     for (uint32_t i = 0; i < caps->n_matrix; i++)
         listed[caps->matrix[i].workgroup] = true;
     if (!listed[0])
-        caps->bits &= ~FM_CAP_COOPMAT;
+        caps->bits &= ~(FM_CAP_COOPMAT | FM_CAP_COOPMAT_REG);
     if (!listed[1])
         caps->bits &= ~FM_CAP_COOPMAT2;
     *out_usable = true;

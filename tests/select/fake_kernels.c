@@ -74,7 +74,7 @@ const struct fm_kernel fm_kernels[] = {
 };
 const size_t fm_kernel_count = FM_COUNT(fm_kernels);
 const uint64_t fm_kernel_manifest_hash = 0x66616b65;
-const char *const fm_kernel_rungs_built = "base sg f16 dot cm cm2";
+const char *const fm_kernel_rungs_built = "base sg f16 dot cm cmr cm2";
 
 static struct fm_caps device(const char *name, enum fm_rung rung, uint32_t subgroup, uint32_t smallest, uint32_t largest,
                              uint32_t shared_bytes, uint32_t invocations)

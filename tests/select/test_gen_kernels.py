@@ -96,7 +96,7 @@ class Manifest(Case):
 
     def test_implied_needs(self):
         row, = self.load(ROW.replace("base", "cm2") + 'needs = ["coopmat2"]\n')
-        self.assertEqual(row.needs, ["coopmat2", "coopmat", "memory_model"])
+        self.assertEqual(row.needs, ["coopmat2", "coopmat_reg", "coopmat", "memory_model"])
 
     def test_refusals(self):
         matmul = ROW.replace("add", "matmul").replace('"base"', '"base"\nw = "f16"')

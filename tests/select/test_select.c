@@ -60,7 +60,8 @@ static void test_ladder(void **state)
 {
     (void)state;
     static const char *const expected[FM_RUNG_COUNT] = {
-        "matmul_q4_0_base", "matmul_q4_0_base", "matmul_q4_0_base", "matmul_q4_0_base", "matmul_tile_q4_0_cm", "matmul_tile_q4_0_cm2",
+        "matmul_q4_0_base", "matmul_q4_0_base", "matmul_q4_0_base", "matmul_q4_0_base", "matmul_tile_q4_0_cm", "matmul_tile_q4_0_cm",
+        "matmul_tile_q4_0_cm2",
     };
     struct fm_caps full = fake_caps("nvidia-cm2");
     for (unsigned rung = 0; rung < FM_RUNG_COUNT; rung++) {
