@@ -167,6 +167,7 @@ static int load_state(const struct tool_options *options, struct tool_setup *set
         return tool_bad("%s", fm_error_message());
     if (result != FM_OK)
         return tool_fail(result);
+    fm_text_free(saved.note);
     if (!options->given[OPT_SEED])
         sampling->seed = saved.seed;
     if (saved.token != FM_NO_TOKEN) {

@@ -42,6 +42,7 @@ FM_API enum fm_result fm_session_fork(struct fm_session *session, uint32_t from,
 struct fm_saved {
     uint32_t token; // sampled last and not read yet: the first of the next call's tokens; FM_NO_TOKEN = none
     uint64_t seed;  // of the sampling
+    char *note;     // text of the caller's own, or NULL; one that was loaded is released with fm_text_free
 };
 #define FM_NO_TOKEN UINT32_MAX
 
@@ -50,7 +51,8 @@ struct fm_saved {
 // FM_IO, FM_NOMEM, FM_LOST.
 FM_API enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path);
 // Read it into a slot, whatever that held. FM_FORMAT for a damaged file, FM_UNSUPPORTED for one of another model or cache
-// type, FM_NOSPACE when it holds more tokens than the context. After a failure the slot is empty.
+// type, FM_NOSPACE when it holds more tokens than the context, FM_IO, FM_NOMEM: all found before the slot is touched. After
+// the failure of a device the slot is empty.
 FM_API enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const char *path, struct fm_saved *out_saved);
 
 // ---- generating -----------------------------------------------------------------------------------------------------

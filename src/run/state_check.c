@@ -18,11 +18,14 @@ enum fm_result fm_state_file_read(const void *data, uint64_t size_bytes, const c
     if (memcmp(f.header.magic, FM_STATE_MAGIC, sizeof(f.header.magic)) != 0)
         return fm_fail(FM_FORMAT, "%s: no saved state (it does not begin with " FM_STATE_MAGIC ")", path);
     uint64_t tokens_bytes = (uint64_t)f.header.tokens * sizeof(uint32_t);
-    if (!fm_add_u64(sizeof(f.header) + SUM_BYTES + tokens_bytes, f.header.state_bytes, &size) || size != size_bytes)
-        return fm_fail(FM_FORMAT, "%s: %llu bytes, its header says %u tokens and %llu bytes of state", path,
-                       (unsigned long long)size_bytes, f.header.tokens, (unsigned long long)f.header.state_bytes);
+    if (!fm_add_u64(sizeof(f.header) + SUM_BYTES + tokens_bytes, f.header.state_bytes, &size) ||
+        !fm_add_u64(size, f.header.note_bytes, &size) || size != size_bytes)
+        return fm_fail(FM_FORMAT, "%s: %llu bytes, its header says %u tokens, %llu bytes of state and %llu of a note", path,
+                       (unsigned long long)size_bytes, f.header.tokens, (unsigned long long)f.header.state_bytes,
+                       (unsigned long long)f.header.note_bytes);
     f.tokens = (const uint32_t *)(const void *)(f.data + sizeof(f.header));
     f.state = f.data + sizeof(f.header) + tokens_bytes;
+    f.note = f.state + f.header.state_bytes;
     *out_file = f;
     return FM_OK;
 }

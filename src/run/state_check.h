@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A saved slot as a file: what of it can be checked without a model or a device. Little-endian: a header of 64 bytes, the
-// tokens, the bytes of every state in the graph's order (fm_state_each), and a checksum of all before it: fm_hash64 over
-// pieces of FM_STATE_PIECE_BYTES, each going on from the one before.
+// tokens, the bytes of every state in the graph's order (fm_state_each), the caller's note, and a checksum of all before it:
+// fm_hash64 over pieces of FM_STATE_PIECE_BYTES, each going on from the one before.
 #ifndef FM_RUN_STATE_CHECK_H
 #define FM_RUN_STATE_CHECK_H
 
@@ -17,13 +17,15 @@ struct fm_state_header {
     uint64_t state_bytes;
     uint64_t seed;
     uint32_t tokens, next; // how many; the one to read first, or FM_NO_TOKEN
-    uint32_t reserved[4];  // 0
+    uint64_t note_bytes;
+    uint32_t reserved[2]; // 0
 };
 _Static_assert(sizeof(struct fm_state_header) == 64, "the header is written as it is");
 
 struct fm_state_file {
     struct fm_state_header header;
     const uint8_t *data, *state; // the whole file; where its states begin
+    const uint8_t *note;         // [header.note_bytes]
     const uint32_t *tokens;      // [header.tokens]
     uint64_t size_bytes;
 };

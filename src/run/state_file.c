@@ -115,7 +115,7 @@ static enum fm_result save_all(struct saving *s, uint32_t slot, const struct fm_
     const struct fm_slot *of = &s->session->slots[slot];
     struct fm_state_header header = {.magic = FM_STATE_MAGIC, .model = model_identity(s->session->model),
                                      .layout = layout_identity(s->session), .seed = saved->seed, .tokens = of->count,
-                                     .next = saved->token};
+                                     .next = saved->token, .note_bytes = saved->note != NULL ? strlen(saved->note) : 0};
     enum fm_result result = fm_state_each(s->session, slot, of->count, count_range, &header.state_bytes);
     if (result == FM_OK)
         result = put(s, &header, sizeof(header));
@@ -123,6 +123,8 @@ static enum fm_result save_all(struct saving *s, uint32_t slot, const struct fm_
         result = put(s, of->tokens, of->count * sizeof(uint32_t));
     if (result == FM_OK)
         result = fm_state_each(s->session, slot, of->count, put_range, s);
+    if (result == FM_OK && header.note_bytes > 0)
+        result = put(s, saved->note, (size_t)header.note_bytes);
     if (result == FM_OK && s->used > 0)
         result = flush(s);
     if (result == FM_OK && fwrite(&s->hash, sizeof(s->hash), 1, s->file) != 1)
@@ -203,6 +205,17 @@ static enum fm_result check_file(const struct fm_session *session, uint32_t slot
     return fm_state_file_check(out_file, path, session->model->config.vocab);
 }
 
+static char *copy_note(const struct fm_state_file *file)
+{
+    size_t bytes = (size_t)file->header.note_bytes;
+    char *note = fm_alloc(bytes + 1);
+    if (note != NULL) {
+        memcpy(note, file->note, bytes);
+        note[bytes] = '\0';
+    }
+    return note;
+}
+
 enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const char *path, struct fm_saved *out_saved)
 {
     struct fm_mapping map;
@@ -210,14 +223,17 @@ enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const 
     if (slot >= session->paper.n_slots)
         return fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
     struct fm_slot *s = &session->slots[slot];
-    s->count = 0;
     enum fm_result result = fm_mapping_open(path, &map);
     if (result != FM_OK)
         return result;
+    char *note = NULL;
     result = check_file(session, slot, &map, path, &file);
     const struct fm_state_header *h = &file.header;
+    if (result == FM_OK && h->note_bytes > 0 && (note = copy_note(&file)) == NULL)
+        result = fm_nomem();
     if (result == FM_OK) {
         struct loading l = {.session = session, .at = file.state};
+        s->count = 0; // from here on it holds neither what it held nor what it will
         result = fm_state_each(session, slot, h->tokens, take_range, &l);
         enum fm_result finished = fm_vk_upload_finish(session->vk);
         result = result != FM_OK ? result : finished;
@@ -225,7 +241,9 @@ enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const 
     if (result == FM_OK) {
         memcpy(s->tokens, file.tokens, h->tokens * sizeof(uint32_t));
         s->count = s->newest = s->oldest = h->tokens;
-        *out_saved = (struct fm_saved){.token = h->next, .seed = h->seed};
+        *out_saved = (struct fm_saved){.token = h->next, .seed = h->seed, .note = note};
+    } else {
+        fm_free(note);
     }
     fm_mapping_close(&map);
     return result;

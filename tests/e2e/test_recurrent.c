@@ -258,6 +258,8 @@ static void check_stopping(const struct subject *s)
 // ---- files
 // -------------------------------------------------------------------------------------------------------------
 
+#define NOTE "the caller's own"
+
 static void check_loaded(const struct subject *s, const char *path, uint32_t n_ctx, uint32_t n_rollback, const struct made *whole)
 {
     struct fm_session *session = make_session(s, n_ctx, 2, n_rollback);
@@ -268,6 +270,8 @@ static void check_loaded(const struct subject *s, const char *path, uint32_t n_c
     assert_int_equal(held(session, 1), N_READ + 4);
     assert_int_equal(held(session, 0), 0);
     assert_int_equal(saved.token, whole->tokens[4]);
+    assert_string_equal(saved.note, NOTE);
+    fm_text_free(saved.note);
     sampling.seed = saved.seed;
     generate(session, 1, &saved.token, 1, N_NEW, &sampling, &rest);
     assert_memory_equal(whole->tokens + 5, rest.tokens, N_NEW * sizeof(uint32_t));
@@ -301,7 +305,7 @@ static void check_files(const struct subject *s)
     generate(session, 0, a, N_READ, 5 + N_NEW, &warm, &whole);
     E2E_OK(fm_session_rewind(session, 0, 0));
     generate(session, 0, a, N_READ, 0, &warm, &begun); // stopped by the caller: a step ran ahead
-    struct fm_saved saved = {.token = begun.tokens[4], .seed = warm.seed};
+    struct fm_saved saved = {.token = begun.tokens[4], .seed = warm.seed, .note = (char[]){NOTE}};
     E2E_OK(fm_session_save(session, 0, &saved, path));
     E2E_OK(fm_session_fork(session, 0, 1));
     E2E_OK(fm_session_save(session, 1, &saved, copy));
@@ -314,6 +318,19 @@ static void check_files(const struct subject *s)
     check_loaded(s, path, 100, 0, &whole);
     assert_int_equal(fm_session_load(small, 0, path, &saved), FM_NOSPACE);
     assert_int_equal(held(small, 0), 0);
+    // What is wrong is found before the slot is touched.
+    generate(small, 0, a, 3, 0, &warm, &(struct made){.stop_at = 5});
+    size_t before = held(small, 0);
+    assert_int_equal(fm_session_load(small, 0, path, &saved), FM_NOSPACE);
+    assert_int_equal(fm_session_load(small, 0, "/nonexistent/state", &saved), FM_IO);
+    assert_int_equal(held(small, 0), before);
+    assert_true(before > 0);
+    // A file without a note gives none.
+    saved.note = NULL;
+    E2E_OK(fm_session_save(session, 0, &saved, copy));
+    saved.note = (char[]){NOTE};
+    E2E_OK(fm_session_load(session, 0, copy, &saved));
+    assert_null(saved.note);
     free(bytes[0]);
     free(bytes[1]);
     fm_session_destroy(&session);

@@ -19,7 +19,8 @@ static void check(const uint8_t *bytes, size_t size_bytes)
     if (result == FM_OK) {
         uint64_t tokens_bytes = (uint64_t)file.header.tokens * sizeof(uint32_t);
         fuzz_require((const uint8_t *)file.tokens + tokens_bytes == file.state && file.state >= bytes);
-        fuzz_require((uint64_t)(file.state - bytes) + file.header.state_bytes + sizeof(uint64_t) == size_bytes);
+        fuzz_require(file.state + file.header.state_bytes == file.note);
+        fuzz_require((uint64_t)(file.note - bytes) + file.header.note_bytes + sizeof(uint64_t) == size_bytes);
         result = fm_state_file_check(&file, "input", VOCAB);
         for (uint32_t i = 0; i < file.header.tokens && result == FM_OK; i++)
             fuzz_require(file.tokens[i] < VOCAB);

@@ -7,12 +7,13 @@
 
 #define MOST_BYTES 512u
 
-static bool save(const char *folder, const char *name, uint8_t kind, uint32_t tokens, uint32_t next, uint64_t state_bytes)
+static bool save(const char *folder, const char *name, uint8_t kind, uint32_t tokens, uint32_t next, uint64_t state_bytes,
+                 uint64_t note_bytes)
 {
     uint8_t bytes[MOST_BYTES] = {0};
     struct fm_state_header header = {.magic = FM_STATE_MAGIC, .model = 1, .layout = 2, .seed = 3, .tokens = tokens, .next = next,
-                                     .state_bytes = state_bytes};
-    size_t size = sizeof(header) + tokens * sizeof(uint32_t) + (size_t)state_bytes + sizeof(uint64_t);
+                                     .state_bytes = state_bytes, .note_bytes = note_bytes};
+    size_t size = sizeof(header) + tokens * sizeof(uint32_t) + (size_t)(state_bytes + note_bytes) + sizeof(uint64_t);
     char path[512];
     memcpy(bytes, &header, sizeof(header));
     for (uint32_t i = 0; i < tokens; i++)
@@ -35,9 +36,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: seeds_state FOLDER\n");
         return 2;
     }
-    bool ok = save(argv[1], "empty", 0, 0, FM_NO_TOKEN, 0);
-    ok = save(argv[1], "small", 0, 3, 95, 40) && ok;
-    ok = save(argv[1], "made-good", 1, 5, 4, 8) && ok;
-    ok = save(argv[1], "token-too-large", 1, 100, 0, 0) && ok;
+    bool ok = save(argv[1], "empty", 0, 0, FM_NO_TOKEN, 0, 0);
+    ok = save(argv[1], "small", 0, 3, 95, 40, 0) && ok;
+    ok = save(argv[1], "made-good", 1, 5, 4, 8, 0) && ok;
+    ok = save(argv[1], "note", 1, 2, 4, 8, 29) && ok;
+    ok = save(argv[1], "token-too-large", 1, 100, 0, 0, 0) && ok;
     return ok ? 0 : 1;
 }
