@@ -4,8 +4,7 @@
 
     test_cli.py FULMEN SOURCE_ROOT
 
-Runs on whatever device Vulkan finds; FM_TEST_RUNNER, if set, is the command line that programs are started with. Ends with
-`N passed, N failed, N skipped`.
+Runs on whatever device Vulkan finds (tests/support/cli_runner.py). Ends with `N passed, N failed, N skipped`.
 """
 
 import csv
@@ -14,69 +13,15 @@ import os
 import pathlib
 import re
 import struct
-import subprocess
 import sys
 import tempfile
 
-FULMEN = sys.argv[1]
-ROOT = pathlib.Path(sys.argv[2])
-RUNNER = os.environ.get("FM_TEST_RUNNER", "").split()
-DEMO = ROOT / "models/demo/demo-llama.gguf"
-MODELS = ROOT / "tests/fixtures/models"
-TINY = MODELS / "llama.gguf"        # F32 weights, no tokenizer
-DONE, FAILED, BAD_INPUT, NO_DEVICE = 0, 1, 2, 3
-RUNGS = ["base", "sg", "f16", "dot", "cm", "cm2"]
-SECONDS = 300
+sys.path.insert(0, str(pathlib.Path(sys.argv[2]) / "tests/support"))
 
-tests = []
+from cli_runner import (BAD_INPUT, DEMO, FAILED, MODELS, NO_DEVICE, ROOT, TINY, fulmen, main,     # pylint: disable=wrong-import-position
+                        refused, test)
 
-
-def test(function):
-    tests.append(function)
-    return function
-
-
-class Result:
-    def __init__(self, arguments, done):
-        self.arguments = arguments
-        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
-
-    def text(self):
-        return self.out.decode("utf-8")
-
-    def json(self):
-        return json.loads(self.text())
-
-    def expect(self, condition, what):
-        if not condition:
-            raise AssertionError(f"fulmen {' '.join(self.arguments)}: {what}\n  exit status {self.status}\n"
-                                 f"  stdout: {self.out[-600:]!r}\n  stderr: {self.err[-600:]!r}")
-
-
-def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subprocess.PIPE):
-    """Runs the tool. Whatever happens it must not be a crash, and with no terminal nothing may be painted on one."""
-    arguments = [str(a) for a in arguments]
-    environment = dict(os.environ)
-    runner = RUNNER
-    if no_driver:
-        environment |= {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
-        runner = []     # it would set its own driver
-    done = subprocess.run([*runner, FULMEN, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment,
-                          timeout=SECONDS, check=False)
-    result = Result(arguments, done)
-    result.expect(done.returncode == status, f"expected exit status {status}")
-    result.expect(b"\r" not in done.stderr and b"\x1b" not in done.stderr, "paints on what is no terminal")
-    return result
-
-
-def refused(*arguments, says, status=BAD_INPUT, **options):
-    """A refusal is one line that says what was wrong, perhaps after the one that names the device, and nothing on standard
-    output."""
-    result = fulmen(*arguments, status=status, **options)
-    lines = [line for line in result.err.decode("utf-8").splitlines() if not line.startswith("device: ")]
-    result.expect(len(lines) == 1 and lines[0].startswith("fulmen: "), "expected one line on standard error")
-    result.expect(says in lines[0], f"expected '{says}' in the message")
-    result.expect(result.out == b"", "expected nothing on standard output")
+RUNGS = ["base", "sg", "f16", "dot", "cm", "cmr", "cm2"]
 
 
 # ---------------------------------------------------------------------------------------------------- the frame
@@ -282,44 +227,6 @@ def lengths():
 
 
 @test
-def saved_states_go_on():
-    """A run of 8 tokens is a run of 4, saved, and a run of 4 that loads it, for caches, for recurrent states and for both."""
-    with tempfile.TemporaryDirectory() as folder:
-        states = {}
-        for name, sampling in (("llama", ("--temp", 0)), ("transnormer", ("--temp", 0.9)), ("hybrid", ("--temp", 0.9))):
-            model, state = ROOT / f"models/demo/demo-{name}.gguf", pathlib.Path(folder) / name
-            arguments = ("run", "-m", model, *sampling, "--ignore-eos", "-c", 128, "--json")
-            prompt = ("-s", 7, "-p", "Once upon a time")
-            whole = fulmen(*arguments, *prompt, "-n", 8).json()["tokens"]
-            begun = fulmen(*arguments, *prompt, "-n", 4, "--state-save", state).json()["tokens"]
-            rest = fulmen(*arguments, "--state-load", state, "-n", 4, "-c", 96).json()["tokens"]
-            assert len(whole) == 8 and begun + rest == whole, (name, begun, rest, whole)
-            states[name] = state
-        model, state = ROOT / "models/demo/demo-transnormer.gguf", states["transnormer"]
-        arguments = ("run", "-m", model, "--temp", 0, "-c", 64, "--json")
-        # Only the prompt, then what follows it; and a prompt that goes on.
-        read = pathlib.Path(folder) / "read"
-        whole = fulmen(*arguments, "-p", "Once upon a time", "-n", 3).json()
-        nothing = fulmen(*arguments, "-p", "Once upon a time", "-n", 0, "--state-save", read).json()
-        assert nothing["tokens"] == [] and nothing["stop"] == "length", nothing
-        assert fulmen(*arguments, "--state-load", read, "-n", 3).json()["tokens"] == whole["tokens"]
-        more = fulmen(*arguments, "--state-load", read, "--tokens", "5,6,7", "-n", 1).json()
-        assert more["prompt_tokens"] == 4, more
-        # Refused.
-        refused("run", "-m", DEMO, "--state-load", state, says="another model")
-        refused("run", "-m", model, "--state-load", state, "-c", 4, says="do not fit the context of 4")
-        refused("run", "-m", model, "--state-load", read, "-p", "x " * 9, "-c", 20, says="do not fit the context of 20")
-        refused("run", "-m", model, "--state-load", f"{folder}/none", says="none")
-        good = state.read_bytes()
-        bad = pathlib.Path(folder) / "bad"
-        for content, says in ((good[:-1], "header says"), (b"x" + good[1:], "no saved state"), (b"", str(bad)),
-                              (good[:200] + bytes([good[200] ^ 1]) + good[201:], "damaged")):
-            bad.write_bytes(content)
-            refused("run", "-m", model, "--state-load", bad, says=says)
-        refused(*arguments, "-p", "x", "-n", 1, "--state-save", f"{folder}/no/where", says="No such file")
-
-
-@test
 def bench_at_depth_is_drawn():
     with tempfile.TemporaryDirectory() as folder:
         for model in (MODELS / "llama.gguf", MODELS / "mamba2.gguf"):
@@ -448,21 +355,6 @@ def bench_kernels():
     assert len(rows) == 1 and rows[0]["problem"] == row["problem"] and int(rows[0]["median_ns"]) > 0, rows
     table = fulmen("bench", "kernels", "--op", "sample", "-r", 2).text()
     assert row["kernel"] in table and "GB/s" in table, table
-
-
-# ---------------------------------------------------------------------------------------------------- main
-
-def main():
-    failed = 0
-    for function in tests:
-        try:
-            function()
-            print(f"ok   {function.__name__}", flush=True)
-        except (AssertionError, KeyError, IndexError, StopIteration, ValueError, OSError, subprocess.TimeoutExpired) as error:
-            failed += 1
-            print(f"FAIL {function.__name__}: {type(error).__name__}: {error}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed, 0 skipped")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""Running the command-line tool in tests, which end with main(). Their first two arguments are FULMEN and SOURCE_ROOT.
+FM_TEST_RUNNER, if set, is the command line that programs are started with."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+FULMEN = sys.argv[1]
+ROOT = pathlib.Path(sys.argv[2])
+RUNNER = os.environ.get("FM_TEST_RUNNER", "").split()
+DEMO = ROOT / "models/demo/demo-llama.gguf"
+MODELS = ROOT / "tests/fixtures/models"
+TINY = MODELS / "llama.gguf"        # F32 weights, no tokenizer
+DONE, FAILED, BAD_INPUT, NO_DEVICE = 0, 1, 2, 3
+SECONDS = 300
+
+tests = []
+
+
+def test(function):
+    tests.append(function)
+    return function
+
+
+class Result:
+    def __init__(self, arguments, done):
+        self.arguments = arguments
+        self.status, self.out, self.err = done.returncode, done.stdout, done.stderr
+
+    def text(self):
+        return self.out.decode("utf-8")
+
+    def json(self):
+        return json.loads(self.text())
+
+    def expect(self, condition, what):
+        if not condition:
+            raise AssertionError(f"fulmen {' '.join(self.arguments)}: {what}\n  exit status {self.status}\n"
+                                 f"  stdout: {self.out[-600:]!r}\n  stderr: {self.err[-600:]!r}")
+
+
+def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subprocess.PIPE):
+    """Runs the tool. Whatever happens it must not be a crash, and with no terminal nothing may be painted on one."""
+    arguments = [str(a) for a in arguments]
+    environment = dict(os.environ)
+    runner = RUNNER
+    if no_driver:
+        environment |= {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
+        runner = []     # it would set its own driver
+    done = subprocess.run([*runner, FULMEN, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment,
+                          timeout=SECONDS, check=False)
+    result = Result(arguments, done)
+    result.expect(done.returncode == status, f"expected exit status {status}")
+    result.expect(b"\r" not in done.stderr and b"\x1b" not in done.stderr, "paints on what is no terminal")
+    return result
+
+
+def refused(*arguments, says, status=BAD_INPUT, **options):
+    """A refusal is one line that says what was wrong, perhaps after the one that names the device, and nothing on standard
+    output."""
+    result = fulmen(*arguments, status=status, **options)
+    lines = [line for line in result.err.decode("utf-8").splitlines() if not line.startswith("device: ")]
+    result.expect(len(lines) == 1 and lines[0].startswith("fulmen: "), "expected one line on standard error")
+    result.expect(says in lines[0], f"expected '{says}' in the message")
+    result.expect(result.out == b"", "expected nothing on standard output")
+
+
+def main():
+    failed = 0
+    for function in tests:
+        try:
+            function()
+            print(f"ok   {function.__name__}", flush=True)
+        except (AssertionError, KeyError, IndexError, StopIteration, ValueError, OSError, subprocess.TimeoutExpired) as error:
+            failed += 1
+            print(f"FAIL {function.__name__}: {type(error).__name__}: {error}", flush=True)
+    print(f"{len(tests) - failed} passed, {failed} failed, 0 skipped")
+    return 1 if failed else 0
