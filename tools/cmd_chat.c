@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // fulmen chat: a conversation on a terminal, or the answer to one prompt.
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <histedit.h>
 #include <locale.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "chat_history.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -16,6 +18,8 @@ static const enum tool_option option_list[] = {
 
 // A model without a template writes the user's next line itself: the answer ends before it.
 #define PLAIN_STOP "\nUser:"
+
+#define COMMANDS "/exit /regen /clear /read FILE /save FILE /load FILE"
 
 struct text {
     char *data;
@@ -27,8 +31,7 @@ struct chat {
     struct tool_setup setup;
     const struct fm_tokenizer *tokenizer;
     enum fm_chat_template template;
-    struct fm_chat_message *messages; // contents are ours, roles are literals
-    size_t n_messages, cap_messages;
+    struct chat_history history;
     struct fm_sampling sampling;
     char *piece;
     struct fm_utf8_stream stream;
@@ -41,34 +44,10 @@ struct chat {
 // ---- the conversation
 // --------------------------------------------------------------------------------------------------
 
-static bool add_message(struct chat *c, const char *role, const char *content)
-{
-    if (c->n_messages == c->cap_messages) {
-        size_t cap = c->cap_messages * 2 + 8;
-        struct fm_chat_message *more = realloc(c->messages, cap * sizeof(*more));
-        if (more == NULL)
-            return false;
-        c->messages = more;
-        c->cap_messages = cap;
-    }
-    char *copy = strdup(content);
-    if (copy == NULL)
-        return false;
-    c->messages[c->n_messages++] = (struct fm_chat_message){.role = role, .content = copy};
-    return true;
-}
-
-static void drop_messages(struct chat *c, size_t keep)
-{
-    while (c->n_messages > keep)
-        free((void *)(uintptr_t)c->messages[--c->n_messages].content);
-}
-
 static bool begin(struct chat *c)
 {
     const char *system = c->options->system != NULL ? c->options->system : fm_tokenizer_chat_system(c->tokenizer);
-    drop_messages(c, 0);
-    return system == NULL || system[0] == '\0' || add_message(c, "system", system);
+    return system == NULL || system[0] == '\0' || chat_history_add(&c->history, "system", system);
 }
 
 // ---- answering
@@ -137,7 +116,7 @@ static bool on_prompt(void *user, uint64_t done, uint64_t total)
 static int read_tokens(struct chat *c, uint32_t **out_tokens, size_t *out_count, size_t *out_kept)
 {
     char *text = NULL;
-    enum fm_result result = fm_chat_render(c->template, c->messages, c->n_messages, true, &text);
+    enum fm_result result = fm_chat_render(c->template, c->history.messages, c->history.count, true, &text);
     if (result == FM_OK)
         result = fm_tokenizer_encode(c->tokenizer, text, strlen(text), FM_ENCODE_BOS | FM_ENCODE_SPECIAL, out_tokens, out_count);
     fm_text_free(text);
@@ -189,7 +168,7 @@ static int answer(struct chat *c)
         fprintf(stderr, "prompt: %zu tokens (%zu kept), %.1f tokens/s; answer: %u tokens, %.1f tokens/s\n", request.n_tokens, kept,
                 (double)request.n_tokens / ((double)request.prompt_ns * 1e-9), request.n_generated,
                 request.n_generated > 1 ? (request.n_generated - 1) / ((double)request.generate_ns * 1e-9) : 0.0);
-    if (!add_message(c, "assistant", c->answer.data))
+    if (!chat_history_add(&c->history, "assistant", c->answer.data))
         return tool_fail(FM_NOMEM);
     return result == FM_CANCELLED ? TOOL_FAILED : 0;
 }
@@ -207,42 +186,106 @@ static char *prompt_mark(EditLine *line)
 // Answer `text`. What was not answered at all, since it was too long or the device failed, is forgotten.
 static int ask(struct chat *c, const char *text)
 {
-    size_t before = c->n_messages;
-    if (!add_message(c, "user", text))
+    size_t before = c->history.count;
+    if (!chat_history_add(&c->history, "user", text))
         return tool_fail(FM_NOMEM);
     int status = answer(c);
-    if (status != 0 && c->n_messages == before + 1)
-        drop_messages(c, before);
+    if (status != 0 && c->history.count == before + 1)
+        chat_history_drop(&c->history, before);
     return status;
+}
+
+static int regenerate(struct chat *c)
+{
+    const char *last = chat_history_last(&c->history);
+    if (strcmp(last, "assistant") == 0)
+        chat_history_drop(&c->history, c->history.count - 1);
+    else if (strcmp(last, "user") != 0) // it is the user's when an answer could not be made again
+        return tool_bad("no answer to make again");
+    return answer(c);
+}
+
+// The slot's state, and beside it the messages: what the slot holds of them need not be read again. The seed is that of
+// the next answer.
+static int save(struct chat *c, const char *path)
+{
+    size_t held = 0;
+    if (chat_history_last(&c->history)[0] == '\0')
+        return tool_bad("nothing was said yet: no conversation to save");
+    struct fm_saved saved = {.token = FM_NO_TOKEN, .seed = c->sampling.seed, .note = chat_history_write(&c->history, c->template)};
+    if (saved.note == NULL)
+        return tool_fail(FM_NOMEM);
+    enum fm_result result = fm_session_save(c->setup.session, 0, &saved, path);
+    cJSON_free(saved.note);
+    if (result != FM_OK)
+        return tool_fail(result);
+    (void)fm_session_tokens(c->setup.session, 0, &held);
+    fprintf(stderr, "fulmen: saved %zu tokens to %s\n", held, path);
+    return 0;
+}
+
+// The conversation becomes that of the file: messages, template, state and seed. What cannot be loaded changes nothing.
+static int load(struct chat *c, const char *path)
+{
+    struct fm_saved saved = {0};
+    struct chat_history history;
+    size_t held = 0;
+    enum fm_result result = fm_session_load(c->setup.session, 0, path, &saved);
+    if (result != FM_OK)
+        return tool_fail(result);
+    int status = chat_history_read(saved.note, path, &history, &c->template);
+    fm_text_free(saved.note);
+    if (status != 0) {
+        (void)fm_session_rewind(c->setup.session, 0, 0); // it holds somebody else's text: ours will be read again
+        return status;
+    }
+    chat_history_finish(&c->history);
+    c->history = history;
+    c->sampling.seed = saved.seed;
+    (void)fm_session_tokens(c->setup.session, 0, &held);
+    fprintf(stderr, "fulmen: loaded %zu tokens from %s\n", held, path);
+    return 0;
+}
+
+static int read_aloud(struct chat *c, const char *path)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    if (tool_read_text(path, &text, &bytes) != 0)
+        return TOOL_BAD_INPUT;
+    int status = ask(c, text);
+    free(text);
+    return status;
+}
+
+static int clear(struct chat *c)
+{
+    chat_history_clear(&c->history);
+    return 0;
 }
 
 // A line that begins with '/'. *out_leave: it was /exit.
 static int command(struct chat *c, const char *line, bool *out_leave)
 {
-    char *text = NULL;
-    size_t bytes = 0;
-    if (strcmp(line, "/exit") == 0) {
-        *out_leave = true;
-        return 0;
+    static const struct {
+        const char *name;
+        int (*run)(struct chat *c);
+        int (*run_file)(struct chat *c, const char *path);
+    } commands[] = {{"/regen", regenerate, NULL}, {"/clear", clear, NULL}, {"/read", NULL, read_aloud}, {"/save", NULL, save},
+                    {"/load", NULL, load}};
+    size_t bytes = strcspn(line, " ");
+    const char *file = line + bytes + strspn(line + bytes, " ");
+    *out_leave = strcmp(line, "/exit") == 0;
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        const char *name = commands[i].name;
+        if (strlen(name) != bytes || strncmp(line, name, bytes) != 0)
+            continue;
+        if (commands[i].run_file != NULL)
+            return file[0] != '\0' ? commands[i].run_file(c, file) : tool_bad("%s needs a file: %s FILE", name, name);
+        if (file[0] == '\0')
+            return commands[i].run(c);
     }
-    if (strcmp(line, "/clear") == 0)
-        return begin(c) ? 0 : tool_fail(FM_NOMEM);
-    if (strcmp(line, "/regen") == 0) {
-        const char *last = c->n_messages > 0 ? c->messages[c->n_messages - 1].role : "";
-        if (strcmp(last, "assistant") == 0)
-            drop_messages(c, c->n_messages - 1);
-        else if (strcmp(last, "user") != 0) // it is the user's when an answer could not be made again
-            return tool_bad("no answer to make again");
-        return answer(c);
-    }
-    if (strncmp(line, "/read ", 6) == 0) {
-        if (tool_read_text(line + 6, &text, &bytes) != 0)
-            return TOOL_BAD_INPUT;
-        int status = ask(c, text);
-        free(text);
-        return status;
-    }
-    return tool_bad("unknown command '%s', there are /exit /regen /clear /read FILE", line);
+    return *out_leave ? 0 : tool_bad("unknown command '%s', there are " COMMANDS, line);
 }
 
 static void take_line(struct chat *c, char *line, bool *out_leave)
@@ -268,7 +311,7 @@ static int converse(struct chat *c)
         el_set(edit, EL_EDITOR, "emacs");
         el_set(edit, EL_HIST, history, past);
         el_source(edit, NULL);
-        fprintf(stderr, "%s, template %s; /exit /regen /clear /read FILE; Ctrl-C stops an answer, and leaves at the prompt\n",
+        fprintf(stderr, "%s, template %s; " COMMANDS "; Ctrl-C stops an answer, and leaves at the prompt\n",
                 c->setup.model_info.name, fm_chat_template_name(c->template));
     }
     while (!leave && c->write_error == 0) {
@@ -314,7 +357,7 @@ static int answer_one(struct chat *c)
         text[--end] = '\0';
     if (end == 0)
         status = tool_bad("chat: the prompt is empty");
-    else if (!add_message(c, "user", text))
+    else if (!chat_history_add(&c->history, "user", text))
         status = tool_fail(FM_NOMEM);
     free(text);
     return status == 0 ? answer(c) : status;
@@ -348,8 +391,7 @@ static int run(const struct tool_options *options)
         status = tool_fail(FM_NOMEM);
     if (status == 0)
         status = options->prompt != NULL || options->file != NULL || !isatty(STDIN_FILENO) ? answer_one(&c) : converse(&c);
-    drop_messages(&c, 0);
-    free(c.messages);
+    chat_history_finish(&c.history);
     free(c.piece);
     free(c.answer.data);
     tool_close(&c.setup);
@@ -359,4 +401,11 @@ static int run(const struct tool_options *options)
 const struct tool_command cmd_chat = {
     .name = "chat", .summary = "a conversation, or the answer to one prompt", .options = option_list,
     .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+    .notes = "On a terminal, a line that begins with / is a command:\n"
+             "  /exit        leave, as Ctrl-D does\n"
+             "  /regen       make the last answer again\n"
+             "  /clear       begin anew\n"
+             "  /read FILE   say what the file says\n"
+             "  /save FILE   keep the conversation with its state in a file\n"
+             "  /load FILE   go on with such a conversation, as if it had never stopped",
 };

@@ -1,19 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Sequences that are saved and gone on with, by the command-line tool.
+"""Sequences and conversations that are saved and gone on with, by the command-line tool.
 
     test_cli_states.py FULMEN SOURCE_ROOT
 
 Runs on whatever device Vulkan finds (tests/support/cli_runner.py). Ends with `N passed, N failed, N skipped`.
 """
 
+import os
 import pathlib
+import pty
+import re
+import select
+import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(sys.argv[2]) / "tests/support"))
 
-from cli_runner import DEMO, ROOT, fulmen, main, refused, test      # pylint: disable=wrong-import-position
+from cli_runner import (DEMO, DONE, FULMEN, ROOT, RUNNER, SECONDS, fulmen, main, refused,     # pylint: disable=wrong-import-position
+                        test)
 
 
 # ---------------------------------------------------------------------------------------------------- sequences
@@ -54,6 +60,152 @@ def saved_states_go_on():
             bad.write_bytes(content)
             refused("run", "-m", model, "--state-load", bad, says=says)
         refused(*arguments, "-p", "x", "-n", 1, "--state-save", f"{folder}/no/where", says="No such file")
+
+
+# ---------------------------------------------------------------------------------------------------- conversations
+
+class Terminal:
+    """fulmen chat on a pseudo terminal, said one line at a time. Messages (standard error) do not go there."""
+
+    def __init__(self, *arguments):
+        self.arguments = ["chat", *(str(a) for a in arguments)]
+        self.shown, self.told = b"", 0
+        self.messages = tempfile.TemporaryFile()    # pylint: disable=consider-using-with
+        self.ours, theirs = pty.openpty()
+        self.child = subprocess.Popen([*RUNNER, FULMEN, *self.arguments], stdin=theirs, stdout=theirs, stderr=self.messages,
+                                      env=os.environ | {"TERM": "dumb"})    # pylint: disable=consider-using-with
+        os.close(theirs)
+        self.read_to_mark()
+        self.new_messages()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait()
+        os.close(self.ours)
+        self.messages.close()
+
+    def expect(self, condition, what):
+        if not condition:
+            raise AssertionError(f"fulmen {' '.join(self.arguments)}: {what}\n  shown: {self.shown[-600:]!r}")
+
+    def read(self):
+        ready, _, _ = select.select([self.ours], [], [], SECONDS)
+        self.expect(ready, "nothing came")
+        try:
+            return os.read(self.ours, 65536)
+        except OSError:     # the other end is closed
+            return b""
+
+    def read_to_mark(self):
+        """To the next "> " at the beginning of a line."""
+        shown = b""
+        while not (b"\n" + shown).endswith(b"\n> "):
+            some = self.read()
+            self.expect(some, "ended before its prompt")
+            shown += some
+            self.shown += some
+        return shown
+
+    def say(self, line):
+        """-> what is printed, without the echo of the line and the next prompt; and the new messages, as lines."""
+        os.write(self.ours, line.encode() + b"\n")
+        shown = self.read_to_mark().decode()[:-2].splitlines()
+        while shown and shown[0] == line:   # by the terminal too, if it came before the editor
+            shown.pop(0)
+        return "\n".join(shown).strip(), self.new_messages()
+
+    def new_messages(self):
+        self.messages.seek(self.told)
+        messages = self.messages.read()
+        self.told += len(messages)
+        return messages.decode().splitlines()
+
+    def refused(self, line, says):
+        shown, messages = self.say(line)
+        self.expect(shown == "" and len(messages) == 1 and messages[0].startswith("fulmen: ") and says in messages[0],
+                    f"{line}: expected one line with '{says}', found {shown!r}, {messages}")
+
+    def leave(self):
+        os.write(self.ours, b"/exit\n")
+        while self.read():
+            pass
+        self.expect(self.child.wait(timeout=SECONDS) == DONE, "exit status")
+
+
+def kept(messages):
+    """How many tokens of the conversation were in the slot, by -v."""
+    return next(int(m[1]) for line in messages if (m := re.match(r"prompt: \d+ tokens \((\d+) kept\)", line)))
+
+
+@test
+def saved_conversations_go_on():
+    """What is said after /save is what is said after /load in another process: with the seed, what was read, and /regen."""
+    first, second = "Who are you?", "Tell me a story."
+    with tempfile.TemporaryDirectory() as folder:
+        for model in ("llama", "hybrid"):
+            file = f"{folder}/{model}.talk"
+            arguments = ("-m", ROOT / f"models/demo/demo-{model}.gguf", "-n", 16, "-c", 256, "-v", "--temp", 1.5)
+            with Terminal(*arguments, "-s", 7, "-sys", "You are kind.") as talk:
+                talk.refused("/save " + file, says="nothing was said yet")
+                begun, _ = talk.say(first)
+                shown, messages = talk.say("/save " + file)
+                talk.expect(shown == "" and len(messages) == 1 and file in messages[0], f"/save told {messages}")
+                whole = [talk.say(second), talk.say("/regen"), talk.say("/clear"), talk.say(first)]
+                talk.leave()
+            with Terminal(*arguments) as talk:
+                talk.refused("/regen", says="no answer to make again")
+                talk.say("Where is the cat?")
+                _, messages = talk.say("/load " + file)
+                talk.expect(len(messages) == 1 and file in messages[0], f"/load told {messages}")
+                rest = [talk.say(second), talk.say("/regen"), talk.say("/clear"), talk.say(first)]
+                talk.expect([shown for shown, _ in rest] == [shown for shown, _ in whole], f"went on with {rest}, expected {whole}")
+                talk.expect(kept(rest[0][1]) == kept(whole[0][1]) > 20, "the file's state was not gone on from")
+                # The last answer before it was saved can be made again, too.
+                talk.say("/load " + file)
+                again, messages = talk.say("/regen")
+                talk.expect(again != "" and kept(messages) >= 0, "no answer was made again")
+                talk.leave()
+            assert begun and len({shown for shown, _ in whole[:2]}) == 2, (model, begun, whole)
+
+
+@test
+def what_cannot_be_loaded_leaves_the_conversation():
+    first, second, third = "Who are you?", "Tell me a story about a fox.", "Where is the cat?"
+    arguments = ("-m", DEMO, "-n", 24, "-c", 512, "-v", "--temp", 0)
+    with tempfile.TemporaryDirectory() as folder:
+        of_run, other, damaged = (pathlib.Path(folder) / name for name in ("run", "other", "damaged"))
+        fulmen("run", "-m", DEMO, "-p", "Once upon a time", "-n", 2, "--state-save", of_run)
+        fulmen("run", "-m", ROOT / "models/demo/demo-hybrid.gguf", "-p", "Once", "-n", 1, "--state-save", other)
+        good = of_run.read_bytes()
+        damaged.write_bytes(good[:200] + bytes([good[200] ^ 1]) + good[201:])
+        with Terminal(*arguments) as talk:
+            whole = [talk.say(text) for text in (first, second, third)]
+            talk.leave()
+        with Terminal(*arguments) as talk:
+            rest = [talk.say(first)]
+            for line, says in (("/load", "/load needs a file"), ("/save  ", "/save needs a file"), ("/load /none", "/none: cannot open"),
+                               (f"/load {other}", "the state of another model"), (f"/load {damaged}", "damaged"),
+                               (f"/load {ROOT}/README.md", "no saved state"), (f"/save {folder}/no/where", "No such file"),
+                               ("/fly", "unknown command '/fly'"), ("/clear all", "unknown command '/clear all'")):
+                talk.refused(line, says=says)
+            rest.append(talk.say(second))
+            talk.expect(kept(rest[1][1]) == kept(whole[1][1]), "the conversation was read again")
+            talk.refused(f"/load {of_run}", says="holds no conversation")
+            rest.append(talk.say(third))
+            talk.expect([shown for shown, _ in rest] == [shown for shown, _ in whole], f"went on with {rest}, expected {whole}")
+            talk.leave()
+
+
+@test
+def without_a_terminal_a_slash_is_text():
+    with tempfile.TemporaryDirectory() as folder:
+        file = pathlib.Path(folder) / "talk"
+        result = fulmen("chat", "-m", DEMO, "-n", 4, "--temp", 0, stdin=f"/save {file}\n".encode())
+        result.expect(result.out != b"" and not file.exists(), "expected an answer, and no file")
 
 
 if __name__ == "__main__":
