@@ -99,7 +99,8 @@ struct fm_request {
 // Read the prompts in micro-batches and generate until every request has stopped. Requests of different slots advance
 // together; each gives what it would give alone. Afterwards a slot holds its prompt and all generated tokens but the
 // last. FM_NOSPACE before anything is read when a prompt does not fit its slot. After FM_CANCELLED slots hold what had
-// been read until then.
+// been read until then, and on_token has had every token that was chosen: what follows a prompt that was read to its end
+// is never lost.
 FM_API enum fm_result fm_session_generate(struct fm_session *session, struct fm_request *requests, size_t count);
 
 // Stop the call that is running (or, if none is, the next one) with FM_CANCELLED, between two steps. From any thread,

@@ -149,9 +149,10 @@ static size_t prompt_tokens(const struct fm_batch *batch, const struct running *
     return count;
 }
 
-// Wait for the oldest step and hand out what it brought.
+// Wait for the oldest step and hand out what it brought, also when on_prompt cancels.
 static enum fm_result collect(struct generating *g)
 {
+    bool more = true;
     const struct fm_batch *batch = &g->session->batch[g->oldest];
     const uint32_t *ids = NULL;
     enum fm_result result = fm_step_wait(g->session, g->oldest, &ids);
@@ -164,12 +165,12 @@ static enum fm_result collect(struct generating *g)
         size_t read = prompt_tokens(batch, r);
         r->read += read;
         if (read > 0 && r->request->on_prompt != NULL && !r->request->on_prompt(r->request->user, r->read, r->request->n_tokens))
-            result = fm_fail(FM_CANCELLED, "cancelled");
+            more = false;
     }
     for (uint32_t o = 0; o < batch->n_outputs && result == FM_OK; o++)
         if (!g->runs[batch->owner[o]].done)
             deliver(g, &g->runs[batch->owner[o]], ids[o]);
-    return result;
+    return result == FM_OK && !more ? fm_fail(FM_CANCELLED, "cancelled") : result;
 }
 
 // ---- the whole
@@ -204,9 +205,12 @@ static enum fm_result run_all(struct generating *g)
         if (result == FM_OK)
             result = collect(g);
     }
+    while (g->in_flight > 0 && result == FM_CANCELLED) { // slots hold what these steps read: their tokens belong to it
+        enum fm_result collected = collect(g);
+        result = collected != FM_OK ? collected : result;
+    }
     while (g->in_flight > 0) { // after a failure: what is under way must not outlive the call
-        enum fm_result waited = fm_step_wait(g->session, g->oldest, NULL);
-        result = result != FM_OK ? result : waited;
+        (void)fm_step_wait(g->session, g->oldest, NULL);
         g->oldest = (g->oldest + 1) % FM_RUN_RING;
         g->in_flight--;
     }

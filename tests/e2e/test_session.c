@@ -312,6 +312,62 @@ static void *cancel_soon(void *session)
     return NULL;
 }
 
+struct made_in {
+    struct fm_session *session;
+    struct made made;
+};
+
+static bool refuse_at_end(void *user, uint64_t done, uint64_t total)
+{
+    (void)user;
+    return done < total;
+}
+
+// What the slot holds and what was handed out fit together: generating goes on from it as if nothing had been.
+static void check_goes_on(struct fm_session *session, const uint32_t *tokens, size_t count, const struct made *made)
+{
+    size_t held = 0;
+    (void)fm_session_tokens(session, 0, &held);
+    assert_true(made->count >= 1);
+    assert_int_equal(held, count + made->count - 1);
+    struct made rest = generate(session, 0, made->tokens + made->count - 1, 1, greedy), whole = {.stop_at = made->count + N_NEW};
+    struct fm_request request = {.tokens = tokens, .n_tokens = count, .ignore_end = true, .on_token = collect, .user = &whole};
+    E2E_OK(fm_session_rewind(session, 0, 0));
+    E2E_OK(fm_session_generate(session, &request, 1));
+    assert_memory_equal(whole.tokens, made->tokens, made->count * sizeof(made->tokens[0]));
+    assert_memory_equal(whole.tokens + made->count, rest.tokens, N_NEW * sizeof(rest.tokens[0]));
+}
+
+static bool cancel_at_third(void *user, uint32_t token)
+{
+    struct made_in *in = user;
+    (void)collect(&in->made, token);
+    if (in->made.count == 3)
+        fm_session_cancel(in->session);
+    return true;
+}
+
+// Cancelled when the prompt was read to its end, and while generating: the steps under way bring tokens that belong to it.
+static void test_cancel_keeps_what_was_chosen(void **state)
+{
+    struct fm_session *session = make_session(128, 1, 8);
+    struct made_in in = {.session = session};
+    (void)state;
+    struct fm_request request = {.tokens = prompt(0, 20), .n_tokens = 20, .ignore_end = true, .on_prompt = refuse_at_end,
+                                 .on_token = collect, .user = &in.made};
+    assert_int_equal(fm_session_generate(session, &request, 1), FM_CANCELLED);
+    check_goes_on(session, prompt(0, 20), 20, &in.made);
+    in.made.count = 0;
+    request.on_prompt = NULL;
+    request.on_token = cancel_at_third;
+    request.user = &in;
+    E2E_OK(fm_session_rewind(session, 0, 0));
+    assert_int_equal(fm_session_generate(session, &request, 1), FM_CANCELLED);
+    assert_true(in.made.count >= 3);
+    check_goes_on(session, prompt(0, 20), 20, &in.made);
+    fm_session_destroy(&session);
+}
+
 static void test_cancel(void **state)
 {
     struct fm_session *session = make_session(250, 1, 8), *endless = make_session(256, 1, 8);
@@ -428,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_context_ends),     cmocka_unit_test(test_caller_stops), cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_cancel),           cmocka_unit_test(test_cancel_loading), cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_explaining),       cmocka_unit_test(test_ubatch_within_context),
+        cmocka_unit_test(test_cancel_keeps_what_was_chosen),
     };
     return cmocka_run_group_tests_name("session", tests, open_model, close_model);
 }
