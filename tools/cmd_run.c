@@ -82,6 +82,13 @@ static double rate(double count, uint64_t ns)
     return ns > 0 ? count / ((double)ns * 1e-9) : 0;
 }
 
+static size_t held_tokens(const struct tool_setup *setup)
+{
+    size_t held = 0;
+    (void)fm_session_tokens(setup->session, 0, &held);
+    return held;
+}
+
 struct numbers {
     double prompt_per_s, generate_per_s, gb_per_s;
     double read_gb_per_s; // that the device can read; 0 = unknown
@@ -96,11 +103,9 @@ static struct numbers measure(const struct tool_setup *setup, const struct fm_re
                         .pipelines_s = (double)pipelines.create_ns * 1e-9};
     if (r->n_generated > 1)
         n.generate_per_s = rate(r->n_generated - 1, r->generate_ns);
-    size_t held = 0;
     struct fm_memory_need need;
     fm_session_get_need(setup->session, &need);
-    (void)fm_session_tokens(setup->session, 0, &held);
-    n.gb_per_s = n.generate_per_s * tool_token_bytes(&setup->model_info, &need, (double)held - r->n_generated * 0.5) * 1e-9;
+    n.gb_per_s = n.generate_per_s * tool_token_bytes(&setup->model_info, &need, (double)held_tokens(setup) - r->n_generated * 0.5) * 1e-9;
     if (tool_has_bandwidth(&setup->device_info) && fm_device_read_bandwidth(setup->device, &n.read_gb_per_s) == FM_OK)
         n.read_gb_per_s *= 1e-9;
     return n;
@@ -156,30 +161,53 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
 // ---- state files
 // -------------------------------------------------------------------------------------------------------
 
-// Load the slot and put the token that it has still to read before the prompt. The seed is the file's unless one is given.
+// What a run that was interrupted had still to read of its prompt, after the first of it: the note of its file.
+#define UNREAD "unread "
+
+// *io_tokens, [*io_count], becomes `list` and what it was.
+static int put_before(const uint32_t *list, size_t count, uint32_t **io_tokens, size_t *io_count)
+{
+    uint32_t *more = realloc(*io_tokens, (count + *io_count) * sizeof(*more));
+    if (more == NULL)
+        return tool_fail(FM_NOMEM);
+    memmove(more + count, more, *io_count * sizeof(*more));
+    memcpy(more, list, count * sizeof(*more));
+    *io_tokens = more;
+    *io_count += count;
+    return 0;
+}
+
+// Put what the slot has still to read before the prompt.
+static int take_unread(const struct tool_options *options, const struct fm_saved *saved, uint32_t **tokens, size_t *count)
+{
+    uint32_t *list = NULL;
+    size_t n = 0;
+    int status = 0;
+    if (saved->note != NULL && strncmp(saved->note, UNREAD, strlen(UNREAD)) == 0)
+        status = tool_parse_list(saved->note + strlen(UNREAD), options->state_load, &list, &n);
+    if (n > 0)
+        status = put_before(list, n, tokens, count);
+    free(list);
+    return status == 0 && saved->token != FM_NO_TOKEN ? put_before(&saved->token, 1, tokens, count) : status;
+}
+
+// Load the slot. The seed is the file's unless one is given.
 static int load_state(const struct tool_options *options, struct tool_setup *setup, struct fm_sampling *sampling, uint32_t **tokens,
                       size_t *count)
 {
     struct fm_saved saved;
-    size_t held = 0;
     enum fm_result result = fm_session_load(setup->session, 0, options->state_load, &saved);
     if (result == FM_NOSPACE)
         return tool_bad("%s", fm_error_message());
     if (result != FM_OK)
         return tool_fail(result);
-    fm_text_free(saved.note);
     if (!options->given[OPT_SEED])
         sampling->seed = saved.seed;
-    if (saved.token != FM_NO_TOKEN) {
-        uint32_t *more = realloc(*tokens, (*count + 1) * sizeof(*more));
-        if (more == NULL)
-            return tool_fail(FM_NOMEM);
-        memmove(more + 1, more, *count * sizeof(*more));
-        more[0] = saved.token;
-        *tokens = more;
-        ++*count;
-    }
-    (void)fm_session_tokens(setup->session, 0, &held);
+    int status = take_unread(options, &saved, tokens, count);
+    fm_text_free(saved.note);
+    if (status != 0)
+        return status;
+    size_t held = held_tokens(setup);
     if (*count == 0)
         return tool_bad("%s: it has no token to go on with: give -p TEXT, -f FILE or --tokens IDS", options->state_load);
     if (held + *count > setup->n_ctx)
@@ -200,12 +228,37 @@ static int check_folder(const char *path)
     return status;
 }
 
-// The token that was generated last has not been read; where none was wanted, generate has left out the prompt's last.
-static int save_state(const struct tool_options *options, const struct tool_setup *setup, const struct fm_sampling *sampling, uint32_t next)
+// `next`: what is to be read next, `count` of them, at least one.
+static int save_state(const struct tool_options *options, const struct tool_setup *setup, const struct fm_sampling *sampling,
+                      const uint32_t *next, size_t count)
 {
-    const struct fm_saved saved = {.token = next, .seed = sampling->seed};
+    struct fm_saved saved = {.token = next[0], .seed = sampling->seed};
+    if (count > 1) {
+        size_t cap = strlen(UNREAD) + count * 11, at = strlen(UNREAD); // ten digits and a comma
+        saved.note = malloc(cap);
+        if (saved.note == NULL)
+            return tool_fail(FM_NOMEM);
+        memcpy(saved.note, UNREAD, at);
+        for (size_t i = 1; i < count; i++)
+            at += (size_t)snprintf(saved.note + at, cap - at, "%s%u", i > 1 ? "," : "", next[i]);
+    }
     enum fm_result result = fm_session_save(setup->session, 0, &saved, options->state_save);
+    free(saved.note);
     return result == FM_OK ? 0 : tool_fail(result);
+}
+
+// After a run of `tokens`, before which the slot held `before`. The token that was generated last has not been read; where
+// there is none, the end of the prompt: its last token where none was wanted, more where the run was interrupted.
+static int save_end(const struct tool_options *options, const struct tool_setup *setup, const struct fm_sampling *sampling,
+                    const uint32_t *tokens, size_t count, size_t before, const struct output *out, bool interrupted)
+{
+    size_t read = out->n_ids > 0 ? count : held_tokens(setup) - before;
+    int status = out->n_ids > 0 ? save_state(options, setup, sampling, out->ids + out->n_ids - 1, 1)
+                                : save_state(options, setup, sampling, tokens + read, count - read);
+    if (status == 0 && interrupted)
+        fprintf(stderr, "fulmen: interrupted: %zu of %zu prompt tokens read, %zu generated; --state-load %s goes on\n", read, count,
+                out->n_ids, options->state_save);
+    return status;
 }
 
 // ---- the run
@@ -219,7 +272,9 @@ static int generate(const struct tool_options *options, struct tool_setup *setup
     struct fm_request request = {.tokens = tokens, .n_tokens = count - left_out, .n_predict = wanted ? options->predict : 1,
                                  .ignore_end = options->ignore_end || !wanted, .sampling = *sampling,
                                  .on_token = wanted ? on_token : NULL, .on_prompt = on_prompt, .user = out, .stop = FM_STOP_LENGTH};
+    size_t before = held_tokens(setup);
     enum fm_result result = request.n_tokens > 0 ? fm_session_generate(setup->session, &request, 1) : FM_OK;
+    bool interrupted = result == FM_CANCELLED && options->state_save != NULL; // else it is a failure
     if (!wanted)
         request.n_generated = 0;
     if (out->write_error == 0 && out->tokenizer != NULL)
@@ -230,19 +285,18 @@ static int generate(const struct tool_options *options, struct tool_setup *setup
         errno = out->write_error;
         return tool_output_failed("standard output");
     }
-    if (out->no_memory || result != FM_OK)
+    if (out->no_memory || (result != FM_OK && !interrupted))
         return tool_fail(out->no_memory ? FM_NOMEM : result);
-    if (request.stop == FM_STOP_CONTEXT)
+    if (interrupted)
+        request.stop = FM_STOP_CALLER;
+    else if (request.stop == FM_STOP_CONTEXT)
         fprintf(stderr, "fulmen: stopped: the context of %u tokens is full (-c sets it)\n", setup->n_ctx);
-    int status = options->state_save == NULL
-                     ? 0
-                     : save_state(options, setup, sampling, out->n_ids > 0 ? out->ids[out->n_ids - 1] : tokens[count - 1]);
-    if (status != 0)
-        return status;
-    if (options->json)
-        return print_json(setup, out, &request);
-    print_stats(setup, &request);
-    return TOOL_DONE;
+    int status = options->state_save == NULL ? 0 : save_end(options, setup, sampling, tokens, count, before, out, interrupted);
+    if (status == 0 && options->json)
+        status = print_json(setup, out, &request);
+    else if (status == 0 && !interrupted)
+        print_stats(setup, &request);
+    return status == 0 && interrupted ? TOOL_FAILED : status;
 }
 
 static int run(const struct tool_options *options)

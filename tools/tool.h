@@ -68,7 +68,7 @@ struct tool_dca {
     X(BENCH_R, "-r", "--repetitions", "N", U32, bench_r, "samples of each test (5)")                                   \
     X(BENCH_O, "-o", "--output", "FORMAT", TEXT, bench_o, "md, json, jsonl or csv (md)")                               \
     X(PLOT, NULL, "--plot", "FILE.png", TEXT, plot, "draw tokens/s against depth into a picture")                      \
-    X(STATE_SAVE, NULL, "--state-save", "FILE", TEXT, state_save, "keep the sequence in a file, to go on from later")  \
+    X(STATE_SAVE, NULL, "--state-save", "FILE", TEXT, state_save, "keep the sequence in a file, also after Ctrl-C")      \
     X(STATE_LOAD, NULL, "--state-load", "FILE", TEXT, state_load, "go on from such a file; then no prompt is needed")  \
     X(CHECK_OP, NULL, "--op", "OP", TEXT, op, "only this op")                                                          \
     X(CHECK_KERNEL, NULL, "--kernel", "TEXT", TEXT, kernel, "only kernels with this in their name")                    \

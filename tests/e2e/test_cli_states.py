@@ -12,14 +12,15 @@ import pathlib
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(sys.argv[2]) / "tests/support"))
 
-from cli_runner import (DEMO, DONE, FULMEN, ROOT, RUNNER, SECONDS, fulmen, main, refused,     # pylint: disable=wrong-import-position
-                        test)
+from cli_runner import (DEMO, DONE, FAILED, FULMEN, ROOT, RUNNER, SECONDS, fulmen,     # pylint: disable=wrong-import-position
+                        main, refused, test)
 
 
 # ---------------------------------------------------------------------------------------------------- sequences
@@ -60,6 +61,59 @@ def saved_states_go_on():
             bad.write_bytes(content)
             refused("run", "-m", model, "--state-load", bad, says=says)
         refused(*arguments, "-p", "x", "-n", 1, "--state-save", f"{folder}/no/where", says="No such file")
+
+
+def interrupted(*arguments, bar=None):
+    """fulmen run, interrupted (Ctrl-C) at its first output, or as soon as a bar of that name is on the terminal that standard
+    error is. -> its output; prompt tokens read, of how many, and tokens generated, as it says."""
+    terminal, theirs = pty.openpty()
+    child = subprocess.Popen([*RUNNER, FULMEN, "run", *(str(a) for a in arguments)],     # pylint: disable=consider-using-with
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    out, err, open_ends = b"", b"", {terminal, child.stdout.fileno()}
+    sent = False
+    while open_ends:
+        ready, _, _ = select.select(open_ends, [], [], SECONDS)
+        assert ready, f"fulmen run: nothing came after {out!r}, {err!r}"
+        for end in ready:
+            try:
+                some = os.read(end, 65536)
+            except OSError:     # a terminal without another end
+                some = b""
+            if not some:
+                open_ends.remove(end)
+            out, err = (out, err + some) if end == terminal else (out + some, err)
+        if not sent and (out if bar is None else bar + b" [" in err):
+            sent = True
+            child.send_signal(signal.SIGINT)
+    child.stdout.close()
+    os.close(terminal)
+    status = child.wait(timeout=SECONDS)
+    told = re.search(rb"fulmen: interrupted: (\d+) of (\d+) prompt tokens read, (\d+) generated; --state-load (\S+) goes on", err)
+    assert status == FAILED and told, f"fulmen run: exit status {status}, {out!r}, {err!r}"
+    assert told[4].decode() in [str(a) for a in arguments], f"names another file: {err!r}"
+    return out, *(int(number) for number in told.groups()[:3])
+
+
+@test
+def an_interrupted_run_goes_on():
+    """Stopped by Ctrl-C while it generates, and while it reads a prompt (in steps of 8 tokens, so that there is time)."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = pathlib.Path(folder) / "state"
+        arguments = ("-m", ROOT / "models/demo/demo-hybrid.gguf", "--temp", 0.9, "--ignore-eos", "-c", 2048, "-ub", 8)
+        prompt = ("-p", "Once upon a time", "-s", 7)
+        out, read, total, made = interrupted(*arguments, *prompt, "--state-save", state)
+        assert read == total and 0 < made < 2048 - total, (read, total, made)
+        rest = fulmen("run", *arguments, "--state-load", state, "-n", 8, "--json").json()["tokens"]
+        whole = fulmen("run", *arguments, *prompt, "-n", made + 8, "--json").json()
+        assert rest == whole["tokens"][made:], (made, rest, whole)
+        assert out and whole["text"].startswith(out.decode().rstrip("\n\ufffd")), (out, whole)
+        prompt = ("--tokens", ",".join(str(300 + i * 7919 % 1500) for i in range(700)), "-s", 7, "-n", 8)
+        out, read, total, made = interrupted(*arguments, *prompt, "--state-save", state, bar=b"prompt")
+        assert 0 < read < total == 700 and made == 0 and out == b"\n", (read, total, made, out)
+        rest = fulmen("run", *arguments, "--state-load", state, "-n", 8, "--json").json()
+        assert rest["prompt_tokens"] == total - read, (rest, total, read)
+        assert rest["tokens"] == fulmen("run", *arguments, *prompt, "--json").json()["tokens"], rest
 
 
 # ---------------------------------------------------------------------------------------------------- conversations
