@@ -127,15 +127,15 @@ enum fm_result fm_shape_linear_attend(const struct fm_shape_call *c)
     return FM_OK;
 }
 
-// Result 0 is a state per part, f32 [T,rows,width].
-static enum fm_result give_parts(const struct fm_shape_call *c)
+// Result 0 is a state per part, f32 [T,H*inner,width].
+static enum fm_result give_parts(const struct fm_shape_call *c, uint32_t inner, uint32_t width)
 {
     const struct fm_attr *a = &c->node->attr;
-    uint64_t rows = (uint64_t)a->heads * a->state;
-    if (a->chunk == 0 || rows == 0 || rows >= FM_DIM_FIRST || a->head == 0)
+    uint64_t rows = (uint64_t)a->heads * inner;
+    if (a->chunk == 0 || rows == 0 || rows >= FM_DIM_FIRST || width == 0)
         return fm_shape_bad_attr(c, "a part or its state is empty or too large");
     fm_shape_give(c, 0, FM_TYPE_F32, 3, FM_DIM_T, (uint32_t)rows);
-    c->dst[0].dims[2] = a->head;
+    c->dst[0].dims[2] = width;
     return FM_OK;
 }
 
@@ -147,7 +147,7 @@ enum fm_result fm_shape_linear_states(const struct fm_shape_call *c)
     TRY(want_width(c, 1, (uint64_t)a->heads * a->head));
     TRY(fm_shape_want(c, 2, FM_TYPE_F32, 1, a->heads, 0));
     TRY(want_segments(c, 3));
-    return give_parts(c);
+    return give_parts(c, a->state, a->head); // [T,H*K,P]
 }
 
 enum fm_result fm_shape_linear_scan(const struct fm_shape_call *c)
@@ -160,7 +160,7 @@ enum fm_result fm_shape_linear_scan(const struct fm_shape_call *c)
     TRY(fm_shape_want(c, 1, FM_TYPE_F32, 1, a->heads, 0));
     TRY(want_segments(c, 2));
     TRY(want_recurrent(c, 3, rows, a->head));
-    return give_parts(c);
+    return give_parts(c, a->state, a->head); // [T,H*K,P]
 }
 
 // Result 0 is a state per part in quarters, f32 [T,N/4,E,4].
@@ -231,18 +231,6 @@ enum fm_result fm_shape_ssd_cast(const struct fm_shape_call *c)
     return FM_OK;
 }
 
-// Result 0 is a state per part, f32 [T,H*P,N].
-static enum fm_result give_part_states(const struct fm_shape_call *c)
-{
-    const struct fm_attr *a = &c->node->attr;
-    uint64_t rows = (uint64_t)a->heads * a->head;
-    if (a->chunk == 0 || rows == 0 || rows >= FM_DIM_FIRST || a->state == 0)
-        return fm_shape_bad_attr(c, "a part or its state is empty or too large");
-    fm_shape_give(c, 0, FM_TYPE_F32, 3, FM_DIM_T, (uint32_t)rows);
-    c->dst[0].dims[2] = a->state;
-    return FM_OK;
-}
-
 enum fm_result fm_shape_ssd_states(const struct fm_shape_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
@@ -258,7 +246,7 @@ enum fm_result fm_shape_ssd_states(const struct fm_shape_call *c)
     TRY(fm_shape_want(c, 4, FM_TYPE_F32, 1, a->heads, 0));
     TRY(want_segments(c, 5));
     fm_shape_give(c, 1, FM_TYPE_F32, 2, FM_DIM_T, a->heads);
-    return give_part_states(c);
+    return give_parts(c, a->head, a->state); // [T,H*P,N]
 }
 
 enum fm_result fm_shape_ssd_scan(const struct fm_shape_call *c)
@@ -271,5 +259,5 @@ enum fm_result fm_shape_ssd_scan(const struct fm_shape_call *c)
     TRY(want_width(c, 1, a->heads));
     TRY(want_segments(c, 2));
     TRY(want_recurrent(c, 3, rows, a->state));
-    return give_part_states(c);
+    return give_parts(c, a->head, a->state); // [T,H*P,N]
 }
