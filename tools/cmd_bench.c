@@ -422,7 +422,7 @@ static int run(const struct tool_options *options)
     if (strcmp(format, "md") != 0 && strcmp(format, "json") != 0 && strcmp(format, "jsonl") != 0 && strcmp(format, "csv") != 0)
         return tool_bad("bench: -o '%s', expected md, json, jsonl or csv", format);
     if (options->bench_r == 0)
-        return tool_bad("bench: -r 0");
+        return tool_bad("bench: -r 0, expected at least 1");
     int status = add_tests(&b);
     if (status == 0)
         status = open_all(&b);

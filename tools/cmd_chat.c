@@ -344,6 +344,8 @@ static int answer_one(struct chat *c)
     char *text = NULL;
     size_t bytes = 0;
     int status = 0;
+    if (c->options->prompt != NULL && c->options->file != NULL)
+        return tool_bad("chat: expected one of -p TEXT and -f FILE, found both");
     if (c->options->prompt != NULL)
         text = strdup(c->options->prompt);
     else
@@ -356,7 +358,8 @@ static int answer_one(struct chat *c)
     while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'))
         text[--end] = '\0';
     if (end == 0)
-        status = tool_bad("chat: the prompt is empty");
+        status = tool_bad(c->options->prompt != NULL || c->options->file != NULL ? "chat: the prompt is empty"
+                                                                                 : "chat: no prompt on standard input");
     else if (!chat_history_add(&c->history, "user", text))
         status = tool_fail(FM_NOMEM);
     free(text);

@@ -90,6 +90,8 @@ static int run(const struct tool_options *options)
     uint32_t *tokens = NULL;
     size_t count = 0;
     int status = tool_open_model(options, &setup.model);
+    if (status == 0 && options->prompt == NULL && options->file == NULL)
+        status = tool_bad("perplexity: no text: give -f FILE or -p TEXT");
     if (status == 0)
         status = tool_prompt(options, setup.model, &tokens, &count); // a bad prompt is told before anything is loaded
     if (status == 0)

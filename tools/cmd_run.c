@@ -279,7 +279,7 @@ static int generate(const struct tool_options *options, struct tool_setup *setup
         request.n_generated = 0;
     if (out->write_error == 0 && out->tokenizer != NULL)
         emit(out, out->piece, fm_utf8_stream_end(&out->stream, out->piece));
-    if (out->write_error == 0 && !out->quiet)
+    if (out->write_error == 0 && !out->quiet && (result == FM_OK || out->n_ids > 0))
         emit(out, "\n", 1);
     if (out->write_error != 0) {
         errno = out->write_error;

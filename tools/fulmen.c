@@ -77,6 +77,8 @@ int main(int argc, char **argv)
     const struct tool_command *command = find_command(argc, argv, &words);
     if (command != NULL)
         return run_command(command, argc - 1 - words, argv + 1 + words);
+    if (name[0] == '-')
+        return tool_bad("'%s' before a command: expected fulmen COMMAND [options], as fulmen run -m FILE -p TEXT", name);
     if (name[0] != '\0')
         return tool_bad("unknown command '%s' (fulmen --help lists them)", name);
     print_usage(stderr);

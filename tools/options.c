@@ -38,6 +38,14 @@ static const struct needless {
 
 #define N_NEEDLESS (sizeof(needless) / sizeof(needless[0]))
 
+static bool takes_model(const struct tool_command *command)
+{
+    for (size_t i = 0; i < command->n_options; i++)
+        if (command->options[i] == OPT_MODEL)
+            return true;
+    return false;
+}
+
 static bool takes_needless(const struct tool_command *command, const struct needless *row)
 {
     if (row->command != NULL)
@@ -235,9 +243,11 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
         }
         if (n == command->n_options) {
             size_t most = command->operand == NULL ? 0 : command->n_operands > 0 ? command->n_operands : 1;
-            if (argv[i][0] == '-' || n_operands == most)
-                return tool_bad("%s: unknown %s '%s' (fulmen %s --help lists them)", command->name,
-                                argv[i][0] == '-' ? "option" : "argument", argv[i], command->name);
+            if (argv[i][0] == '-')
+                return tool_bad("%s: unknown option '%s' (fulmen %s --help lists them)", command->name, argv[i], command->name);
+            if (n_operands == most)
+                return tool_bad("%s: unknown argument '%s': it belongs to no option%s (fulmen %s --help lists them)", command->name,
+                                argv[i], takes_model(command) ? ", a model is given with -m" : "", command->name);
             options.operands[n_operands++] = argv[i];
             continue;
         }

@@ -35,8 +35,8 @@ struct tool_dca {
 #define TOOL_OPTIONS(X)                                                                                                \
     X(MODEL, "-m", "--model", "FILE", TEXT, model, "model file (GGUF)")                                                \
     X(SHAPE, NULL, "--shape", "NAME:TYPE", TEXT, shape, "random weights of a known shape, as llama-8b:q4_0")           \
-    X(PROMPT, "-p", "--prompt", "TEXT", TEXT, prompt, "text to begin with")                                            \
-    X(FILE, "-f", "--file", "FILE", TEXT, file, "text to begin with, from a file")                                     \
+    X(PROMPT, "-p", "--prompt", "TEXT", TEXT, prompt, "the text, or the prompt")                                        \
+    X(FILE, "-f", "--file", "FILE", TEXT, file, "likewise, from a file; - is standard input")                           \
     X(TOKENS, NULL, "--tokens", "5,17,3", TEXT, tokens, "the prompt as token ids")                                     \
     X(PREDICT, "-n", "--n-predict", "N", LENGTH, predict, "most tokens to generate; -1 = until the end (-1)")          \
     X(CTX, "-c", "--ctx-size", "N", U32, ctx, "positions of the context (0: the model's)")                             \
@@ -49,7 +49,7 @@ struct tool_dca {
     X(REPEAT_N, NULL, "--repeat-last-n", "N", U32, repeat_last_n, "tokens that the penalty looks back (64)")           \
     X(SEED, "-s", "--seed", "SEED", SEED, seed, "of the random numbers; -1 takes the clock (-1)")                      \
     X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                     \
-    X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16, f32 or q8_0")                                  \
+    X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16, f32 or q8_0 (f16)")                                  \
     X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16, f32 or q8_0, as the keys")                     \
     X(DCA, NULL, "--dca", "CAP,LOCAL", DCA, dca, "dual chunk attention: auto, off or its sizes (as the model says)")    \
     X(DEVICE, "-dev", "--device", "SEL", TEXT, device, "index, UUID or part of a name (see fulmen devices)")           \

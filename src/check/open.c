@@ -8,10 +8,10 @@ enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_v
 {
     struct fm_caps *caps = NULL;
     size_t count, index;
-    enum fm_rung limit = rung == NULL || rung[0] == '\0' ? FM_RUNG_CM2 : fm_rung_from_name(rung);
-    if (limit == FM_RUNG_COUNT)
-        return fm_fail(FM_ARG, "no rung '%.32s', expected one of base sg f16 dot cm cm2", rung);
-    enum fm_result r = fm_vk_probe(&caps, &count);
+    enum fm_rung limit;
+    enum fm_result r = fm_rung_limit(rung, &limit);
+    if (!r)
+        r = fm_vk_probe(&caps, &count);
     if (!r)
         r = fm_vk_choose(caps, count, selector, &index);
     if (!r)

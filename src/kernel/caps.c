@@ -2,6 +2,8 @@
 // Rungs of the capability ladder.
 #include "kernel/kernel.h"
 
+#include <stdio.h>
+
 static const char *const rung_names[FM_RUNG_COUNT] = {
     [FM_RUNG_BASE] = "base", [FM_RUNG_SG] = "sg",   [FM_RUNG_F16] = "f16", [FM_RUNG_DOT] = "dot",
     [FM_RUNG_CM] = "cm",     [FM_RUNG_CMR] = "cmr", [FM_RUNG_CM2] = "cm2",
@@ -28,6 +30,21 @@ enum fm_rung fm_rung_from_name(const char *name)
         if (strcmp(rung_names[i], name) == 0)
             return (enum fm_rung)i;
     return FM_RUNG_COUNT;
+}
+
+enum fm_result fm_rung_limit(const char *name, enum fm_rung *out_rung)
+{
+    enum fm_rung rung = name == NULL || name[0] == '\0' ? FM_RUNG_CM2 : fm_rung_from_name(name);
+    char list[80] = "";
+    if (rung != FM_RUNG_COUNT) {
+        *out_rung = rung;
+        return FM_OK;
+    }
+    for (unsigned i = 0; i < FM_RUNG_COUNT; i++) {
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof(list) - used, " %s", rung_names[i]);
+    }
+    return fm_fail(FM_ARG, "no rung '%.32s', there are%s", name, list);
 }
 
 const char *fm_cap_name(enum fm_cap_index index)

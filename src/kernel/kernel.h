@@ -10,6 +10,8 @@
 
 enum fm_rung { FM_RUNG_BASE, FM_RUNG_SG, FM_RUNG_F16, FM_RUNG_DOT, FM_RUNG_CM, FM_RUNG_CMR, FM_RUNG_CM2, FM_RUNG_COUNT };
 const char *fm_rung_name(enum fm_rung rung); // "base", "sg", ...
+// The highest rung that may be used; NULL and "" set no limit. FM_ARG with the names that there are.
+enum fm_result fm_rung_limit(const char *name, enum fm_rung *out_rung);
 enum fm_rung fm_rung_from_name(const char *name); // FM_RUNG_COUNT when unknown
 
 enum fm_cap_index {

@@ -58,6 +58,9 @@ static enum fm_result resolve(const struct fm_model *model, const struct fm_sess
         result = cache_type(p->cache_type_v, p->cache_type_v == NULL ? b->kv_type[0] : model->kv_type, &b->kv_type[1]);
     if (result == FM_OK && p->cache_type_k == NULL)
         b->kv_type[0] = b->kv_type[1];
+    if (result == FM_OK && b->kv_type[0] != b->kv_type[1])
+        return fm_fail(FM_ARG, "cache type %s for keys and %s for values, expected one type for both", fm_type_info(b->kv_type[0])->name,
+                       fm_type_info(b->kv_type[1])->name);
     if (result == FM_OK && b->kv_type[0] == FM_TYPE_Q8_0)
         b->n_ctx = fm_ceil_div_u32(b->n_ctx, FM_CACHE_POSITIONS) * FM_CACHE_POSITIONS;
     return result;

@@ -53,19 +53,6 @@ void fm_device_list_free(struct fm_device_info *infos)
     fm_free(infos);
 }
 
-static enum fm_result rung_of(const char *name, enum fm_rung *out_rung)
-{
-    *out_rung = name == NULL || name[0] == '\0' ? FM_RUNG_CM2 : fm_rung_from_name(name);
-    if (*out_rung != FM_RUNG_COUNT)
-        return FM_OK;
-    char list[80] = "";
-    for (int i = 0; i < FM_RUNG_COUNT; i++) {
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof(list) - used, " %s", fm_rung_name((enum fm_rung)i));
-    }
-    return fm_fail(FM_ARG, "no rung '%.32s', there are%s", name, list);
-}
-
 enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_device **out_device)
 {
     static const struct fm_device_params defaults = {0};
@@ -73,7 +60,7 @@ enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_d
     size_t count = 0, index = 0;
     enum fm_rung rung;
     params = params != NULL ? params : &defaults;
-    enum fm_result result = rung_of(params->max_rung, &rung);
+    enum fm_result result = fm_rung_limit(params->max_rung, &rung);
     if (result != FM_OK)
         return result;
     struct fm_device *device = fm_alloc_zero(1, sizeof(*device));

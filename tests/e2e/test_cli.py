@@ -55,11 +55,19 @@ def bad_command_lines():
     refused("fly", says="unknown command 'fly'")
     refused("devices", "--fly", says="unknown option '--fly'")
     refused("devices", "fly", says="unknown argument 'fly'")
+    refused("run", DEMO, "-p", "x", says="a model is given with -m")
+    refused("-m", DEMO, says="'-m' before a command")
     refused("plan", "-m", says="-m needs a value")
     refused("run", "-m", DEMO, "-p", "x", "-n", "-2", says="-n")
     refused("run", "-m", DEMO, "-p", "x", "-c", "99999999999", says="-c")
     refused("run", "-m", DEMO, "-p", "x", "--temp", "warm", says="--temp")
     refused("bench", "kernels", "-r", "0", says="-r")
+    refused("bench", "-m", TINY, "-r", 0, says="-r 0, expected at least 1")
+    refused("perplexity", "-m", DEMO, says="no text: give -f FILE or -p TEXT")
+    refused("chat", "-m", DEMO, "-p", "x", "-f", "y", says="found both")
+    refused("chat", "-m", DEMO, says="no prompt on standard input")
+    refused("run", "-m", TINY, "--tokens", "1", "-ctk", "f16", "-ctv", "f32", says="f16 for keys and f32 for values")
+    refused("run", "-m", TINY, "--tokens", "99999", says="token 0 of the prompt is 99999")
     refused("bench", "kernels", "-o", "xml", says="expected md, json, jsonl or csv")
 
 
@@ -340,7 +348,7 @@ def check():
     result.expect(f"{len(lines)} passed, 0 failed" in result.text(), "the total is the number of lines")
     refused("check", "--op", "levitate", says="no op 'levitate'")
     refused("check", "--kernel", "levitate", says="no kernel has 'levitate'")
-    refused("check", "--rung", "top", says="no rung 'top'")
+    refused("check", "--rung", "top", says=f"no rung 'top', there are {' '.join(RUNGS)}")
     result = fulmen("check", "--op", "add", "--problem", "levitate", status=BAD_INPUT)
     result.expect(b"no problem matches" in result.err, "expected the reason")
 
