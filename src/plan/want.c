@@ -64,6 +64,9 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_MATMUL:
     case FM_OP_MATMUL_ADD:
     case FM_OP_MATMUL_GLU:
+    case FM_OP_NORM_MATMUL:
+    case FM_OP_NORM_MATMUL_ADD:
+    case FM_OP_NORM_MATMUL_GLU:
         want->w = source(l, 1)->type;
         set_width(want, dim(l, 1, 0), dim(l, 1, 1));
         return FM_OK;
