@@ -93,6 +93,9 @@
 #define FM_PUSH_SSD(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_BC, bc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
     A(REF_V, dt_bias) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) \
     P(versions) P(kept) P(part)
+#define FM_PUSH_SSD_GATE(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
+    A(REF_V, dt_bias) A(REF_X, z) A(REF_STATE, state) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) P(versions) \
+    P(kept)
 // bc [T,columns] f16: the last columns of xbc [T,width]
 #define FM_PUSH_SSD_CAST(A, P) A(REF_STEP, step) A(REF_X, xbc) A(REF_BC, bc) P(width) P(columns)
 #define FM_PUSH_SSD_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_BC, bc) A(REF_V, dt) A(REF_V, a) \

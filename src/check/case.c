@@ -196,6 +196,7 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
     case FM_OP_CONV1D:
     case FM_OP_SELECTIVE_SCAN:
     case FM_OP_SSD:
+    case FM_OP_SSD_GATE:
     case FM_OP_LINEAR_ATTEND:
     case FM_OP_LRPE:
         return fm_case_recurrent_sources(b, p, attr, src);

@@ -424,6 +424,7 @@ static const struct {
     [FM_OP_CONV1D] = {fm_shape_conv1d, FM_ATTR_ACT | FM_ATTR_HEAD | FM_ATTR_REPEAT},
     [FM_OP_SELECTIVE_SCAN] = {fm_shape_selective_scan, FM_ATTR_HEADS | FM_ATTR_HEADS_KV | FM_ATTR_STATE},
     [FM_OP_SSD] = {fm_shape_ssd, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE},
+    [FM_OP_SSD_GATE] = {fm_shape_ssd_gate, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE},
     [FM_OP_LINEAR_ATTEND] = {fm_shape_linear_attend, HEADS | FM_ATTR_STATE | FM_ATTR_ACT},
     [FM_OP_LRPE] = {fm_shape_lrpe, HEADS | FM_ATTR_ACT},
     [FM_OP_LINEAR_STATES] = {fm_shape_linear_states, HEADS | FM_ATTR_STATE | FM_ATTR_ACT | CHUNK},

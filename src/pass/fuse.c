@@ -58,6 +58,14 @@ static bool guard_rms(const struct match *m)
     return m->graph->nodes[m->node[0]].attr.norm == FM_NORM_RMS;
 }
 
+// The second node is silu gate, then a norm of whole rows, and the first node's result, which changes, is read by it alone.
+static bool guard_gated_first(const struct match *m)
+{
+    const struct fm_attr *a = &m->graph->nodes[m->node[1]].attr;
+    return a->gate == FM_GATE_FIRST && a->act == FM_ACT_SILU && a->groups == 1 &&
+           uses_outside(m, m->graph->nodes[m->node[0]].dst[0]) == 0;
+}
+
 // The first node's result is read elsewhere too: it is written anyway.
 static bool guard_sum_shared(const struct match *m)
 {
@@ -183,6 +191,9 @@ static void merge_attr(struct fm_attr *to, const struct fm_attr *from)
     to->rotated = to->rotated ? to->rotated : from->rotated;
     to->window = to->window ? to->window : from->window;
     to->vocab = to->vocab ? to->vocab : from->vocab;
+    to->state = to->state ? to->state : from->state;
+    to->groups = to->groups ? to->groups : from->groups;
+    to->groups_c = to->groups_c ? to->groups_c : from->groups_c;
     to->chunk = to->chunk ? to->chunk : from->chunk;
     to->cap = to->cap ? to->cap : from->cap;
     to->original = to->original ? to->original : from->original;

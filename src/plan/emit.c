@@ -29,6 +29,7 @@ static fm_emit_fn *const emitters[FM_OP_COUNT] = {
     [FM_OP_LRPE] = fm_emit_lrpe,
     [FM_OP_NORM_GATE] = fm_emit_norm_gate,
     [FM_OP_SSD] = fm_emit_ssd,
+    [FM_OP_SSD_GATE] = fm_emit_ssd_gate,
     [FM_OP_MATMUL_ADD] = fm_emit_matmul,
     [FM_OP_MATMUL_GLU] = fm_emit_matmul_glu,
     [FM_OP_NORM_MATMUL] = fm_emit_norm_matmul,

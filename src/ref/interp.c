@@ -18,6 +18,7 @@ static fm_ref_fn *const functions[FM_OP_COUNT] = {
     [FM_OP_ACT] = fm_ref_act_op,            [FM_OP_ADD] = fm_ref_add,
     [FM_OP_GATHER] = fm_ref_gather,         [FM_OP_SAMPLE] = fm_ref_sample,
     [FM_OP_MATMUL_ADD] = fm_ref_matmul_add, [FM_OP_MATMUL_GLU] = fm_ref_matmul_glu,
+    [FM_OP_SSD_GATE] = fm_ref_ssd_gate,
     [FM_OP_NORM_MATMUL] = fm_ref_norm_matmul, [FM_OP_NORM_MATMUL_ADD] = fm_ref_norm_matmul_add,
     [FM_OP_NORM_MATMUL_GLU] = fm_ref_norm_matmul_glu,
     [FM_OP_ROPE_KV_WRITE] = fm_ref_rope_kv_write, [FM_OP_ADD_NORM] = fm_ref_add_norm,

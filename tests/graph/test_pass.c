@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-static const char *const goldens[] = {"fold", "fuse_llama", "fuse_gpt2", "fuse_norm", "fuse_not", "dce", "order"};
+static const char *const goldens[] = {"fold", "fuse_llama", "fuse_gpt2", "fuse_norm", "fuse_ssd", "fuse_not", "dce", "order"};
 
 static void check_golden(const char *name)
 {
@@ -340,7 +340,11 @@ static void test_models(void **state)
         bool decoder = gpt2 || strcmp(s->arch, "llama") == 0 || strcmp(s->arch, "qwen2") == 0;
         bool scaled = s->config.original > 0; // rotation with lengths stays by itself
         // A mixer alone, a mixer and a feed-forward part: one or two products that end in a sum.
-        assert_int_equal(count[FM_OP_MATMUL_ADD], (s->config.ffn > 0 ? 2 : 1) * layers);
+        assert_int_equal(count[FM_OP_MATMUL_ADD] + count[FM_OP_NORM_MATMUL_ADD], (s->config.ffn > 0 ? 2 : 1) * layers);
+        // Of the last layer only output rows are gated, after the recurrence.
+        uint32_t gated = strcmp(s->arch, "mamba2") == 0 && s->config.groups == 1 ? layers - 1 : 0;
+        if (s->config.ffn == 0)
+            assert_true(count[FM_OP_SSD_GATE] == gated && count[FM_OP_NORM_MATMUL_ADD] == gated);
         assert_int_equal(count[FM_OP_NORM_MATMUL_GLU], gpt2 || s->config.ffn == 0 ? 0 : layers);
         assert_int_equal(count[FM_OP_MATMUL_GLU], 0);
         if (!decoder || scaled) {
