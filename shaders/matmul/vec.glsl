@@ -5,9 +5,9 @@
 // of up too) for ROWS rows, its invocations taking turns along k. From rung sg on a team is a whole number of
 // subgroups.
 //
-// With FM_NORMED the rows are normed on the way: an invocation multiplies what it takes of x with the norm's weight, and
-// sums the squares of x beside its products; a team has seen the whole row, and the factor 1 / sqrt(mean x^2 + eps) is
-// left for the end.
+// With FM_NORMED (one row) x is normed on the way: an invocation multiplies what it takes of x with the norm's weight, and
+// sums the squares of x beside its products. When all is summed the whole row has been seen, by each team, or by the
+// workgroup together (FM_VEC_SHARED_X), and the factor 1 / sqrt(mean x^2 + eps) is left for the end.
 #ifndef FM_VEC_GLSL
 #define FM_VEC_GLSL
 
@@ -24,23 +24,31 @@ layout(constant_id = 4) const uint ROWS = 1;
 
 const uint STREAMS = uint(FM_STREAMS);
 const uint TEAMS = FM_GROUP / LANES;
-const uint PRODUCTS = COLS * STREAMS * ROWS; // of one team; index (column * STREAMS + stream) * ROWS + row
-#ifdef FM_NORMED
-const uint SUMS = PRODUCTS + ROWS; // then the squares of each row
+const uint SUMS = COLS * STREAMS * ROWS; // of one team; index (column * STREAMS + stream) * ROWS + row
 
-// Four elements of x, quad `at` of a row, as products take them; their squares are added.
-vec4 vec_x(vec4 x, uint at, inout float squares)
+#ifdef FM_NORMED
+const uint PITCH_SUMS = SUMS + 1u; // then the squares
+float vec_squares = 0.0;
+
+// Every element of x comes here once.
+void vec_square(vec4 x)
 {
     [[unroll]] for (uint i = 0u; i < 4u; i++)
-        squares = fma(x[i], x[i], squares);
+        vec_squares = fma(x[i], x[i], vec_squares);
+}
+
+// Four elements of x, quad `at` of the row, as products take them; they are squared, too.
+vec4 vec_x(vec4 x, uint at)
+{
+    vec_square(x);
     return x * FM_CAST(fm_f32x4s, pc.norm).d[at];
 }
 #else
-const uint SUMS = PRODUCTS;
-#define vec_x(x, at, squares) (x)
+const uint PITCH_SUMS = SUMS;
+#define vec_x(x, at) (x)
 #endif
 
-shared float team_sums[(FM_GROUP / SUBGROUP) * SUMS];
+shared float team_sums[(FM_GROUP / SUBGROUP) * PITCH_SUMS];
 
 // position in the workgroup, such that a subgroup is a run of positions
 uint vec_me()
@@ -54,26 +62,48 @@ uint vec_me()
 
 const uint WAYS = LANES / SUBGROUP; // of a team: values to be added for each of its sums
 
-float team_total(uint first)
+float total_of(uint first, uint ways)
 {
     float total = 0.0;
-    for (uint i = 0u; i < WAYS; i++)
-        total += team_sums[first + i * SUMS];
+    for (uint i = 0u; i < ways; i++)
+        total += team_sums[first + i * PITCH_SUMS];
     return total;
+}
+
+#ifdef FM_NORMED
+// The factor of the rows of the team whose sums begin at `first`.
+float norm_factor(uint first)
+{
+#ifdef FM_VEC_SHARED_X
+    float squares = total_of(SUMS, FM_GROUP / SUBGROUP);
+#else
+    float squares = total_of(first + SUMS, WAYS);
+#endif
+    return 1.0 / sqrt(squares / float(pc.k) + uintBitsToFloat(pc.eps_bits));
+}
+#else
+#define norm_factor(first) 1.0
+#endif
+
+// The sum of a value over the subgroup, or the invocation's own, to its place.
+void keep_sum(uint me, uint i, float value)
+{
+#if FM_RUNG >= 1
+    float sum = subgroupAdd(value);
+    if (gl_SubgroupInvocationID == 0u)
+        team_sums[gl_SubgroupID * PITCH_SUMS + i] = sum;
+#else
+    team_sums[me * PITCH_SUMS + i] = value;
+#endif
 }
 
 // Adds up the sums of every team (invocations in order, subgroups by the device's subgroupAdd) and stores y.
 void vec_finish(uint me, uint rows, float sums[SUMS])
 {
-#if FM_RUNG >= 1
-    [[unroll]] for (uint i = 0u; i < SUMS; i++) {
-        float sum = subgroupAdd(sums[i]);
-        if (gl_SubgroupInvocationID == 0u)
-            team_sums[gl_SubgroupID * SUMS + i] = sum;
-    }
-#else
-    for (uint i = 0u; i < SUMS; i++)
-        team_sums[me * SUMS + i] = sums[i];
+    [[unroll]] for (uint i = 0u; i < SUMS; i++)
+        keep_sum(me, i, sums[i]);
+#ifdef FM_NORMED
+    keep_sum(me, SUMS, vec_squares);
 #endif
     barrier();
     for (uint o = me; o < TEAMS * COLS * ROWS; o += FM_GROUP) {
@@ -81,14 +111,10 @@ void vec_finish(uint me, uint rows, float sums[SUMS])
         uint col = gl_WorkGroupID.x * TEAMS * COLS + at;
         if (row >= rows || col >= pc.n)
             continue;
-        uint team = at / COLS * WAYS * SUMS, first = team + (at % COLS) * STREAMS * ROWS + r;
-        float factor = 1.0;
-#ifdef FM_NORMED
-        factor = 1.0 / sqrt(team_total(team + PRODUCTS + r) / float(pc.k) + uintBitsToFloat(pc.eps_bits));
-#endif
-        float total = team_total(first) * factor;
+        uint team = at / COLS * WAYS * PITCH_SUMS, first = team + (at % COLS) * STREAMS * ROWS + r;
+        float total = total_of(first, WAYS) * norm_factor(team);
 #if FM_STREAMS == 2
-        fm_store_y(row, col, total, team_total(first + ROWS) * factor);
+        fm_store_y(row, col, total, total_of(first + ROWS, WAYS) * norm_factor(team));
 #else
         fm_store_y(row, col, total);
 #endif

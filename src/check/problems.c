@@ -90,7 +90,7 @@ static void normed_matmuls(struct fm_problems *l)
     static const enum fm_op ops[] = {FM_OP_NORM_MATMUL, FM_OP_NORM_MATMUL_ADD, FM_OP_NORM_MATMUL_GLU};
     for (int t = 0; t < FM_TYPE_COUNT; t++) {
         const struct fm_type_info *info = fm_type_info((enum fm_type)t);
-        if (!info->is_weight || info->block_elems != 1)
+        if (!info->is_weight)
             continue;
         const enum fm_type w = (enum fm_type)t;
         const uint32_t unit = info->block_elems, least = unit == 1 ? 8 : unit;
