@@ -59,6 +59,11 @@
 // y [T,n] = act(x gate^T) * (x up^T)
 #define FM_PUSH_MATMUL_GLU(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, gate) A(REF_W, up) A(REF_Y, y) \
     P(n) P(k) P(stride_x) P(rows_word) P(act)
+// The same of x^ = x norm / sqrt(mean x^2 + eps); NORM_MATMUL and NORM_MATMUL_ADD, NORM_MATMUL_GLU. norm [k].
+#define FM_PUSH_NORM_MATMUL(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, w) A(REF_X, norm) A(REF_V, bias) A(REF_Y, residual) \
+    A(REF_Y, y) P(n) P(k) P(stride_x) P(rows_word) P(eps_bits)
+#define FM_PUSH_NORM_MATMUL_GLU(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, gate) A(REF_W, up) A(REF_X, norm) A(REF_Y, y) \
+    P(n) P(k) P(stride_x) P(rows_word) P(act) P(eps_bits)
 // chunk, cap, original: dual chunk attention (0 = off); lengths [T]: absent where original is 0
 #define FM_PUSH_ROPE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_FREQ, freq) A(REF_U32, pos) A(REF_U32, lengths) A(REF_Y, y) \
     P(heads) P(head) P(rotated) P(kind) P(copies) P(chunk) P(cap) P(original)
@@ -88,6 +93,9 @@
 #define FM_PUSH_SSD(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_BC, bc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
     A(REF_V, dt_bias) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) \
     P(versions) P(kept) P(part)
+#define FM_PUSH_SSD_GATE(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
+    A(REF_V, dt_bias) A(REF_X, z) A(REF_STATE, state) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) P(versions) \
+    P(kept)
 // bc [T,columns] f16: the last columns of xbc [T,width]
 #define FM_PUSH_SSD_CAST(A, P) A(REF_STEP, step) A(REF_X, xbc) A(REF_BC, bc) P(width) P(columns)
 #define FM_PUSH_SSD_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_BC, bc) A(REF_V, dt) A(REF_V, a) \

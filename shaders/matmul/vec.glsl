@@ -4,6 +4,10 @@
 // A workgroup is FM_GROUP / LANES teams; a team of LANES invocations makes COLS neighbouring columns of y (of gate and
 // of up too) for ROWS rows, its invocations taking turns along k. From rung sg on a team is a whole number of
 // subgroups.
+//
+// With FM_NORMED (one row) x is normed on the way: an invocation multiplies what it takes of x with the norm's weight, and
+// sums the squares of x beside its products. When all is summed the whole row has been seen, by each team, or by the
+// workgroup together (FM_VEC_SHARED_X), and the factor 1 / sqrt(mean x^2 + eps) is left for the end.
 #ifndef FM_VEC_GLSL
 #define FM_VEC_GLSL
 
@@ -22,7 +26,29 @@ const uint STREAMS = uint(FM_STREAMS);
 const uint TEAMS = FM_GROUP / LANES;
 const uint SUMS = COLS * STREAMS * ROWS; // of one team; index (column * STREAMS + stream) * ROWS + row
 
-shared float team_sums[(FM_GROUP / SUBGROUP) * SUMS];
+#ifdef FM_NORMED
+const uint PITCH_SUMS = SUMS + 1u; // then the squares
+float vec_squares = 0.0;
+
+// Every element of x comes here once.
+void vec_square(vec4 x)
+{
+    [[unroll]] for (uint i = 0u; i < 4u; i++)
+        vec_squares = fma(x[i], x[i], vec_squares);
+}
+
+// Four elements of x, quad `at` of the row, as products take them; they are squared, too.
+vec4 vec_x(vec4 x, uint at)
+{
+    vec_square(x);
+    return x * FM_CAST(fm_f32x4s, pc.norm).d[at];
+}
+#else
+const uint PITCH_SUMS = SUMS;
+#define vec_x(x, at) (x)
+#endif
+
+shared float team_sums[(FM_GROUP / SUBGROUP) * PITCH_SUMS];
 
 // position in the workgroup, such that a subgroup is a run of positions
 uint vec_me()
@@ -34,35 +60,61 @@ uint vec_me()
 #endif
 }
 
+const uint WAYS = LANES / SUBGROUP; // of a team: values to be added for each of its sums
+
+float total_of(uint first, uint ways)
+{
+    float total = 0.0;
+    for (uint i = 0u; i < ways; i++)
+        total += team_sums[first + i * PITCH_SUMS];
+    return total;
+}
+
+#ifdef FM_NORMED
+// The factor of the rows of the team whose sums begin at `first`.
+float norm_factor(uint first)
+{
+#ifdef FM_VEC_SHARED_X
+    float squares = total_of(SUMS, FM_GROUP / SUBGROUP);
+#else
+    float squares = total_of(first + SUMS, WAYS);
+#endif
+    return 1.0 / sqrt(squares / float(pc.k) + uintBitsToFloat(pc.eps_bits));
+}
+#else
+#define norm_factor(first) 1.0
+#endif
+
+// The sum of a value over the subgroup, or the invocation's own, to its place.
+void keep_sum(uint me, uint i, float value)
+{
+#if FM_RUNG >= 1
+    float sum = subgroupAdd(value);
+    if (gl_SubgroupInvocationID == 0u)
+        team_sums[gl_SubgroupID * PITCH_SUMS + i] = sum;
+#else
+    team_sums[me * PITCH_SUMS + i] = value;
+#endif
+}
+
 // Adds up the sums of every team (invocations in order, subgroups by the device's subgroupAdd) and stores y.
 void vec_finish(uint me, uint rows, float sums[SUMS])
 {
-#if FM_RUNG >= 1
-    [[unroll]] for (uint i = 0u; i < SUMS; i++) {
-        float sum = subgroupAdd(sums[i]);
-        if (gl_SubgroupInvocationID == 0u)
-            team_sums[gl_SubgroupID * SUMS + i] = sum;
-    }
-#else
-    for (uint i = 0u; i < SUMS; i++)
-        team_sums[me * SUMS + i] = sums[i];
+    [[unroll]] for (uint i = 0u; i < SUMS; i++)
+        keep_sum(me, i, sums[i]);
+#ifdef FM_NORMED
+    keep_sum(me, SUMS, vec_squares);
 #endif
     barrier();
-    const uint ways = LANES / SUBGROUP;
     for (uint o = me; o < TEAMS * COLS * ROWS; o += FM_GROUP) {
         uint r = o / (TEAMS * COLS), row = gl_WorkGroupID.y * ROWS + r, at = o % (TEAMS * COLS);
         uint col = gl_WorkGroupID.x * TEAMS * COLS + at;
         if (row >= rows || col >= pc.n)
             continue;
-        uint first = at / COLS * ways * SUMS + (at % COLS) * STREAMS * ROWS + r;
-        float total = 0.0;
-        for (uint i = 0u; i < ways; i++)
-            total += team_sums[first + i * SUMS];
+        uint team = at / COLS * WAYS * PITCH_SUMS, first = team + (at % COLS) * STREAMS * ROWS + r;
+        float total = total_of(first, WAYS) * norm_factor(team);
 #if FM_STREAMS == 2
-        float total_up = 0.0;
-        for (uint i = 0u; i < ways; i++)
-            total_up += team_sums[first + ROWS + i * SUMS];
-        fm_store_y(row, col, total, total_up);
+        fm_store_y(row, col, total, total_of(first + ROWS, WAYS) * norm_factor(team));
 #else
         fm_store_y(row, col, total);
 #endif

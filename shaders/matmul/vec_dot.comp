@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over
-//     quantised weights, with packed 4x8 integer dot products.
+//     quantised weights, with packed 4x8 integer dot products; or the same of one row after a root-mean-square norm
+//     (FM_NORMED, see vec.glsl: what becomes integers is x times the norm's weight).
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says, k a multiple of 32; x rows a multiple of 4 elements apart.
 // Method: every block of 32 elements of x becomes integers of 16 bits, x = step * i with step = max |x| / 32512, and
@@ -27,6 +28,7 @@
 #include "spec.glsl"
 #include "quant.glsl"
 #include "args.glsl"
+#define FM_VEC_SHARED_X
 #include "vec.glsl"
 #extension GL_KHR_shader_subgroup_shuffle : require
 
@@ -121,16 +123,31 @@ void convert_x(uint me, uint x0[ROWS], uint block0, uint blocks)
         if (ROWS == 1u && block0 + turn * FM_GROUP / 4u >= blocks)
             break;
         vec4 lo[BATCH], hi[BATCH];
+#ifdef FM_NORMED
+        vec4 norm_lo[BATCH], norm_hi[BATCH];
+#endif
         [[unroll]] for (uint i = 0u; i < BATCH; i++) {
             uint piece = min((turn + i) * FM_GROUP + me, PIECES - 4u + (me & 3u));
             uint block = min(block0 + piece / 4u % CHUNK, blocks - 1u);
             uint quad = x0[piece / (4u * CHUNK)] + 8u * block + (piece & 3u);
             lo[i] = FM_CAST(fm_f32x4s, pc.x).d[quad];
             hi[i] = FM_CAST(fm_f32x4s, pc.x).d[quad + 4u];
+#ifdef FM_NORMED
+            norm_lo[i] = FM_CAST(fm_f32x4s, pc.norm).d[quad - x0[0]];
+            norm_hi[i] = FM_CAST(fm_f32x4s, pc.norm).d[quad - x0[0] + 4u];
+#endif
         }
         [[unroll]] for (uint i = 0u; i < BATCH; i++) {
             uint piece = (turn + i) * FM_GROUP + me, block = piece / 4u % CHUNK;
             bool wanted = piece < PIECES && block0 + block < blocks;
+#ifdef FM_NORMED
+            if (wanted) {
+                vec_square(lo[i]);
+                vec_square(hi[i]);
+            }
+            lo[i] *= norm_lo[i];
+            hi[i] *= norm_hi[i];
+#endif
             store_piece(lo[i], hi[i], piece / (4u * CHUNK), block, piece & 3u, wanted);
         }
     }

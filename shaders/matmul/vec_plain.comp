@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over
-// f32, f16 or
-//     bf16 weights.
+//     f32, f16 or bf16 weights; or the same of one row after a root-mean-square norm (FM_NORMED, see vec.glsl).
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: k a multiple of 8; x rows a multiple of 4 elements apart.
 // One workgroup: see vec.glsl. An invocation takes every LANES-th piece of 8 elements, UNROLL pieces of all its columns
@@ -50,7 +49,8 @@ vec4 quad_of(uvec4 piece[LOADS], uint h)
         [[unroll]] for (uint u = 0u; u < count; u++)                                                                   \
             [[unroll]] for (uint h = 0u; h < 2u; h++)                                                                  \
                 [[unroll]] for (uint r = 0u; r < ROWS; r++) {                                                          \
-                    vec4 x = FM_CAST(fm_f32x4s, pc.x).d[x0[r] + 2u * (p + u * LANES) + h];                                          \
+                    uint at = 2u * (p + u * LANES) + h;                                                                \
+                    vec4 x = vec_x(FM_CAST(fm_f32x4s, pc.x).d[x0[r] + at], at);                                        \
                     [[unroll]] for (uint l = 0u; l < LINES; l++) {                                                     \
                         vec4 v = quad_of(w[u * LINES + l], h);                                                         \
                         [[unroll]] for (uint i = 0u; i < 4u; i++)                                                      \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for a few rows of x (ROWS) in one pass over
-// quantised weights.
+//     quantised weights; or the same of one row after a root-mean-square norm (FM_NORMED, see vec.glsl).
 // Shapes: x [rows, k] f32 with stride_x elements from row to row; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says, k a multiple of 32; x rows a multiple of 4 elements apart.
 // One workgroup: see vec.glsl. An invocation takes every LANES-th block of 32; it loads the block of all its columns at
@@ -28,6 +28,18 @@ layout(constant_id = 5) const uint STAGE = 0;
 
 const uint LINES = COLS * STREAMS; // rows of weights that an invocation reads; index column * STREAMS + stream
 
+#ifdef FM_W_SYMMETRIC
+// What x is multiplied with before it meets fm_q_unit's values. The sums of a normed row are multiplied with up to
+// 1 / sqrt(eps) in the end, and with them what small elements of x lose where subnormal numbers become zero: they are
+// kept 4096 times larger, which no weight's place takes below 1.
+#if defined(FM_NORMED) && !defined(FM_W_Q8_0)
+const float RAISED = 4096.0;
+#else
+const float RAISED = 1.0;
+#endif
+#define X_LO (RAISED * FM_QLO)
+#define X_HI (RAISED * FM_QHI)
+#endif
 
 #if FM_RUNG >= 1
 const uint QUADS = 8u, PITCH = 9u; // of x in a block; of its copy
@@ -42,9 +54,9 @@ void stage_x(uint me, uint block0, uint blocks)
         uint quad = i * SUBGROUP + gl_SubgroupInvocationID;
         vec4 x = vec4(0.0);
         if (block0 + quad / QUADS < blocks)
-            x = FM_CAST(fm_f32x4s, pc.x).d[block0 * QUADS + quad];
+            x = vec_x(FM_CAST(fm_f32x4s, pc.x).d[block0 * QUADS + quad], block0 * QUADS + quad);
 #ifdef FM_W_SYMMETRIC
-        x *= (quad & 4u) == 0u ? FM_QLO : FM_QHI;
+        x *= (quad & 4u) == 0u ? X_LO : X_HI;
 #endif
         staged[copy0 + quad / QUADS * PITCH + quad % QUADS] = x;
     }
@@ -63,11 +75,12 @@ void load_x(uint me, uint x0, uint b, uint t, out vec4 lo, out vec4 hi)
         return;
     }
 #endif
-    lo = FM_CAST(fm_f32x4s, pc.x).d[x0 + 8u * b + t];
-    hi = FM_CAST(fm_f32x4s, pc.x).d[x0 + 8u * b + 4u + t];
+    uint at = 8u * b + t;
+    lo = vec_x(FM_CAST(fm_f32x4s, pc.x).d[x0 + at], at);
+    hi = vec_x(FM_CAST(fm_f32x4s, pc.x).d[x0 + at + 4u], at + 4u);
 #ifdef FM_W_SYMMETRIC
-    lo *= FM_QLO;
-    hi *= FM_QHI;
+    lo *= X_LO;
+    hi *= X_HI;
 #endif
 }
 
@@ -167,5 +180,9 @@ void main()
             sums[i] = fma(scale[i / ROWS].x, part[i].x, fma(scale[i / ROWS].y, part[i].y, sums[i]));
 #endif
     }
+#ifdef FM_W_SYMMETRIC
+    [[unroll]] for (uint i = 0u; i < SUMS; i++)
+        sums[i] *= 1.0 / RAISED;
+#endif
     vec_finish(me, rows, sums);
 }

@@ -3,7 +3,7 @@
 // SSD (Mamba-2, Dao and Gu 2024), row by row: softplus, decay, update and reading of the state in one kernel. The way of decoding,
 // and of prompts where there are no matrix units.
 //   xbc [T,Gx*P + Gb*N + Gc*N], dt [T,H], a, d, dt_bias [H], seg [S,4], state [S,B,H*P,N] -> y [T,H*P], state'   (all f32)
-//   s = exp(v a) s + v x b^T, y = s c + d x, v = softplus(dt + dt_bias)
+//   s = exp(v a) s + v x b^T, y = s c + d x, v = softplus(dt + dt_bias); SSD_GATE: y = (s c + d x) silu(z), z [T,H*P]
 // One workgroup: GROUP / LANES state rows p of one head and all rows of one segment. LANES neighbours hold one state row in registers,
 //     in units of UNIT elements, unit i at lane i % LANES; the next row's operands are on their way meanwhile. Loops over units are
 //     unrolled: old lavapipe counts the iterations of all loops and ends them at 65535. Hence at most 32768 rows, too.
@@ -11,7 +11,7 @@
 // Defines: QUADS, units of 4: N is a multiple of 4 then.
 // Needs: base nothing, sg subgroup shuffle.
 // Accumulation: f32; the state in one chain over the rows, y over a lane's units, then a tree over the lanes.
-// Bytes moved: the state read once and written `kept` times; b and c once per workgroup, x, dt and y once.
+// Bytes moved: the state read once and written `kept` times; b and c once per workgroup, x, dt, z and y once.
 #extension GL_GOOGLE_include_directive : require
 #if FM_RUNG >= 1
 #extension GL_KHR_shader_subgroup_basic : require
@@ -34,7 +34,11 @@ layout(constant_id = 3) const uint LANES = 1;
 #define REF_STATE fm_out_f32s
 #define REF_Y fm_out_f32s
 
+#ifdef FM_OP_SSD_GATE
+layout(push_constant, scalar) uniform Push { FM_PUSH_SSD_GATE(FM_A, FM_P) } pc;
+#else
 layout(push_constant, scalar) uniform Push { FM_PUSH_SSD(FM_A, FM_P) } pc;
+#endif
 
 #ifdef QUADS
 #define UNIT_TYPE vec4
@@ -50,16 +54,19 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SSD(FM_A, FM_P) } pc;
 const uint UNITS = STATE / UNIT;
 const uint OWN = (UNITS + LANES - 1u) / LANES;
 
-uint at_x, at_b, at_c, stride, h, lane; // places in a row of xbc; head; lane
+uint at_x, at_b, at_c, stride, at_y, h, lane; // places in a row of xbc, and in one of y; head; lane
 
 // What a row of the step brings. b and c of units that do not exist are zero.
-float next_x, next_dt;
+float next_x, next_dt, next_z;
 UNIT_TYPE next_b[OWN], next_c[OWN];
 
 void load_row(uint row)
 {
     next_x = pc.xbc.d[row * stride + at_x];
     next_dt = pc.dt.d[row * pc.heads + h];
+#ifdef FM_OP_SSD_GATE
+    next_z = pc.z.d[row * pc.heads * pc.head + at_y];
+#endif
     [[unroll]] for (uint i = 0u; i < OWN; i++) {
         uint unit = i * LANES + lane;
         bool there = unit < UNITS;
@@ -93,9 +100,10 @@ void main()
     at_x = h / (pc.heads / pc.heads_x) * pc.head + p;
     at_b = pc.heads_x * pc.head + h / (pc.heads / pc.groups) * STATE;
     at_c = pc.heads_x * pc.head + (pc.groups + h / (pc.heads / pc.groups_c)) * STATE;
+    at_y = h * pc.head + p;
     float a = pc.a.d[h], d = pc.skip.d[h], bias = pc.dt_bias.d[h];
 
-    uint version_elems = pc.heads * pc.head * STATE, held_row = (h * pc.head + p) * STATE;
+    uint version_elems = pc.heads * pc.head * STATE, held_row = at_y * STATE;
     uint from = fm_state_version(part.slot, part.pos, pc.versions) * version_elems + held_row;
     UNIT_TYPE s[OWN];
     [[unroll]] for (uint i = 0u; i < OWN; i++) {
@@ -106,6 +114,11 @@ void main()
     for (uint t = 0u; t < part.rows; t++) {
         float x = next_x, v = fm_softplus(next_dt + bias), decay = fm_exp(v * a), sum = 0.0;
         UNIT_TYPE c[OWN];
+#ifdef FM_OP_SSD_GATE
+        float gate = fm_silu(next_z);
+#else
+        const float gate = 1.0;
+#endif
         [[unroll]] for (uint i = 0u; i < OWN; i++) {
             s[i] = fma(s[i], UNIT_TYPE(decay), v * x * next_b[i]);
             c[i] = next_c[i];
@@ -116,7 +129,7 @@ void main()
             sum += dot(s[i], c[i]);
         sum = across_lanes(sum);
         if (inside && lane == 0u)
-            pc.y.d[((part.row + t) * pc.heads + h) * pc.head + p] = fma(d, x, sum);
+            pc.y.d[(part.row + t) * pc.heads * pc.head + at_y] = fma(d, x, sum) * gate;
         if (!inside || part.rows - t > pc.kept)
             continue;
         uint to = fm_state_version(part.slot, part.pos + t + 1u, pc.versions) * version_elems + held_row;

@@ -98,6 +98,22 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         src[n++] = fm_build_weight(b, "gate", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
         src[n++] = fm_build_weight(b, "up", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
         break;
+    case FM_OP_NORM_MATMUL:
+    case FM_OP_NORM_MATMUL_ADD:
+        src[n++] = fm_case_operand(b, "x", T, p->k);
+        src[n++] = fm_build_weight(b, "w", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
+        if (p->op == FM_OP_NORM_MATMUL_ADD)
+            src[n++] = fm_case_operand(b, "residual", T, p->n);
+        src[n++] = fm_case_vector(b, "norm", p->k);
+        if (p->bias)
+            src[n++] = fm_case_vector(b, "bias", p->n);
+        break;
+    case FM_OP_NORM_MATMUL_GLU:
+        src[n++] = fm_case_operand(b, "x", T, p->k);
+        src[n++] = fm_build_weight(b, "gate", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
+        src[n++] = fm_build_weight(b, "up", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
+        src[n++] = fm_case_vector(b, "norm", p->k);
+        break;
     case FM_OP_EMBED:
         src[n++] = fm_build_weight(b, "w", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
         src[n++] = fm_build_input(b, FM_INPUT_TOKEN);
@@ -180,6 +196,7 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
     case FM_OP_CONV1D:
     case FM_OP_SELECTIVE_SCAN:
     case FM_OP_SSD:
+    case FM_OP_SSD_GATE:
     case FM_OP_LINEAR_ATTEND:
     case FM_OP_LRPE:
         return fm_case_recurrent_sources(b, p, attr, src);

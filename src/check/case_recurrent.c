@@ -53,6 +53,7 @@ uint32_t fm_case_recurrent_sources(struct fm_builder *b, const struct fm_problem
         src[n++] = recurrent_state(b, p->k, p->state);
         break;
     case FM_OP_SSD:
+    case FM_OP_SSD_GATE:
         src[n++] = fm_case_operand(b, "xbc", T, p->heads_kv * p->head + (p->groups + p->groups_c) * p->state);
         src[n++] = fm_case_operand(b, "dt", T, p->heads);
         src[n++] = fm_case_vector(b, "a", p->heads);
@@ -60,6 +61,8 @@ uint32_t fm_case_recurrent_sources(struct fm_builder *b, const struct fm_problem
         src[n++] = fm_case_vector(b, "dt_bias", p->heads);
         src[n++] = segments(b);
         src[n++] = recurrent_state(b, p->heads * p->head, p->state);
+        if (p->op == FM_OP_SSD_GATE)
+            src[n++] = fm_case_operand(b, "z", T, p->heads * p->head);
         break;
     case FM_OP_LINEAR_ATTEND:
         attr->act = p->variant % 2 ? FM_ACT_NONE : FM_ACT_SILU;
@@ -81,7 +84,7 @@ uint32_t fm_case_recurrent_sources(struct fm_builder *b, const struct fm_problem
 
 float fm_case_recurrent_value(enum fm_op op, const char *name, float x)
 {
-    if (op != FM_OP_SELECTIVE_SCAN && op != FM_OP_SSD && op != FM_OP_LINEAR_ATTEND)
+    if (op != FM_OP_SELECTIVE_SCAN && op != FM_OP_SSD && op != FM_OP_SSD_GATE && op != FM_OP_LINEAR_ATTEND)
         return x;
     if (strcmp(name, "a") == 0)
         return -expf(x) - 0.01f; // decays

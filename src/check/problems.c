@@ -81,6 +81,33 @@ static void matmuls(struct fm_problems *l)
     }
 }
 
+// Products of normed rows are made for decoding: one row, of whole pieces of 8 elements or blocks of 32.
+static void normed_matmuls(struct fm_problems *l)
+{
+    static const struct { enum fm_op op; uint32_t n, k; } bench[] = {
+        {FM_OP_NORM_MATMUL, 4096, 4096},       {FM_OP_NORM_MATMUL, 128256, 4096}, {FM_OP_NORM_MATMUL, 5120, 2560},
+        {FM_OP_NORM_MATMUL_ADD, 2560, 5120},   {FM_OP_NORM_MATMUL_GLU, 14336, 4096}};
+    static const enum fm_op ops[] = {FM_OP_NORM_MATMUL, FM_OP_NORM_MATMUL_ADD, FM_OP_NORM_MATMUL_GLU};
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const struct fm_type_info *info = fm_type_info((enum fm_type)t);
+        if (!info->is_weight)
+            continue;
+        const enum fm_type w = (enum fm_type)t;
+        const uint32_t unit = info->block_elems, least = unit == 1 ? 8 : unit;
+        for (size_t o = 0; o < FM_COUNT(ops); o++) {
+            const bool can_bias = ops[o] != FM_OP_NORM_MATMUL_GLU;
+            const struct { uint32_t n, k; bool bias; } shapes[] = {
+                {1, least, true}, {67, 3 * least, false}, {131, 5 * least, true}, {128, 512, false}, {300, 4096, true}, {9, 16640, false}};
+            for (size_t i = 0; i < FM_COUNT(shapes); i++)
+                matmul(l, ops[o], w, 1, 1, shapes[i].n, shapes[i].k, can_bias && shapes[i].bias, FM_DATA_NORMAL, false);
+            for (int d = FM_DATA_ZERO; d <= FM_DATA_NAN; d++)
+                matmul(l, ops[o], w, 1, 1, 64, 256, false, (enum fm_problem_data)d, false);
+        }
+        for (size_t i = 0; i < FM_COUNT(bench); i++)
+            matmul(l, bench[i].op, w, 1, 1, bench[i].n, bench[i].k, false, FM_DATA_NORMAL, true);
+    }
+}
+
 static void embeds(struct fm_problems *l)
 {
     for (int t = 0; t < FM_TYPE_COUNT; t++) {
@@ -200,6 +227,7 @@ enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_co
     fm_problems_ssd(&l);
     fm_problems_ssm(&l);
     matmuls(&l);
+    normed_matmuls(&l);
     if (l.error) {
         fm_free(l.items);
         return l.error;

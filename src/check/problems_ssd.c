@@ -12,9 +12,9 @@ struct rows {
     uint32_t bucket, rows, slots, first, versions;
 };
 
-static void ssd(struct fm_problems *l, const struct shape *s, const struct rows *r, enum fm_problem_data data, bool bench)
+static void ssd(struct fm_problems *l, enum fm_op op, const struct shape *s, const struct rows *r, enum fm_problem_data data, bool bench)
 {
-    struct fm_problem p = {.op = FM_OP_SSD, .w = FM_TYPE_NONE, .bucket = r->bucket, .rows = r->rows, .heads = s->heads,
+    struct fm_problem p = {.op = op, .w = FM_TYPE_NONE, .bucket = r->bucket, .rows = r->rows, .heads = s->heads,
                            .head = s->head, .state = s->state, .heads_kv = s->heads_x, .groups = s->groups, .groups_c = s->groups_c,
                            .slots = r->slots, .first_pos = r->first, .versions = r->versions, .data = data, .bench = bench};
     char text[64];
@@ -23,7 +23,7 @@ static void ssd(struct fm_problems *l, const struct shape *s, const struct rows 
     fm_problems_push(l, &p, text);
 }
 
-// Lengths around the chunks of the chunked kernels (64), and those that are cut into parts (from 256 rows).
+// ssd_gate is made for few rows. Lengths around the chunks of the chunked kernels (64), and those that are cut into parts (from 256 rows).
 static void ssds(struct fm_problems *l)
 {
     static const struct shape shapes[] = {{2, 64, 128, 2, 1, 1}, {4, 16, 16, 2, 2, 4}, {3, 5, 7, 3, 1, 3}, {2, 80, 48, 1, 2, 1},
@@ -33,30 +33,34 @@ static void ssds(struct fm_problems *l)
     static const struct rows many[] = {{32, 31, 1, 0, 1}, {64, 63, 1, 3, 3},   {64, 64, 1, 6, 1},   {128, 65, 1, 0, 3},
                                        {256, 1, 1, 4, 1}, {256, 2, 1, 0, 3},   {128, 101, 3, 1, 1}, {256, 197, 1, 7, 1}};
     for (size_t s = 0; s < FM_COUNT(shapes); s++) {
-        for (size_t r = 0; r < FM_COUNT(few); r++)
-            ssd(l, &shapes[s], &few[r], FM_DATA_NORMAL, false);
+        for (size_t r = 0; r < FM_COUNT(few); r++) {
+            ssd(l, FM_OP_SSD, &shapes[s], &few[r], FM_DATA_NORMAL, false);
+            ssd(l, FM_OP_SSD_GATE, &shapes[s], &few[r], FM_DATA_NORMAL, false);
+        }
         for (size_t r = 0; r < FM_COUNT(many); r++)
             if (s < 2 || (s + r) % 2)
-                ssd(l, &shapes[s], &many[r], FM_DATA_NORMAL, false);
+                ssd(l, FM_OP_SSD, &shapes[s], &many[r], FM_DATA_NORMAL, false);
     }
     static const struct shape small = {2, 32, 64, 2, 1, 1};
     static const struct rows parts[] = {{512, 512, 1, 0, 1}, {512, 500, 3, 5, 1}, {448, 397, 1, 77, 3}};
     for (size_t r = 0; r < FM_COUNT(parts); r++)
-        ssd(l, &small, &parts[r], FM_DATA_NORMAL, false);
+        ssd(l, FM_OP_SSD, &small, &parts[r], FM_DATA_NORMAL, false);
     static const struct shape narrow = {1, 16, 16, 1, 1, 1};
     static const struct rows long_part = {32768, 30011, 1, 9, 1};
-    ssd(l, &narrow, &long_part, FM_DATA_NORMAL, false);
+    ssd(l, FM_OP_SSD, &narrow, &long_part, FM_DATA_NORMAL, false);
     for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
         static const struct rows rows[] = {{1, 1, 1, 3, 1}, {128, 100, 1, 3, 1}};
         for (size_t r = 0; r < FM_COUNT(rows); r++)
-            ssd(l, &small, &rows[r], (enum fm_problem_data)d, false);
+            ssd(l, FM_OP_SSD, &small, &rows[r], (enum fm_problem_data)d, false);
+        ssd(l, FM_OP_SSD_GATE, &small, &rows[0], (enum fm_problem_data)d, false);
     }
     // Mamba-2 2.7B
     static const struct shape large = {80, 64, 128, 80, 1, 1};
     static const struct rows bench[] = {{1, 1, 1, 100, 1},      {8, 8, 8, 100, 1},      {512, 512, 1, 0, 1},       {2048, 2048, 1, 0, 1},
                                         {8192, 8192, 1, 0, 1}, {32768, 32768, 1, 0, 1}, {131072, 131072, 1, 0, 1}};
     for (size_t r = 0; r < FM_COUNT(bench); r++)
-        ssd(l, &large, &bench[r], FM_DATA_NORMAL, true);
+        ssd(l, FM_OP_SSD, &large, &bench[r], FM_DATA_NORMAL, true);
+    ssd(l, FM_OP_SSD_GATE, &large, &bench[0], FM_DATA_NORMAL, true);
 }
 
 static void norm_gate(struct fm_problems *l, uint32_t bucket, uint32_t rows, uint32_t groups, uint32_t part, uint8_t variant, bool weight,

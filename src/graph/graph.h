@@ -84,9 +84,9 @@ enum fm_rope_kind { FM_ROPE_NORM, FM_ROPE_NEOX }; // pairs (2m, 2m+1) | (m, m+R)
 
 struct fm_attr {
     float scale;      // embed, attend
-    float eps;        // norm
+    float eps;        // norm, norm_gate, norm_matmul*
     uint8_t norm;     // enum fm_norm_kind
-    uint8_t act;      // enum fm_act_kind: glu, act, matmul_glu, norm_gate, conv1d, linear_attend, lrpe
+    uint8_t act;      // enum fm_act_kind: glu, act, [norm_]matmul_glu, norm_gate, conv1d, linear_attend, lrpe
     uint8_t gate;     // enum fm_gate_kind: norm_gate
     uint8_t rope;     // enum fm_rope_kind
     uint32_t heads;   // H (rope: heads of this operand)

@@ -157,27 +157,28 @@ static enum fm_result shape_add_norm(const struct fm_shape_call *c)
     return FM_OK;
 }
 
-static enum fm_result shape_matmul(const struct fm_shape_call *c)
+// x, w, and a residual and a bias at these operands (0: none; the bias may be absent).
+static enum fm_result product(const struct fm_shape_call *c, unsigned residual, unsigned bias)
 {
     TRY(fm_shape_want_rows(c, 0));
     TRY(fm_shape_want_matrix(c, 1, c->src[0]->dims[1]));
     uint32_t n = c->src[1]->dims[0];
-    if (c->node->n_src > 2)
-        TRY(fm_shape_want(c, 2, FM_TYPE_F32, 1, n, 0));
+    if (residual != 0)
+        TRY(fm_shape_want(c, residual, FM_TYPE_F32, 2, c->src[0]->dims[0], n));
+    if (c->node->n_src > bias)
+        TRY(fm_shape_want(c, bias, FM_TYPE_F32, 1, n, 0));
     fm_shape_give(c, 0, FM_TYPE_F32, 2, c->src[0]->dims[0], n);
     return FM_OK;
 }
 
+static enum fm_result shape_matmul(const struct fm_shape_call *c)
+{
+    return product(c, 0, 2);
+}
+
 static enum fm_result shape_matmul_add(const struct fm_shape_call *c)
 {
-    TRY(fm_shape_want_rows(c, 0));
-    TRY(fm_shape_want_matrix(c, 1, c->src[0]->dims[1]));
-    uint32_t n = c->src[1]->dims[0];
-    TRY(fm_shape_want(c, 2, FM_TYPE_F32, 2, c->src[0]->dims[0], n));
-    if (c->node->n_src > 3)
-        TRY(fm_shape_want(c, 3, FM_TYPE_F32, 1, n, 0));
-    fm_shape_give(c, 0, FM_TYPE_F32, 2, c->src[0]->dims[0], n);
-    return FM_OK;
+    return product(c, 2, 3);
 }
 
 static enum fm_result shape_matmul_glu(const struct fm_shape_call *c)
@@ -187,6 +188,24 @@ static enum fm_result shape_matmul_glu(const struct fm_shape_call *c)
     TRY(fm_shape_want(c, 2, c->src[1]->type, 2, c->src[1]->dims[0], c->src[1]->dims[1]));
     fm_shape_give(c, 0, FM_TYPE_F32, 2, c->src[0]->dims[0], c->src[1]->dims[0]);
     return FM_OK;
+}
+
+static enum fm_result shape_norm_matmul(const struct fm_shape_call *c)
+{
+    TRY(product(c, 0, 3));
+    return fm_shape_want(c, 2, FM_TYPE_F32, 1, c->src[0]->dims[1], 0);
+}
+
+static enum fm_result shape_norm_matmul_add(const struct fm_shape_call *c)
+{
+    TRY(product(c, 2, 4));
+    return fm_shape_want(c, 3, FM_TYPE_F32, 1, c->src[0]->dims[1], 0);
+}
+
+static enum fm_result shape_norm_matmul_glu(const struct fm_shape_call *c)
+{
+    TRY(shape_matmul_glu(c));
+    return fm_shape_want(c, 3, FM_TYPE_F32, 1, c->src[0]->dims[1], 0);
 }
 
 static enum fm_result shape_glu(const struct fm_shape_call *c)
@@ -396,12 +415,16 @@ static const struct {
     [FM_OP_SAMPLE] = {shape_sample, FM_ATTR_VOCAB},
     [FM_OP_MATMUL_ADD] = {shape_matmul_add, 0},
     [FM_OP_MATMUL_GLU] = {shape_matmul_glu, FM_ATTR_ACT},
+    [FM_OP_NORM_MATMUL] = {shape_norm_matmul, FM_ATTR_EPS},
+    [FM_OP_NORM_MATMUL_ADD] = {shape_norm_matmul_add, FM_ATTR_EPS},
+    [FM_OP_NORM_MATMUL_GLU] = {shape_norm_matmul_glu, FM_ATTR_EPS | FM_ATTR_ACT},
     [FM_OP_ROPE_KV_WRITE] = {shape_rope_kv_write, HEADS | HEADS_KV | ROTATE | CHUNK | FM_ATTR_CAP},
     [FM_OP_ADD_NORM] = {shape_add_norm, FM_ATTR_NORM | FM_ATTR_EPS},
     [FM_OP_NORM_GATE] = {fm_shape_norm_gate, FM_ATTR_EPS | FM_ATTR_ACT | FM_ATTR_GATE | FM_ATTR_GROUPS},
     [FM_OP_CONV1D] = {fm_shape_conv1d, FM_ATTR_ACT | FM_ATTR_HEAD | FM_ATTR_REPEAT},
     [FM_OP_SELECTIVE_SCAN] = {fm_shape_selective_scan, FM_ATTR_HEADS | FM_ATTR_HEADS_KV | FM_ATTR_STATE},
     [FM_OP_SSD] = {fm_shape_ssd, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE},
+    [FM_OP_SSD_GATE] = {fm_shape_ssd_gate, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE},
     [FM_OP_LINEAR_ATTEND] = {fm_shape_linear_attend, HEADS | FM_ATTR_STATE | FM_ATTR_ACT},
     [FM_OP_LRPE] = {fm_shape_lrpe, HEADS | FM_ATTR_ACT},
     [FM_OP_LINEAR_STATES] = {fm_shape_linear_states, HEADS | FM_ATTR_STATE | FM_ATTR_ACT | CHUNK},

@@ -46,6 +46,7 @@ enum fm_result fm_shape_norm_gate(const struct fm_shape_call *c);
 enum fm_result fm_shape_conv1d(const struct fm_shape_call *c);
 enum fm_result fm_shape_selective_scan(const struct fm_shape_call *c);
 enum fm_result fm_shape_ssd(const struct fm_shape_call *c);
+enum fm_result fm_shape_ssd_gate(const struct fm_shape_call *c);
 enum fm_result fm_shape_linear_attend(const struct fm_shape_call *c);
 enum fm_result fm_shape_linear_states(const struct fm_shape_call *c);
 enum fm_result fm_shape_linear_scan(const struct fm_shape_call *c);

@@ -113,6 +113,12 @@ enum fm_result fm_shape_ssd(const struct fm_shape_call *c)
     return FM_OK;
 }
 
+enum fm_result fm_shape_ssd_gate(const struct fm_shape_call *c)
+{
+    TRY(fm_shape_ssd(c));
+    return want_width(c, 7, (uint64_t)c->node->attr.heads * c->node->attr.head);
+}
+
 enum fm_result fm_shape_linear_attend(const struct fm_shape_call *c)
 {
     const struct fm_attr *a = &c->node->attr;

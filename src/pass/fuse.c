@@ -12,6 +12,7 @@ struct match {
     uint32_t node[FM_RULE_STATEMENTS];  // of each pattern statement
     struct fm_node fused[FM_RULE_STATEMENTS]; // of each replacement statement
     uint32_t at[FM_RULE_STATEMENTS];    // where it goes
+    uint32_t kept;                      // first statements of the pattern whose nodes stay for now (EACH: 1)
 };
 
 // --- guards --------------------------------------------------------------------------------------------------------
@@ -51,6 +52,20 @@ static bool guard_same_rotation(const struct match *m)
            a->original == b->original && FM_MAX(a->copies, 1u) == (a->chunk > 0 ? 3 : 1) && b->copies <= 1;
 }
 
+// The first node is a root-mean-square norm.
+static bool guard_rms(const struct match *m)
+{
+    return m->graph->nodes[m->node[0]].attr.norm == FM_NORM_RMS;
+}
+
+// The second node is silu gate, then a norm of whole rows, and the first node's result, which changes, is read by it alone.
+static bool guard_gated_first(const struct match *m)
+{
+    const struct fm_attr *a = &m->graph->nodes[m->node[1]].attr;
+    return a->gate == FM_GATE_FIRST && a->act == FM_ACT_SILU && a->groups == 1 &&
+           uses_outside(m, m->graph->nodes[m->node[0]].dst[0]) == 0;
+}
+
 // The first node's result is read elsewhere too: it is written anyway.
 static bool guard_sum_shared(const struct match *m)
 {
@@ -61,10 +76,13 @@ static const struct {
     const char *name, *pattern;
     guard_fn *guard;
     const char *replacement;
+    bool each;
 } rules[] = {
-#define X(name, pattern, guard, replacement) {#name, pattern, guard_##guard, replacement},
+#define X(name, pattern, guard, replacement) {#name, pattern, guard_##guard, replacement, false},
+#define EACH(name, pattern, guard, replacement) {#name, pattern, guard_##guard, replacement, true},
 #include "pass/fuse_rules.def"
 #undef X
+#undef EACH
 };
 
 // --- matching ------------------------------------------------------------------------------------------------------
@@ -173,6 +191,9 @@ static void merge_attr(struct fm_attr *to, const struct fm_attr *from)
     to->rotated = to->rotated ? to->rotated : from->rotated;
     to->window = to->window ? to->window : from->window;
     to->vocab = to->vocab ? to->vocab : from->vocab;
+    to->state = to->state ? to->state : from->state;
+    to->groups = to->groups ? to->groups : from->groups;
+    to->groups_c = to->groups_c ? to->groups_c : from->groups_c;
     to->chunk = to->chunk ? to->chunk : from->chunk;
     to->cap = to->cap ? to->cap : from->cap;
     to->original = to->original ? to->original : from->original;
@@ -186,7 +207,7 @@ static bool make_fused(struct match *m, uint32_t j)
     const struct fm_node *nodes = m->graph->nodes;
     struct fm_node *f = &m->fused[j];
     bool known = false;
-    *f = (struct fm_node){.op = s->op, .n_dst = s->n_dst, .name = nodes[m->node[0]].name};
+    *f = (struct fm_node){.op = s->op, .n_dst = s->n_dst, .name = nodes[m->node[m->kept]].name};
     for (unsigned i = 0; i < s->n_src; i++)
         if (m->value[s->src[i]] != FM_NONE)
             f->src[f->n_src++] = m->value[s->src[i]];
@@ -205,15 +226,15 @@ static bool make_fused(struct match *m, uint32_t j)
     return known;
 }
 
-// New nodes take the last places of the pattern's nodes, in order.
+// New nodes take the last places of the nodes that go, in order.
 static void choose_places(struct match *m)
 {
-    uint32_t sorted[FM_RULE_STATEMENTS], n = m->rule->pattern.n, n_new = m->rule->replacement.n;
+    uint32_t sorted[FM_RULE_STATEMENTS], n = m->rule->pattern.n - m->kept, n_new = m->rule->replacement.n;
     for (uint32_t i = 0; i < n; i++) {
-        uint32_t j = i;
-        for (; j > 0 && sorted[j - 1] > m->node[i]; j--)
+        uint32_t j = i, at = m->node[m->kept + i];
+        for (; j > 0 && sorted[j - 1] > at; j--)
             sorted[j] = sorted[j - 1];
-        sorted[j] = m->node[i];
+        sorted[j] = at;
     }
     for (uint32_t j = 0; j < n_new; j++)
         m->at[j] = sorted[n - n_new + j];
@@ -294,7 +315,7 @@ static enum fm_result prepare(struct match *m, const struct fm_pass_context *con
 static enum fm_result apply(struct match *m, uint32_t *uses)
 {
     struct fm_graph *g = m->graph;
-    for (uint32_t i = 0; i < m->rule->pattern.n; i++) {
+    for (uint32_t i = m->kept; i < m->rule->pattern.n; i++) {
         struct fm_node *node = &g->nodes[m->node[i]];
         for (unsigned s = 0; s < node->n_src; s++)
             uses[node->src[s]]--;
@@ -321,16 +342,22 @@ static enum fm_result apply(struct match *m, uint32_t *uses)
     return FM_OK;
 }
 
+// The rule's last statement is node `at`.
+static bool match_at(struct match *m, uint32_t at)
+{
+    const struct fm_rule_side *pattern = &m->rule->pattern;
+    for (uint32_t v = 0; v < FM_RULE_VARS; v++)
+        m->value[v] = FM_NONE;
+    return m->graph->nodes[at].op == pattern->statement[pattern->n - 1].op && match_from(m, pattern->n - 1, at);
+}
+
 static enum fm_result run_rule(struct fm_graph *graph, const struct fm_rule *rule, guard_fn *guard,
                                const struct fm_pass_context *context, uint32_t *uses)
 {
     for (uint32_t i = 0; i < graph->n_nodes; i++) {
         struct match m = {.graph = graph, .rule = rule, .uses = uses};
         bool ok;
-        for (uint32_t v = 0; v < FM_RULE_VARS; v++)
-            m.value[v] = FM_NONE;
-        if (graph->nodes[i].op != rule->pattern.statement[rule->pattern.n - 1].op ||
-            !match_from(&m, rule->pattern.n - 1, i) || !guard(&m) || !nothing_lost(&m))
+        if (!match_at(&m, i) || !guard(&m) || !nothing_lost(&m))
             continue;
         enum fm_result r = prepare(&m, context, &ok);
         if (r == FM_OK && ok)
@@ -341,16 +368,111 @@ static enum fm_result run_rule(struct fm_graph *graph, const struct fm_rule *rul
     return FM_OK;
 }
 
+// --- one node into each of its readers -----------------------------------------------------------------------------
+
+struct each {
+    struct fm_graph *graph;
+    const struct fm_pass_context *context;
+    uint32_t *uses;
+    struct fm_rule rule[FM_COUNT(rules)]; // the EACH rules, and their guards
+    guard_fn *guard[FM_COUNT(rules)];
+    uint32_t n;
+};
+
+// Match node `reader` and its producer `first` with one of the rules, so that it could be replaced. *out_ok = false: none.
+static enum fm_result match_reader(const struct each *e, uint32_t first, uint32_t reader, struct match *out_match, bool *out_ok)
+{
+    *out_ok = false;
+    for (uint32_t i = 0; i < e->n && !*out_ok; i++) {
+        *out_match = (struct match){.graph = e->graph, .rule = &e->rule[i], .uses = e->uses, .kept = 1};
+        if (!match_at(out_match, reader) || out_match->node[0] != first || !e->guard[i](out_match))
+            continue;
+        enum fm_result r = prepare(out_match, e->context, out_ok);
+        if (r != FM_OK)
+            return r;
+    }
+    return FM_OK;
+}
+
+static bool reads(const struct fm_node *node, uint32_t value)
+{
+    for (unsigned s = 0; s < node->n_src; s++)
+        if (node->src[s] == value)
+            return true;
+    return false;
+}
+
+// All readers of the node's result can be replaced: as many as it has uses (one that reads it twice counts once).
+static enum fm_result all_readers_match(const struct each *e, uint32_t first, bool *out_ok)
+{
+    const struct fm_graph *g = e->graph;
+    uint32_t value = g->nodes[first].dst[0], n = 0;
+    struct match m;
+    *out_ok = e->uses[value] > 0;
+    for (uint32_t i = first + 1; i < g->n_nodes && *out_ok; i++) {
+        if (g->nodes[i].op == FM_OP_COUNT || !reads(&g->nodes[i], value))
+            continue;
+        enum fm_result r = match_reader(e, first, i, &m, out_ok);
+        if (r != FM_OK)
+            return r;
+        n++;
+    }
+    *out_ok = *out_ok && n == e->uses[value];
+    return FM_OK;
+}
+
+static enum fm_result replace_readers(const struct each *e, uint32_t first)
+{
+    struct fm_graph *g = e->graph;
+    uint32_t value = g->nodes[first].dst[0];
+    for (uint32_t i = first + 1; i < g->n_nodes; i++) {
+        struct match m;
+        bool ok;
+        if (g->nodes[i].op == FM_OP_COUNT || !reads(&g->nodes[i], value))
+            continue;
+        enum fm_result r = match_reader(e, first, i, &m, &ok);
+        if (r == FM_OK && ok)
+            r = apply(&m, e->uses);
+        if (r != FM_OK)
+            return r;
+    }
+    for (unsigned s = 0; s < g->nodes[first].n_src; s++)
+        e->uses[g->nodes[first].src[s]]--;
+    fm_pass_kill(g, first);
+    return FM_OK;
+}
+
+static enum fm_result run_each(const struct each *e)
+{
+    for (uint32_t i = 0; i < e->graph->n_nodes; i++) {
+        bool ok = false;
+        for (uint32_t j = 0; j < e->n && !ok; j++)
+            ok = e->graph->nodes[i].op == e->rule[j].pattern.statement[0].op;
+        enum fm_result r = ok ? all_readers_match(e, i, &ok) : FM_OK;
+        if (r == FM_OK && ok)
+            r = replace_readers(e, i);
+        if (r != FM_OK)
+            return r;
+    }
+    return FM_OK;
+}
+
 enum fm_result fm_pass_fuse(struct fm_graph *graph, const struct fm_pass_context *context)
 {
-    uint32_t *uses = fm_pass_uses(graph);
-    enum fm_result r = uses ? FM_OK : fm_nomem();
+    struct each each = {.graph = graph, .context = context, .uses = fm_pass_uses(graph)};
+    enum fm_result r = each.uses ? FM_OK : fm_nomem();
     for (size_t i = 0; i < FM_COUNT(rules) && r == FM_OK; i++) {
-        struct fm_rule rule;
-        if ((r = fm_rule_parse(rules[i].name, rules[i].pattern, rules[i].replacement, &rule)) == FM_OK)
-            r = run_rule(graph, &rule, rules[i].guard, context, uses);
+        struct fm_rule *rule = &each.rule[each.n];
+        if ((r = fm_rule_parse(rules[i].name, rules[i].pattern, rules[i].replacement, rule)) != FM_OK)
+            break;
+        if (rules[i].each)
+            each.guard[each.n++] = rules[i].guard;
+        else
+            r = run_rule(graph, rule, rules[i].guard, context, each.uses);
     }
-    fm_free(uses);
+    if (r == FM_OK)
+        r = run_each(&each);
+    fm_free(each.uses);
     fm_pass_compact(graph);
     return r;
 }

@@ -105,3 +105,52 @@ void fm_emit_matmul_glu(struct fm_build *b, uint32_t node_id)
     d->word[word_act] = node->attr.act;
     finish(b, d, want, 2);
 }
+
+// Kernels of products with a norm read x as it is, in f32, and weights as they lie.
+void fm_emit_norm_matmul(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    bool add = node->op == FM_OP_NORM_MATMUL_ADD;
+    unsigned norm = add ? 3 : 2;
+    FM_EMIT_LAYOUT(FM_PUSH_NORM_MATMUL);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_x, node->src[0], false);
+    bind_weight(b, d, bind_w, node->src[1]);
+    fm_emit_bind(b, d, bind_norm, node->src[norm], false);
+    if (node->n_src > norm + 1)
+        fm_emit_bind(b, d, bind_bias, node->src[norm + 1], false);
+    if (add)
+        fm_emit_bind(b, d, bind_residual, node->src[2], false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_n] = want->param[FM_PARAM_N];
+    d->word[word_k] = d->word[word_stride_x] = want->param[FM_PARAM_K];
+    d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
+    d->word[word_eps_bits] = fm_float_bits(node->attr.eps);
+    d->moved_bytes += d->bind[bind_norm].bytes + d->bind[bind_bias].bytes;
+    finish(b, d, want, 1);
+}
+
+void fm_emit_norm_matmul_glu(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_NORM_MATMUL_GLU);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_x, node->src[0], false);
+    bind_weight(b, d, bind_gate, node->src[1]);
+    bind_weight(b, d, bind_up, node->src[2]);
+    fm_emit_bind(b, d, bind_norm, node->src[3], false);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_n] = want->param[FM_PARAM_N];
+    d->word[word_k] = d->word[word_stride_x] = want->param[FM_PARAM_K];
+    d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
+    d->word[word_act] = node->attr.act;
+    d->word[word_eps_bits] = fm_float_bits(node->attr.eps);
+    d->moved_bytes += d->bind[bind_norm].bytes;
+    finish(b, d, want, 2);
+}

@@ -209,3 +209,34 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
     d->flops = 5.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them
     fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), p.places, 1);
 }
+
+// Its kernels go row by row: a segment is one part.
+void fm_emit_ssd_gate(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    FM_EMIT_LAYOUT(FM_PUSH_SSD_GATE);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    uint32_t rows = want->param[FM_PARAM_ROWS], versions = fm_dim_resolve(FM_DIM_B, &b->dims);
+    fm_emit_bind(b, d, bind_segment, node->src[5], false);
+    fm_emit_bind(b, d, bind_xbc, node->src[0], false);
+    fm_emit_bind(b, d, bind_dt, node->src[1], false);
+    fm_emit_bind(b, d, bind_a, node->src[2], false);
+    fm_emit_bind(b, d, bind_skip, node->src[3], false);
+    fm_emit_bind(b, d, bind_dt_bias, node->src[4], false);
+    fm_emit_bind(b, d, bind_z, node->src[7], false);
+    fm_emit_bind(b, d, bind_state, node->dst[1], true);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    d->word[word_heads] = node->attr.heads;
+    d->word[word_head] = node->attr.head;
+    d->word[word_heads_x] = node->attr.heads_kv;
+    d->word[word_groups] = node->attr.groups;
+    d->word[word_groups_c] = node->attr.groups_c;
+    d->word[word_versions] = versions;
+    d->word[word_kept] = rows <= FM_VERSION_ROWS ? versions : 1;
+    d->moved_bytes = 2 * state_bytes(node) + 4ull * rows * (want->param[FM_PARAM_K] + 2 * (uint64_t)want->param[FM_PARAM_N]);
+    d->flops = 5.0 * rows * (double)(state_bytes(node) / 4);
+    fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), segment_places(b, want), 1);
+}

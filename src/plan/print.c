@@ -76,22 +76,23 @@ enum fm_result fm_plan_print(const struct fm_graph *graph, const struct fm_plan 
     struct text t = {0};
     uint64_t moved = 0;
     double flops = 0;
-    int name_width = 4, kernel_width = 6;
+    int name_width = 4, op_width = 13, kernel_width = 6;
     for (size_t i = 0; i < plan->n_dispatches; i++) {
         name_width = FM_MAX(name_width, (int)FM_MIN(strlen(plan->dispatches[i].name), 48));
+        op_width = FM_MAX(op_width, (int)strlen(fm_op_info(plan->dispatches[i].kernel->op)->name));
         kernel_width = FM_MAX(kernel_width, (int)FM_MIN(strlen(plan->dispatches[i].kernel->name), 48));
     }
     put(&t, "plan for %u tokens, %u outputs, %u slots, context %u; %zu nodes\n", plan->dims.t, plan->dims.o, plan->dims.s,
         plan->dims.l, graph->n_nodes);
     print_pools(&t, plan);
-    put(&t, "\n%5s   %-*s  %-13s  %-*s  %-17s  %10s  %10s  spec\n", "#", name_width, "node", "op", kernel_width, "kernel", "grid",
+    put(&t, "\n%5s   %-*s  %-*s  %-*s  %-17s  %10s  %10s  spec\n", "#", name_width, "node", op_width, "op", kernel_width, "kernel", "grid",
         "moves", "flops");
     for (size_t i = 0; i < plan->n_dispatches; i++) {
         const struct fm_dispatch *d = &plan->dispatches[i];
         char grid[40], bytes[24], work[24], spec[160];
         snprintf(grid, sizeof(grid), "%u x %u x %u", d->grid[0], d->grid[1], d->grid[2]);
         snprintf(work, sizeof(work), d->flops > 0 ? "%.3g" : "-", d->flops);
-        put(&t, "%5zu %c %-*s  %-13s  %-*s  %-17s  %10s  %10s  %s\n", i, d->barrier_before ? '|' : ' ', name_width, d->name,
+        put(&t, "%5zu %c %-*s  %-*s  %-*s  %-17s  %10s  %10s  %s\n", i, d->barrier_before ? '|' : ' ', name_width, d->name, op_width,
             fm_op_info(d->kernel->op)->name, kernel_width, d->kernel->name, grid, bytes_text(d->moved_bytes, bytes), work,
             spec_text(d, spec, sizeof(spec)));
         moved += d->moved_bytes;

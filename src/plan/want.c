@@ -64,6 +64,9 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_MATMUL:
     case FM_OP_MATMUL_ADD:
     case FM_OP_MATMUL_GLU:
+    case FM_OP_NORM_MATMUL:
+    case FM_OP_NORM_MATMUL_ADD:
+    case FM_OP_NORM_MATMUL_GLU:
         want->w = source(l, 1)->type;
         set_width(want, dim(l, 1, 0), dim(l, 1, 1));
         return FM_OK;
@@ -105,6 +108,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         want->param[FM_PARAM_STATE] = a->state;
         return FM_OK;
     case FM_OP_SSD_STATES:
+    case FM_OP_SSD_GATE:
     case FM_OP_SSD: // GROUP: heads that share a row of b
         set_width(want, a->heads * a->head, dim(l, 0, 1));
         want->param[FM_PARAM_HEADS] = a->heads;

@@ -182,20 +182,60 @@ void fm_ref_glu_op(const struct fm_ref_call *c)
         c->dst[0]->v[i] = fm_ref_glu(c->node->attr.act, c->src[0]->v[i], c->src[1]->v[i], &c->dst[0]->mag[i]);
 }
 
-void fm_ref_matmul_glu(const struct fm_ref_call *c)
+static void matmul_glu_rows(const struct fm_ref_call *c, const double *x, uint64_t t, double *y, double *mag)
 {
     // The up product is made in place in the result, the gate row by row beside it.
-    uint64_t t = c->src[0]->dims[0], k = c->src[0]->dims[1], n = c->src[1]->dims[0];
-    double *y = c->dst[0]->v, *mag = c->dst[0]->mag;
-    fm_ref_matmul_rows(c->src[0]->v, c->src[2]->v, NULL, NULL, t, n, k, y, mag);
+    uint64_t k = c->src[0]->dims[1], n = c->src[1]->dims[0];
+    fm_ref_matmul_rows(x, c->src[2]->v, NULL, NULL, t, n, k, y, mag);
     for (uint64_t r = 0; r < t; r++)
         for (uint64_t j = 0; j < n; j++) {
             double gate, gate_mag, own_mag, up = y[r * n + j], up_mag = mag[r * n + j];
-            fm_ref_matmul_rows(c->src[0]->v + r * k, c->src[1]->v + j * k, NULL, NULL, 1, 1, k, &gate, &gate_mag);
+            fm_ref_matmul_rows(x + r * k, c->src[1]->v + j * k, NULL, NULL, 1, 1, k, &gate, &gate_mag);
             y[r * n + j] = fm_ref_glu(c->node->attr.act, gate, up, &own_mag);
             mag[r * n + j] =
                 own_mag + fabs(fm_ref_act(c->node->attr.act, gate)) * up_mag + ACT_SLOPE * gate_mag * fabs(up);
         }
+}
+
+void fm_ref_matmul_glu(const struct fm_ref_call *c)
+{
+    matmul_glu_rows(c, c->src[0]->v, c->src[0]->dims[0], c->dst[0]->v, c->dst[0]->mag);
+}
+
+// --- products of normed rows ---------------------------------------------------------------------------------------
+
+// Row t of x, normed with the weight in operand g, in the scratch. Its own error scale, |x^| of each element, makes the
+// terms of a product no larger than they are: they count once, and a kernel's bound holds both.
+static const double *normed_row(const struct fm_ref_call *c, unsigned g, uint64_t t)
+{
+    uint64_t k = c->src[0]->dims[1];
+    fm_ref_norm_row(&c->node->attr, c->src[0]->v + t * k, NULL, c->src[g]->v, NULL, k, c->scratch, c->scratch + k);
+    return c->scratch;
+}
+
+void fm_ref_norm_matmul(const struct fm_ref_call *c)
+{
+    uint64_t n = c->src[1]->dims[0];
+    const double *bias = c->node->n_src > 3 ? c->src[3]->v : NULL;
+    for (uint64_t t = 0; t < c->src[0]->dims[0]; t++)
+        fm_ref_matmul_rows(normed_row(c, 2, t), c->src[1]->v, bias, NULL, 1, n, c->src[0]->dims[1], c->dst[0]->v + t * n,
+                           c->dst[0]->mag + t * n);
+}
+
+void fm_ref_norm_matmul_add(const struct fm_ref_call *c)
+{
+    uint64_t n = c->src[1]->dims[0];
+    const double *bias = c->node->n_src > 4 ? c->src[4]->v : NULL;
+    for (uint64_t t = 0; t < c->src[0]->dims[0]; t++)
+        fm_ref_matmul_rows(normed_row(c, 3, t), c->src[1]->v, bias, c->src[2]->v + t * n, 1, n, c->src[0]->dims[1],
+                           c->dst[0]->v + t * n, c->dst[0]->mag + t * n);
+}
+
+void fm_ref_norm_matmul_glu(const struct fm_ref_call *c)
+{
+    uint64_t n = c->src[1]->dims[0];
+    for (uint64_t t = 0; t < c->src[0]->dims[0]; t++)
+        matmul_glu_rows(c, normed_row(c, 3, t), 1, c->dst[0]->v + t * n, c->dst[0]->mag + t * n);
 }
 
 // --- moves ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ static fm_ref_fn *const functions[FM_OP_COUNT] = {
     [FM_OP_ACT] = fm_ref_act_op,            [FM_OP_ADD] = fm_ref_add,
     [FM_OP_GATHER] = fm_ref_gather,         [FM_OP_SAMPLE] = fm_ref_sample,
     [FM_OP_MATMUL_ADD] = fm_ref_matmul_add, [FM_OP_MATMUL_GLU] = fm_ref_matmul_glu,
+    [FM_OP_SSD_GATE] = fm_ref_ssd_gate,
+    [FM_OP_NORM_MATMUL] = fm_ref_norm_matmul, [FM_OP_NORM_MATMUL_ADD] = fm_ref_norm_matmul_add,
+    [FM_OP_NORM_MATMUL_GLU] = fm_ref_norm_matmul_glu,
     [FM_OP_ROPE_KV_WRITE] = fm_ref_rope_kv_write, [FM_OP_ADD_NORM] = fm_ref_add_norm,
     [FM_OP_CAST] = fm_ref_cast,             [FM_OP_ATTEND_MERGE] = fm_ref_attend_merge,
     [FM_OP_NORM_GATE] = fm_ref_norm_gate,   [FM_OP_CONV1D] = fm_ref_conv1d,
@@ -43,7 +46,16 @@ uint64_t fm_ref_scratch_elems(const struct fm_graph *graph, const struct fm_node
         if (v->kind == FM_VALUE_STATE && v->n_dims == 4 && v->dims[1] == FM_DIM_B)
             return 3 * (uint64_t)v->dims[2] * v->dims[3];
     }
-    return node->op == FM_OP_SAMPLE ? 2 * (uint64_t)node->attr.vocab : 0;
+    switch (node->op) {
+    case FM_OP_SAMPLE:
+        return 2 * (uint64_t)node->attr.vocab;
+    case FM_OP_NORM_MATMUL:
+    case FM_OP_NORM_MATMUL_ADD:
+    case FM_OP_NORM_MATMUL_GLU: // a normed row and its error scale
+        return 2 * (uint64_t)graph->values[node->src[0]].dims[1];
+    default:
+        return 0;
+    }
 }
 
 // dims and elems of a tensor, and its memory unless it shares that of `root`.

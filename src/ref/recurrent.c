@@ -258,6 +258,17 @@ void fm_ref_ssd(const struct fm_ref_call *c)
     }
 }
 
+// z is the last operand, which ssd does not look at.
+void fm_ref_ssd_gate(const struct fm_ref_call *c)
+{
+    fm_ref_ssd(c);
+    for (uint64_t i = 0; i < c->dst[0]->elems; i++) {
+        double gate = c->src[7]->v[i], own_mag;
+        c->dst[0]->v[i] = fm_ref_glu(FM_ACT_SILU, gate, c->dst[0]->v[i], &own_mag);
+        c->dst[0]->mag[i] = own_mag + fabs(fm_ref_act(FM_ACT_SILU, gate)) * c->dst[0]->mag[i];
+    }
+}
+
 // The last columns of each row.
 void fm_ref_ssd_cast(const struct fm_ref_call *c)
 {

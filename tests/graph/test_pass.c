@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-static const char *const goldens[] = {"fold", "fuse_llama", "fuse_gpt2", "fuse_not", "dce", "order"};
+static const char *const goldens[] = {"fold", "fuse_llama", "fuse_gpt2", "fuse_norm", "fuse_ssd", "fuse_not", "dce", "order"};
 
 static void check_golden(const char *name)
 {
@@ -251,7 +251,7 @@ static void test_random(void **state)
         fm_graph_finish(&original);
     }
     assert_true(seen[FM_OP_MATMUL_ADD] > 20 && seen[FM_OP_MATMUL_GLU] > 20 && seen[FM_OP_ROPE_KV_WRITE] > 20 &&
-                seen[FM_OP_ADD_NORM] > 20);
+                seen[FM_OP_ADD_NORM] > 20 && seen[FM_OP_NORM_MATMUL] > 20 && seen[FM_OP_NORM] > 20);
     assert_true(seen[FM_OP_ROPE] + seen[FM_OP_KV_WRITE] > 0 && seen[FM_OP_GLU] > 0 && folded > 100);
 }
 
@@ -281,7 +281,44 @@ static void test_refused(void **state)
         fm_graph_finish(&g);
     }
     assert_true(asked[FM_OP_MATMUL_ADD] && asked[FM_OP_MATMUL_GLU] && asked[FM_OP_ROPE_KV_WRITE] &&
-                asked[FM_OP_ADD_NORM]);
+                asked[FM_OP_ADD_NORM] && asked[FM_OP_NORM_MATMUL]);
+}
+
+// A norm goes into all of its readers or into none.
+static bool refuse_f16(void *user, const struct fm_graph *graph, const struct fm_node *node)
+{
+    (void)user;
+    return graph->values[node->src[1]].type != FM_TYPE_F16;
+}
+
+static void test_all_or_none(void **state)
+{
+    (void)state;
+    const struct fm_pass_context context = {.can_run = refuse_f16};
+    for (int half = 0; half < 2; half++) {
+        struct fm_graph g = {0};
+        struct fm_builder b = {.graph = &g};
+        uint32_t count[FM_OP_COUNT] = {0};
+        uint32_t v = fm_build_weight(&b, "v", FM_TYPE_F32, FM_NONE, 1, (uint32_t[]){D});
+        uint32_t w[3];
+        for (int i = 0; i < 3; i++)
+            w[i] = fm_build_weight(&b, "w", half && i == 1 ? FM_TYPE_F16 : FM_TYPE_F32, FM_NONE, 2, (uint32_t[]){D, D});
+        uint32_t x = fm_build_embed(&b, "x", w[0], fm_build_input(&b, FM_INPUT_POS), 1);
+        uint32_t n = fm_build_norm(&b, "n", FM_NORM_RMS, x, v, FM_NONE, 1e-5f);
+        for (int i = 0; i < 3; i++) {
+            uint32_t y = fm_build_matmul(&b, "y", n, w[i], FM_NONE);
+            g.values[y].kind = FM_VALUE_OUTPUT;
+        }
+        assert_int_equal(b.error, FM_OK);
+        if (fm_pass_run(&g, "fuse", &context) != FM_OK)
+            fail_msg("%s", fm_error_message());
+        for (size_t i = 0; i < g.n_nodes; i++)
+            count[g.nodes[i].op]++;
+        assert_int_equal(count[FM_OP_NORM], half);
+        assert_int_equal(count[FM_OP_MATMUL], half ? 3 : 0);
+        assert_int_equal(count[FM_OP_NORM_MATMUL], half ? 0 : 3);
+        fm_graph_finish(&g);
+    }
 }
 
 // Every architecture: what a layer becomes; sources keep their ids; q, k and v stand side by side.
@@ -303,8 +340,13 @@ static void test_models(void **state)
         bool decoder = gpt2 || strcmp(s->arch, "llama") == 0 || strcmp(s->arch, "qwen2") == 0;
         bool scaled = s->config.original > 0; // rotation with lengths stays by itself
         // A mixer alone, a mixer and a feed-forward part: one or two products that end in a sum.
-        assert_int_equal(count[FM_OP_MATMUL_ADD], (s->config.ffn > 0 ? 2 : 1) * layers);
-        assert_int_equal(count[FM_OP_MATMUL_GLU], gpt2 || s->config.ffn == 0 ? 0 : layers);
+        assert_int_equal(count[FM_OP_MATMUL_ADD] + count[FM_OP_NORM_MATMUL_ADD], (s->config.ffn > 0 ? 2 : 1) * layers);
+        // Of the last layer only output rows are gated, after the recurrence.
+        uint32_t gated = strcmp(s->arch, "mamba2") == 0 && s->config.groups == 1 ? layers - 1 : 0;
+        if (s->config.ffn == 0)
+            assert_true(count[FM_OP_SSD_GATE] == gated && count[FM_OP_NORM_MATMUL_ADD] == gated);
+        assert_int_equal(count[FM_OP_NORM_MATMUL_GLU], gpt2 || s->config.ffn == 0 ? 0 : layers);
+        assert_int_equal(count[FM_OP_MATMUL_GLU], 0);
         if (!decoder || scaled) {
             fm_graph_finish(&g);
             fm_graph_finish(&original);
@@ -312,7 +354,7 @@ static void test_models(void **state)
         }
         assert_int_equal(count[FM_OP_ROPE_KV_WRITE], gpt2 ? 0 : layers);
         assert_int_equal(count[FM_OP_ADD_NORM], gpt2 ? 1 : 0);
-        assert_int_equal(g.n_nodes, gpt2 ? 11 * layers + 8 : 10 * layers + 7);
+        assert_int_equal(g.n_nodes, gpt2 ? 11 * layers + 8 : 8 * layers + 6);
         for (size_t i = 0; i < original.n_values; i++)
             if (original.values[i].producer == FM_NONE)
                 assert_true(g.values[i].kind == original.values[i].kind &&
@@ -371,8 +413,10 @@ static void test_rule_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens), cmocka_unit_test(test_random),     cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_models),  cmocka_unit_test(test_rule_texts), cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_goldens),     cmocka_unit_test(test_random),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_all_or_none),
+        cmocka_unit_test(test_models),      cmocka_unit_test(test_rule_texts),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

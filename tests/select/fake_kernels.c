@@ -35,6 +35,11 @@
      .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, .spec = {FIXED(0, 256)}, .n_specs = 1, .group = 256, \
      .tile_rows = 128, .tile_cols = 128, .split = 1, .shared_bytes = 36864, .matrix_m = 128, .matrix_n = 128, .matrix_k = 64, \
      .priority = 80, .bound_c = 2, .bound_unit = 0x1p-11}
+#define NORMED(op_id, text) \
+    {.name = text "_one_q4_0_sg", .op = FM_OP_##op_id, .rung = FM_RUNG_SG, .needs = BIT(SUBGROUP), .x = FM_TYPE_NONE, \
+     .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 1, 1, 1}, {FM_PARAM_SUBGROUP, 16, 128, 1}}, .n_windows = 2, \
+     .spec = {FIXED(0, 128)}, .n_specs = 1, .group = 128, .tile_rows = 1, .tile_cols = 4, .split = 1, .full_subgroups = true, \
+     .priority = 20, .bound_c = 8, .bound_unit = 0x1p-24}
 #define ATTEND(type_id, type_text) \
     {.name = "attend_" type_text "_base", .op = FM_OP_ATTEND, .rung = FM_RUNG_BASE, .x = FM_TYPE_NONE, .w = FM_TYPE_##type_id, \
      .spec = {FIXED(0, 64)}, .n_specs = 1, .group = 64, .tile_rows = 1, .tile_cols = 1, .split = 16, .priority = 10, .bound_c = 8, \
@@ -64,6 +69,9 @@ const struct fm_kernel fm_kernels[] = {
     PRODUCTS(MATMUL, "matmul"),
     PRODUCTS(MATMUL_ADD, "matmul_add"),
     PRODUCTS(MATMUL_GLU, "matmul_glu"),
+    NORMED(NORM_MATMUL, "norm_matmul"),
+    NORMED(NORM_MATMUL_ADD, "norm_matmul_add"),
+    NORMED(NORM_MATMUL_GLU, "norm_matmul_glu"),
     ATTEND(F32, "f32"),
     ATTEND(F16, "f16"),
     {.name = "attend_group_f16_cm", .op = FM_OP_ATTEND, .rung = FM_RUNG_CM, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | BIT(STORAGE16) |

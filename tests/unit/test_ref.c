@@ -123,6 +123,42 @@ static void test_matmul(void **state)
     finish(&b);
 }
 
+// Products of normed rows: of each row by itself, and with the error scale of the product alone.
+static void test_norm_matmul(void **state)
+{
+    (void)state;
+    struct bench b = {0}, glu = {0};
+    const double r = 1 / sqrt(12.5), s = 1 / sqrt(0.5);
+    rows(&b, 2, 2);
+    rows(&b, 2, 2);
+    rows(&b, 2, 2);
+    rows(&b, 2, 0);
+    rows(&b, 2, 0);
+    node(&b, FM_OP_NORM_MATMUL_ADD, NULL);
+    fill(&b, 0, V(3, 4, -1, 0));
+    fill(&b, 1, V(1, 1, 0, -1));
+    fill(&b, 2, V(100, 200, 300, 400));
+    fill(&b, 3, V(2, 1));
+    fill(&b, 4, V(0.5, -0.5));
+    fm_ref_run(b.ref);
+    expect(&b, 0, V(10 * r + 100.5, -4 * r + 199.5, -2 * s + 300.5, 399.5), 1e-12);
+    const double *mag = fm_ref_tensor(b.ref, b.dst[0])->mag;
+    assert_true(fabs(mag[0] - 10 * r - 100.5) < 1e-9 && fabs(mag[1] - 4 * r - 200.5) < 1e-9);
+    finish(&b);
+    rows(&glu, 1, 2);
+    rows(&glu, 2, 2);
+    rows(&glu, 2, 2);
+    rows(&glu, 2, 0);
+    node(&glu, FM_OP_NORM_MATMUL_GLU, &(struct fm_attr){.act = FM_ACT_NONE});
+    fill(&glu, 0, V(3, 4));
+    fill(&glu, 1, V(1, 1, 0, -1));
+    fill(&glu, 2, V(1, 0, 1, -1));
+    fill(&glu, 3, V(2, 1));
+    fm_ref_run(glu.ref);
+    expect(&glu, 0, V(60 * r * r, -8 * r * r), 1e-12);
+    finish(&glu);
+}
+
 static void test_glu(void **state)
 {
     (void)state;
@@ -408,6 +444,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm),   cmocka_unit_test(test_matmul),     cmocka_unit_test(test_glu),
+        cmocka_unit_test(test_norm_matmul),
         cmocka_unit_test(test_rope),   cmocka_unit_test(test_rope_table), cmocka_unit_test(test_attend),
         cmocka_unit_test(test_kv_write), cmocka_unit_test(test_tokens),   cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_distribution), cmocka_unit_test(test_filters), cmocka_unit_test(test_rng),
