@@ -46,7 +46,7 @@
 #define N_YARDSTICK 257u   // tokens on which the effect of f16 is measured
 #define EARLY 500u
 #define GROWTH 4
-#define SPREAD 2
+#define SPREAD 4
 #define DRIFT(tokens) (SPREAD * 0x1p-24 * sqrt((double)(tokens) / 3))
 
 static struct {
