@@ -40,8 +40,10 @@ uint state_at(uint version, uint h)
     return (version * pc.heads + h) * pc.key * pc.head;
 }
 
-// exp(-x) as a sum of two floats: decays next to 1, multiplied up over a hundred thousand tokens, want more than one. The
-// second is 0 for fast decays. 1 - e^-x by its Taylor series to x^10 (x < 1/2, remainder 1e-11).
+// exp(-x) as a sum of two factors, for s <- y.x s + (y.y s + z): decays next to 1, multiplied up over a hundred thousand tokens,
+// want more than one float, and less than one rounding of s besides that of the sum. Slow decays are 1 and what is lost, so that
+// the first product is exact whether or not the driver fuses it with the sum; a decay just below 1 would round s the same way
+// at every token. The second factor of fast decays is 0. 1 - e^-x by its Taylor series to x^10 (x < 1/2, remainder 1e-11).
 vec2 decay_of(float x)
 {
     if (x >= 0.5)
@@ -49,8 +51,7 @@ vec2 decay_of(float x)
     float p = 1.0;
     for (float i = 10.0; i > 1.0; i -= 1.0)
         p = fma(-p, x / i, 1.0);
-    float loss = p * x, decay = 1.0 - loss;
-    return vec2(decay, (1.0 - decay) - loss);
+    return vec2(1.0, -p * x);
 }
 
 #ifndef FM_OP_LINEAR_SCAN

@@ -373,7 +373,8 @@ void main()
 #endif
     for (uint parity = 0; at < part.rows; at += C, parity ^= 1) {
         uint m = min(part.rows - at, C);
-        float decay = decay_of(rate * float(m)).x;
+        vec2 both = decay_of(rate * float(m));
+        float decay = both.x + both.y;
         if (m < C && at != 0)
             make_decays(m);
         keep(parity);

@@ -154,7 +154,8 @@ void main()
     FETCH(part.row + at, min(part.rows - at, C))
     for (uint parity = 0; at < part.rows; at += C, parity ^= 1) {
         uint row = part.row + at, m = min(part.rows - at, C), next = min(part.rows - at - m, C);
-        float decay = decay_of(rate * float(m)).x;
+        vec2 both = decay_of(rate * float(m));
+        float decay = both.x + both.y;
 #ifdef FM_OP_LINEAR_ATTEND
         float top_q = 0.0, top_k = 0.0, top_v = 0.0;
         [[unroll]] for (uint i = 0; i < q.length(); i++) {

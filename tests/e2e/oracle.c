@@ -12,7 +12,6 @@
 #include <cmocka.h>
 
 #include "base/half.h"
-#include "ref/ref.h"
 #include "shaders/lib/abi.h"
 
 void e2e_ok(enum fm_result result, const char *what, const char *file, int line)
@@ -73,23 +72,37 @@ static void set_weight(struct fm_ref *ref, const struct fm_file *file, const str
     free(all);
 }
 
-static void set_values(struct fm_ref *ref, const struct fm_graph *graph, const struct fm_file *file, const uint32_t *tokens, uint32_t n)
+// Weights of the file, once.
+static void set_weights(struct fm_ref *ref, const struct fm_graph *graph, const struct fm_file *file)
 {
-    for (uint32_t id = 0; id < graph->n_values; id++) {
-        const struct fm_value *v = &graph->values[id];
-        double *to = fm_ref_tensor(ref, id)->v;
-        if (v->kind == FM_VALUE_WEIGHT)
-            set_weight(ref, file, v, id);
-        for (uint32_t i = 0; v->kind == FM_VALUE_INPUT && i < n; i++) {
+    for (uint32_t id = 0; id < graph->n_values; id++)
+        if (graph->values[id].kind == FM_VALUE_WEIGHT)
+            set_weight(ref, file, &graph->values[id], id);
+}
+
+// What the step block holds for n tokens behind the reader's position; logits are wanted of the last ones.
+static void set_inputs(struct e2e_reader *r, const uint32_t *tokens, uint32_t n)
+{
+    uint32_t first_out = n - FM_MIN(n, r->dims.o);
+    for (uint32_t id = 0; id < r->graph.n_values; id++) {
+        const struct fm_value *v = &r->graph.values[id];
+        double *to = fm_ref_tensor(r->ref, id)->v;
+        if (v->kind != FM_VALUE_INPUT)
+            continue;
+        for (uint32_t i = 0; i < n; i++) {
             if (v->of.input == FM_INPUT_TOKEN)
                 to[i] = tokens[i];
-            if (v->of.input == FM_INPUT_POS || v->of.input == FM_INPUT_OUT_ROW)
-                to[i] = i;
+            if (v->of.input == FM_INPUT_POS)
+                to[i] = r->pos + i;
             if (v->of.input == FM_INPUT_LENGTH)
-                to[i] = n;
+                to[i] = r->pos + n;
         }
-        if (v->kind == FM_VALUE_INPUT && v->of.input == FM_INPUT_SEGMENT)
-            to[FM_SEGMENT_ROWS] = n; // one sequence, from its beginning
+        for (uint32_t o = 0; v->of.input == FM_INPUT_OUT_ROW && first_out + o < n; o++)
+            to[o] = first_out + o;
+        if (v->of.input == FM_INPUT_SEGMENT) {
+            to[FM_SEGMENT_ROWS] = n;
+            to[FM_SEGMENT_POS] = r->pos;
+        }
     }
 }
 
@@ -121,35 +134,55 @@ static void round_factors(void *user, struct fm_ref_call *call)
         call->src[1] = rounded(&r->copy[1], call->src[1]);
 }
 
-double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, unsigned halves, uint32_t *out_vocab)
+void e2e_reader_open(const char *path, uint32_t rows, uint32_t outputs, unsigned halves, struct e2e_reader *out_reader)
 {
     enum fm_type cache = halves & E2E_Q8_CACHE ? FM_TYPE_Q8_0 : halves & E2E_HALF_CACHE ? FM_TYPE_F16 : FM_TYPE_F32;
     const struct fm_graph_options options = {.kv_type = {cache, cache}};
-    struct rounding rounding = {.queries = cache == FM_TYPE_F16};
-    const struct fm_dims dims = {.t = n, .o = n, .s = 1, .l = n};
-    struct fm_arena arena = {0};
-    struct fm_graph graph;
-    struct fm_config config;
+    struct e2e_reader *r = out_reader;
     const struct fm_arch *arch;
-    struct fm_file *file = NULL;
-    struct fm_ref *ref = NULL;
-    E2E_OK(fm_file_open(path, &file));
-    E2E_OK(fm_arch_open(file, &arena, &arch, &config));
-    E2E_OK(fm_arch_build(arch, &config, file, &options, &graph));
-    E2E_OK(fm_ref_create(&graph, &dims, &ref));
-    set_values(ref, &graph, file, tokens, n);
-    fm_ref_run_with(ref, halves & E2E_HALF_FACTORS ? round_factors : NULL, &rounding);
+    *r = (struct e2e_reader){.dims = {.t = rows, .o = outputs, .s = 1, .l = rows}};
+    E2E_OK(fm_file_open(path, &r->file));
+    E2E_OK(fm_arch_open(r->file, &r->arena, &arch, &r->config));
+    E2E_OK(fm_arch_build(arch, &r->config, r->file, &options, &r->graph));
+    E2E_OK(fm_ref_create(&r->graph, &r->dims, &r->ref));
+    set_weights(r->ref, &r->graph, r->file);
+}
+
+static void read_with(struct e2e_reader *r, const uint32_t *tokens, uint32_t n, fm_ref_before_fn *before, void *user)
+{
+    set_inputs(r, tokens, n);
+    fm_ref_run_with(r->ref, before, user);
+    r->pos += n;
+}
+
+const double *e2e_reader_read(struct e2e_reader *r, const uint32_t *tokens, uint32_t n)
+{
+    read_with(r, tokens, n, NULL, NULL);
+    return fm_ref_tensor(r->ref, r->graph.logits)->v;
+}
+
+void e2e_reader_close(struct e2e_reader *r)
+{
+    fm_ref_destroy(&r->ref);
+    fm_graph_finish(&r->graph);
+    fm_file_close(&r->file);
+    fm_arena_finish(&r->arena);
+}
+
+double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, unsigned halves, uint32_t *out_vocab)
+{
+    struct rounding rounding = {.queries = (halves & (E2E_HALF_CACHE | E2E_Q8_CACHE)) == E2E_HALF_CACHE};
+    struct e2e_reader reader;
+    e2e_reader_open(path, n, n, halves, &reader);
+    read_with(&reader, tokens, n, halves & E2E_HALF_FACTORS ? round_factors : NULL, &rounding);
     free(rounding.copy[0].v);
     free(rounding.copy[1].v);
-    const struct fm_ref_tensor *logits = fm_ref_tensor(ref, graph.logits);
+    const struct fm_ref_tensor *logits = fm_ref_tensor(reader.ref, reader.graph.logits);
     double *copy = calloc(logits->elems, sizeof(*copy));
     assert_non_null(copy);
     memcpy(copy, logits->v, logits->elems * sizeof(*copy));
-    *out_vocab = config.vocab;
-    fm_ref_destroy(&ref);
-    fm_graph_finish(&graph);
-    fm_file_close(&file);
-    fm_arena_finish(&arena);
+    *out_vocab = reader.config.vocab;
+    e2e_reader_close(&reader);
     return copy;
 }
 
@@ -187,4 +220,30 @@ double e2e_distance(const float *got, const double *expected, size_t count)
         greatest = fmax(greatest, fabs(expected[i]));
     }
     return worst / greatest;
+}
+
+double e2e_rounding_distance(const double *exact, const double *rounded, size_t count)
+{
+    float *got = calloc(count, sizeof(*got));
+    assert_non_null(got);
+    for (size_t i = 0; i < count; i++)
+        got[i] = (float)rounded[i];
+    double distance = e2e_distance(got, exact, count);
+    free(got);
+    return distance;
+}
+
+double e2e_bound(double off)
+{
+    return E2E_EXACT + E2E_SLACK * off;
+}
+
+bool e2e_multiplies_activations(const char *arch)
+{
+    return strcmp(arch, "transnormer") == 0 || strcmp(arch, "mamba2") == 0 || strcmp(arch, "mambainllama") == 0;
+}
+
+double e2e_bound_of_factors(const char *arch, double off)
+{
+    return e2e_multiplies_activations(arch) ? fmin(e2e_bound(2 * off), 1e-2) : e2e_bound(off);
 }

@@ -5,6 +5,7 @@
 
 #include "fulmen/fulmen.h"
 #include "kernel/kernel.h"
+#include "ref/ref.h"
 #include "support/model_make.h"
 
 // Fail the test with the library's message unless `result` is FM_OK.
@@ -27,10 +28,44 @@ enum e2e_halves { E2E_HALF_NONE = 0, E2E_HALF_CACHE = 1, E2E_HALF_FACTORS = 2, E
 // f16 at `halves` (enum e2e_halves, or-ed). Release with free.
 double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, unsigned halves, uint32_t *out_vocab);
 
+// The same, read step by step: everything that lives from step to step is in double (caches of keys and values apart).
+struct e2e_reader {
+    struct fm_file *file;
+    struct fm_arena arena;
+    struct fm_config config;
+    struct fm_graph graph;
+    struct fm_dims dims;
+    struct fm_ref *ref;
+    uint32_t pos; // tokens read
+};
+// Up to `rows` tokens a step, logits of the last `outputs` of them. Models with attention hold `rows` tokens, recurrent ones any
+// number.
+void e2e_reader_open(const char *path, uint32_t rows, uint32_t outputs, unsigned halves, struct e2e_reader *out_reader);
+// Read n more tokens, 1 <= n <= rows, without rounding: logits [min(n, outputs),V] after the last ones, until the next step.
+// Does not fail the test: may be called in any thread.
+const double *e2e_reader_read(struct e2e_reader *reader, const uint32_t *tokens, uint32_t n);
+void e2e_reader_close(struct e2e_reader *reader);
+
 // All logits [n,V] of tokens appended to slot 0 of a session. Release with free.
 float *e2e_logits(struct fm_session *session, const uint32_t *tokens, size_t n, size_t vocab);
 
 // Largest difference as a share of the largest expected magnitude.
 double e2e_distance(const float *got, const double *expected, size_t count);
+// The same of logits of the reference that were rounded from those that were not.
+double e2e_rounding_distance(const double *exact, const double *rounded, size_t count);
+
+// Bounds, as shares of the largest logit. EXACT: f32 arithmetic and caches throughout, where weights are decoded exactly and
+// sums differ in order only. Else what rounding to f16 does to this model's logits (`off`), as the reference shows when it rounds
+// where the kernels do, SLACK times, and EXACT for the rest (ADR 0006). The slack is for what the reference does not round: the
+// weights of attention, about as much as the values that they multiply; and numbers so near a tie that the device rounds them
+// the other way.
+#define E2E_EXACT 2e-4
+#define E2E_SLACK 2
+double e2e_bound(double off);
+// Linear attention and SSD, where activations meet one another.
+bool e2e_multiplies_activations(const char *arch);
+// Where matrix units round factors. The reference rounds a factor once; in linear attention and SSD kernels round it up to three
+// times, itself, with its decay and in the state, which is sqrt(3) as much; at most 1e-2.
+double e2e_bound_of_factors(const char *arch, double off);
 
 #endif

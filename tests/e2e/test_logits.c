@@ -2,11 +2,7 @@
 // Logits through the public interface: against the official classes (tests/fixtures/models), and of every weight format
 // and architecture against the reference interpreter; on every rung that the device reaches, whatever the size of the
 // micro-batches.
-//
-// Bounds, as shares of the largest logit:
-//   EXACT   f32 arithmetic and caches throughout: weights are decoded exactly, sums differ in order only.
-//   else    what rounding to f16 does to this model's logits, as the reference shows when it rounds where the kernels
-//           do, SLACK times, and EXACT for the rest (ADR 0006).
+// The bounds are explained in oracle.h.
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <setjmp.h>
@@ -21,11 +17,6 @@
 
 #include "base/os.h"
 #include "e2e/oracle.h"
-
-#define EXACT 2e-4
-// For what the reference does not round: the weights of attention, about as much as the values that they multiply; and
-// numbers so near a tie that the device rounds them the other way.
-#define SLACK 2
 
 // ---- fixtures
 // ----------------------------------------------------------------------------------------------------------
@@ -90,35 +81,9 @@ static double distance_of_run(const struct fixture *f, const cJSON *run, struct 
     return distance;
 }
 
-// Distance of logits that were rounded from those that were not, both of the reference.
-static double distance_of_rounding(const double *exact, const double *rounded, size_t count)
-{
-    float *got = calloc(count, sizeof(*got));
-    assert_non_null(got);
-    for (size_t i = 0; i < count; i++)
-        got[i] = (float)rounded[i];
-    double distance = e2e_distance(got, exact, count);
-    free(got);
-    return distance;
-}
-
-static double bound_of(double off)
-{
-    return EXACT + SLACK * off;
-}
-
-// Linear attention and SSD, where activations meet one another.
-static bool multiplies_activations(const char *arch)
-{
-    return strcmp(arch, "transnormer") == 0 || strcmp(arch, "mamba2") == 0 || strcmp(arch, "mambainllama") == 0;
-}
-
-// The reference rounds a factor once. In linear attention and SSD kernels round it up to three times, itself, with its decay and
-// in the state, which is sqrt(3) as much; at most 1e-2.
 static double bound_of_roundings(const struct fixture *f, unsigned halves)
 {
-    bool more = (halves & E2E_HALF_FACTORS) != 0 && multiplies_activations(string(f->entry, "arch"));
-    return more ? fmin(bound_of(2 * f->off[halves]), 1e-2) : bound_of(f->off[halves]);
+    return halves & E2E_HALF_FACTORS ? e2e_bound_of_factors(string(f->entry, "arch"), f->off[halves]) : e2e_bound(f->off[halves]);
 }
 
 static double bound_of_fixture(struct fixture *f, unsigned halves)
@@ -134,7 +99,7 @@ static double bound_of_fixture(struct fixture *f, unsigned halves)
     assert_int_equal(vocab, f->vocab);
     cJSON_ArrayForEach(run, cJSON_GetObjectItemCaseSensitive(f->entry, "runs")) {
         size_t at = (size_t)number(run, "first_row") * f->vocab, count = (size_t)number(run, "rows") * f->vocab;
-        f->off[halves] = fmax(f->off[halves], distance_of_rounding(exact + at, rounded + at, count));
+        f->off[halves] = fmax(f->off[halves], e2e_rounding_distance(exact + at, rounded + at, count));
     }
     free(exact);
     free(rounded);
@@ -168,7 +133,7 @@ static void check_fixture(const struct fixture *f, struct fm_device *device, con
                      string(f->entry, "name"), rung, n_ubatch, cache ? cache : "default", number(run, "length"), distance, bound);
         worst = fmax(worst, distance);
     }
-    if (bound > EXACT)
+    if (bound > E2E_EXACT)
         print_message("%s, rung %s, -ub %u, %s caches: off by %.2e of %.2e\n", string(f->entry, "name"), rung, n_ubatch,
                       cache ? cache : "default", worst, bound);
     fm_session_destroy(&session);
@@ -191,7 +156,7 @@ static bool is_constants_only(const char *name)
 static double bound_of_integers(struct fixture *f)
 {
     bound_of_fixture(f, E2E_HALF_FACTORS); // measures it, once
-    return bound_of(f->off[E2E_HALF_FACTORS] / 8) - EXACT;
+    return e2e_bound(f->off[E2E_HALF_FACTORS] / 8) - E2E_EXACT;
 }
 
 // All sizes of micro-batches on the lowest rung; above it the kernels differ, not the steps.
@@ -202,7 +167,7 @@ static void check_rung(struct fixture *f, struct fm_device *device, enum fm_rung
     bool f32 = strcmp(string(f->entry, "weights"), "F32") == 0;
     size_t n = rung == FM_RUNG_BASE && !is_constants_only(string(f->entry, "name")) ? FM_COUNT(ubatches) : 1;
     // Matrix units round their factors: not f32 weights, but activations that meet one another in linear attention and SSD.
-    bool exact = rung < FM_RUNG_CM || (f32 && !multiplies_activations(string(f->entry, "arch")));
+    bool exact = rung < FM_RUNG_CM || (f32 && !e2e_multiplies_activations(string(f->entry, "arch")));
     unsigned factors = exact ? E2E_HALF_NONE : E2E_HALF_FACTORS;
     double integers = rung == FM_RUNG_DOT && !f32 ? bound_of_integers(f) : 0;
     for (size_t i = 0; i < n; i++)
@@ -277,10 +242,10 @@ static void check_made(struct fm_device *device, enum fm_rung rung, const char *
     E2E_OK(fm_session_create(model, &params, &session));
     float *got = e2e_logits(session, tokens, N_TOKENS, vocab);
     double distance = e2e_distance(got, expected, (size_t)N_TOKENS * vocab);
-    double bound = EXACT;
+    double bound = E2E_EXACT;
     if (type != FM_TYPE_F32 && rung >= FM_RUNG_CM) {
         double *rounded = e2e_reference(path, tokens, N_TOKENS, E2E_HALF_FACTORS, &vocab);
-        bound = bound_of(distance_of_rounding(expected, rounded, (size_t)N_TOKENS * vocab));
+        bound = e2e_bound(e2e_rounding_distance(expected, rounded, (size_t)N_TOKENS * vocab));
         print_message("%s, %s, rung %s: off by %.2e of %.2e\n", arch, fm_type_info(type)->name, fm_rung_name(rung), distance,
                       bound);
         free(rounded);

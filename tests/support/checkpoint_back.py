@@ -155,7 +155,8 @@ def from_mamba(k, tensors):
                    "n_groups": k["ssm.group_count"], "time_step_limit": [0.0, math.inf]}
     else:
         config |= {"model_type": "falcon_mamba" if k.get("ssm.dt_b_c_rms") else "mamba",
-                   "time_step_rank": k["ssm.time_step_rank"], "mixer_rms_eps": k["attention.layer_norm_rms_epsilon"]}
+                   "time_step_rank": k["ssm.time_step_rank"],
+                   "mixer_rms_eps": k.get("ssm.dt_b_c_rms_epsilon", k["attention.layer_norm_rms_epsilon"])}
     top = {"token_embd.weight": "backbone.embeddings.weight", "output_norm.weight": "backbone.norm_f.weight",
            "output.weight": "lm_head.weight"}
     out = {}
