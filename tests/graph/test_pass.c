@@ -325,7 +325,7 @@ static void test_all_or_none(void **state)
 static void test_models(void **state)
 {
     (void)state;
-    static const struct fm_graph_options options = {.kv_type = {FM_TYPE_F16, FM_TYPE_F16}, .random_type = FM_TYPE_Q8_0};
+    static const struct fm_graph_options options = {.kv_type = {FM_TYPE_F16, FM_TYPE_F16}, .random_type = FM_TYPE_Q4_0};
     for (const struct fm_shape *s = fm_shapes; s->name; s++) {
         struct fm_graph g = {0}, original = {0};
         const struct fm_arch *arch = fm_arch_find(s->arch, strlen(s->arch));
@@ -345,8 +345,11 @@ static void test_models(void **state)
         uint32_t gated = strcmp(s->arch, "mamba2") == 0 && s->config.groups == 1 ? layers - 1 : 0;
         if (s->config.ffn == 0)
             assert_true(count[FM_OP_SSD_GATE] == gated && count[FM_OP_NORM_MATMUL_ADD] == gated);
-        assert_int_equal(count[FM_OP_NORM_MATMUL_GLU], gpt2 || s->config.ffn == 0 ? 0 : layers);
-        assert_int_equal(count[FM_OP_MATMUL_GLU], 0);
+        // Norms go into products whose rows of weights are short: 6 KiB of q4_0, 10912 elements.
+        uint32_t gates = gpt2 || s->config.ffn == 0 ? 0 : layers;
+        bool folded = s->config.width <= 10912;
+        assert_int_equal(count[FM_OP_NORM_MATMUL_GLU], folded ? gates : 0);
+        assert_int_equal(count[FM_OP_MATMUL_GLU], folded ? 0 : gates);
         if (!decoder || scaled) {
             fm_graph_finish(&g);
             fm_graph_finish(&original);
