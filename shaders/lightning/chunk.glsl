@@ -4,11 +4,21 @@
 #ifndef FM_CHUNK_GLSL
 #define FM_CHUNK_GLSL
 
+float fast_silu(float x)
+{
+    return clamp(x < -80.0 ? 0.0 : x / (1.0 + exp(-x)), -65504.0, 65504.0);
+}
+
+vec4 fast_silu(vec4 x)
+{
+    return vec4(fast_silu(x.x), fast_silu(x.y), fast_silu(x.z), fast_silu(x.w));
+}
+
 float fast_act(float x)
 {
     if (pc.act != FM_ACT_SILU)
         return clamp(fm_act(pc.act, x), -65504.0, 65504.0);
-    return clamp(x < -80.0 ? 0.0 : x / (1.0 + exp(-x)), -65504.0, 65504.0);
+    return fast_silu(x);
 }
 
 vec4 fast_act(vec4 x)

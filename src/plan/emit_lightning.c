@@ -10,8 +10,10 @@
 
 #include "shaders/lib/abi.h"
 
-#define GROUPS_PER_CORE 2u          // workgroups that keep a core busy
+#define GROUPS_PER_CORE 2u          // workgroups that a core should get, one after another if need be ...
+#define GROUPS_PER_CORE_LONG 4u     // ... and of parts of LONG_ROWS at least, where the last ones weigh less
 #define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
+#define LONG_ROWS 4096u
 #define PART_ROWS 256u              // a part is at least this long: its state is read and written besides its rows
 #define STARTS_BYTES (256ull << 20) // most memory for the states of parts
 
@@ -69,8 +71,10 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     struct parts p = {.rows = rows, .places = segments, .starts = FM_NONE};
     if (kernel->split <= 1)
         return p;
-    uint64_t wanted = b->caps->cores != 0 ? (uint64_t)GROUPS_PER_CORE * b->caps->cores : GROUPS_UNKNOWN;
-    uint64_t count = FM_MIN(wanted / grid_x(kernel, want), FM_MIN(kernel->split, rows / PART_ROWS));
+    uint64_t cores = b->caps->cores, across = grid_x(kernel, want);
+    uint64_t few = cores != 0 ? GROUPS_PER_CORE * cores : GROUPS_UNKNOWN, many = GROUPS_PER_CORE_LONG * cores;
+    uint64_t count = FM_MAX(FM_MIN(few / across, rows / PART_ROWS), FM_MIN(many / across, rows / LONG_ROWS));
+    count = FM_MIN(count, kernel->split);
     uint64_t places = STARTS_BYTES / state_bytes(&b->graph->nodes[node_id]);
     count = FM_MIN(count, places > segments ? places - segments : 0);
     p.states = lowered(b, *want, FM_OP_LINEAR_STATES);

@@ -1,0 +1,417 @@
+#version 460
+// SPDX-License-Identifier: MIT
+// LINEAR_ATTEND and LINEAR_STATES on matrix units, the state in registers throughout: Lightning Attention-2 (Qin et
+// al. 2024, algorithm 1), with exact decays in a short last block. For a block of m rows with state S before it:
+//   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S <- d^m S + sum_j d^(m-1-j) k_j v_j^T
+//   qk [T,2*H*K], v [T,H*P], decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
+//   linear_states: -> z [parts,H*K,P], from zero
+// One workgroup: COLS columns of P of one head, over the rows of one part in blocks of C; one subgroup: MS of these
+//     columns. All products are transposed, y^T = S^T q^T and so on: what a subgroup makes (S^T, v^T) then is the left
+//     operand, whose layout in registers is that of an accumulator where matrix units are NVIDIA's, and meets lines of
+//     shared memory on the right. So neither state nor values pass through shared memory; queries, keys and the decayed
+//     products q k, which subgroups share, do.
+//     The state is f32, rounded to f16 for the product with q after a power of two has brought it below 2^15; so are
+//     the products q k. Bounds for these powers come from the largest q and k of each block and the largest v of a
+//     subgroup. With AHEAD the next block's queries are on their way while this one is multiplied;
+//     linear_states always has keys and values on their way.
+// Spec constants: 0 workgroup size (COLS / MS subgroups), 1 subgroup size, 2 K (a multiple of MS).
+// Needs: coopmat_reg (MS x MS x MS, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups. P a multiple of MS.
+// Accumulation: f32 in the matrix units; q, k, v, v's decays within a block, q k and the state each rounded to f16 once
+//     a block.
+// Bytes moved: q and k once per COLS columns, v and y once.
+// Limits: |q|, |k|, |v| beyond 65504 saturate. Shared memory 4 C (K + 8), and of linear_attend 2 C (C + 8) + 8.
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_memory_scope_semantics : require
+#extension GL_KHR_cooperative_matrix : require
+#extension GL_NV_cooperative_matrix2 : require
+#extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
+#define FM_USE_SUBGROUP_SIZE
+#define REF_X fm_f32x4s
+#define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
+#define REF_Y fm_out_f32x4s
+#include "lightning/args.glsl"
+#include "lightning/chunk.glsl"
+
+layout(constant_id = 2) const uint KEY = 128;
+
+// MS, C, COLS and AHEAD come from the manifest.
+const uint GROUP = gl_WorkGroupSize.x;
+const uint SUBGROUPS = COLS / MS; // across the columns
+const uint RT = C / MS, KT = KEY / MS; // matrices down a block, along a key
+const uint OCTETS = KEY / 8;           // of a line
+const uint TASKS = (C * OCTETS + GROUP - 1) / GROUP, LOADS = 2 * TASKS;
+// Pitches of lines in shared memory, in octets of halves; what is added keeps them off the same banks.
+const uint PITCH = (KEY + 8) / 8, P_PITCH = (C + 8) / 8;
+const uint BUFFER = C * PITCH;
+
+shared uvec4 lines[2 * BUFFER]; // [row][k]: queries, then keys; of linear_states the keys of two blocks
+#ifdef FM_OP_LINEAR_ATTEND
+shared uvec4 ps[C * P_PITCH]; // [row][row]: decayed products of queries and keys
+shared uint largest[2];       // |q|, |k| of a block
+#endif
+
+#define MAT_A coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseA>
+#define MAT_B coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseB>
+#define ACC coopmat<float, gl_ScopeSubgroup, MS, MS, gl_MatrixUseAccumulator>
+#define HALVES coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseAccumulator>
+#define ROWS gl_CooperativeMatrixLayoutRowMajor
+#define COLUMNS gl_CooperativeMatrixLayoutColumnMajor
+
+// Small matrices are for processors, whose drivers spend long on long programs.
+#if MS < 16
+#define UNROLL [[dont_unroll]]
+#else
+#define UNROLL [[unroll]]
+#endif
+
+ACC state[KT]; // [column][k]
+ACC v[RT];     // [column][row], as loaded
+MAT_A v_half[RT];
+float head_rate;
+uint h, col; // head; first column of this subgroup
+uint tid;
+
+// ---- queries and keys: from memory into registers, from there into shared memory
+
+// Rows [0, m) of a block whose first quad is `first`; zeros elsewhere.
+void fetch(out vec4 x[LOADS], uint first, uint m)
+{
+    [[unroll]] for (uint i = 0; i < TASKS; i++) {
+        uint task = i * GROUP + tid, r = task / OCTETS, at = first + r * (pc.heads * KEY / 2) + task % OCTETS * 2;
+        x[2 * i] = r < m ? pc.qk.d[at] : vec4(0.0);
+        x[2 * i + 1] = r < m ? pc.qk.d[at + 1] : vec4(0.0);
+    }
+}
+
+#ifdef FM_OP_LINEAR_ATTEND
+void fetch_queries(out vec4 x[LOADS], uint row, uint m)
+{
+    fetch(x, query_at(row, h) / 4, m);
+}
+#endif
+
+void fetch_keys(out vec4 x[LOADS], uint row, uint m)
+{
+    fetch(x, key_at(row, h) / 4, m);
+}
+
+uvec2 halves_of(vec4 x)
+{
+    return uvec2(packFloat2x16(f16vec2(x.xy)), packFloat2x16(f16vec2(x.zw)));
+}
+
+// Activations go to `lines` from octet `base` on. The largest of them.
+float keep(vec4 x[LOADS], uint base)
+{
+    float top = 0.0;
+    if (pc.act == FM_ACT_SILU) { // asked once: exponentials of several elements then go side by side
+        [[unroll]] for (uint i = 0; i < LOADS; i++)
+            x[i] = fast_silu(x[i]);
+    } else {
+        [[unroll]] for (uint i = 0; i < LOADS; i++)
+            x[i] = fast_act(x[i]);
+    }
+    [[unroll]] for (uint i = 0; i < TASKS; i++) {
+        uint task = i * GROUP + tid;
+        if (C * OCTETS % GROUP != 0 && task >= C * OCTETS)
+            continue;
+        vec4 a = max(abs(x[2 * i]), abs(x[2 * i + 1]));
+        top = max(max(max(a.x, a.y), max(a.z, a.w)), top);
+        lines[base + task / OCTETS * PITCH + task % OCTETS] = uvec4(halves_of(x[2 * i]), halves_of(x[2 * i + 1]));
+    }
+    return top;
+}
+
+// ---- values
+
+float read_value(const in uint p, const in uint j, const in float x, const in uint first, const in uint rows)
+{
+    return j < rows ? FM_CAST(fm_f32s, pc.v).d[first + j * (pc.heads * pc.head) + p] : 0.0;
+}
+
+// Rows [row, row + m) of this subgroup's columns; zeros up to C, and where it has none: what is written in any case, as
+// q_next and k_next are below, takes no registers from one block to the next.
+void fetch_values(uint row, uint m, bool mine)
+{
+    if (!mine) {
+        UNROLL for (uint b = 0; b < RT; b++)
+            v[b] = ACC(0.0);
+    } else if (m == C) {
+        UNROLL for (uint b = 0; b < RT; b++)
+            coopMatLoad(v[b], pc.v.d, (value_at(row + b * MS, h) + col) / 4, pc.heads * pc.head / 4, COLUMNS);
+    } else {
+        UNROLL for (uint b = 0; b < RT; b++) {
+            ACC none = ACC(0.0);
+            coopMatPerElementNV(v[b], none, read_value, value_at(row + b * MS, h) + col, m - min(m, b * MS));
+        }
+    }
+}
+
+// Rounds what fetch_values loaded. The largest of it.
+float keep_values()
+{
+    float top = 0.0;
+    UNROLL for (uint b = 0; b < RT; b++) {
+        UNROLL for (uint e = 0; e < v[0].length(); e++) {
+            float x = clamp(v[b][e], -65504.0, 65504.0);
+            top = max(top, abs(x));
+            v[b][e] = x;
+        }
+        v_half[b] = MAT_A(v[b]);
+    }
+    return subgroupMax(top);
+}
+
+// ---- the state
+
+MAT_A decays[RT]; // column j: d^(m-1-j), 0 from m on
+#ifdef FM_OP_LINEAR_ATTEND
+ACC reads; // column i: d^(i+1)
+#endif
+
+float decay_of_value(const in uint p, const in uint j, const in float x, const in uint first, const in uint m, const in float rate)
+{
+    return first + j < m ? exp(-rate * float(m - 1 - (first + j))) : 0.0;
+}
+
+void make_decays(uint m)
+{
+    UNROLL for (uint b = 0; b < RT; b++) {
+        ACC d = ACC(0.0);
+        coopMatPerElementNV(d, d, decay_of_value, b * MS, m, head_rate);
+        decays[b] = MAT_A(d);
+    }
+}
+
+// Adds a block of m rows, whose keys lie from quad `keys` on.
+void advance(uint m, vec2 decay, uint keys)
+{
+    UNROLL for (uint i = 0; i < KT; i++)
+        state[i] = state[i] * decay.x + state[i] * decay.y;
+    UNROLL for (uint b = 0; b < RT; b++) {
+        MAT_A left = v_half[b] * decays[b];
+        UNROLL for (uint i = 0; i < KT; i++) {
+            MAT_B k;
+            coopMatLoad(k, lines, keys + b * MS * PITCH + i * (MS / 8), PITCH, ROWS);
+            state[i] = coopMatMulAdd(left, k, state[i]);
+        }
+    }
+}
+
+// From element `at` of a head on. The largest of this subgroup's.
+float load_state(fm_out_f32x4s from, uint at)
+{
+    float top = 0.0;
+    UNROLL for (uint i = 0; i < KT; i++) {
+        coopMatLoad(state[i], from.d, (at + i * MS * pc.head + col) / 4, pc.head / 4, COLUMNS);
+        UNROLL for (uint e = 0; e < state[0].length(); e++)
+            top = max(top, abs(state[i][e]));
+    }
+    return subgroupMax(top);
+}
+
+void store_state(fm_out_f32x4s to, uint at)
+{
+    UNROLL for (uint i = 0; i < KT; i++)
+        coopMatStore(state[i], to.d, (at + i * MS * pc.head + col) / 4, pc.head / 4, COLUMNS);
+}
+
+#ifdef FM_OP_LINEAR_ATTEND
+
+// ---- outputs
+
+// Products of query and key: element (i, j) decays by `apart` + i - j tokens; nothing above the diagonal.
+float decay_products(const in uint i, const in uint j, const in float x, const in uint apart, const in float scale,
+                     const in float rate)
+{
+    return apart + i >= j ? x * scale * exp(-rate * float(apart + i - j)) : 0.0;
+}
+
+// What row i of a matrix reads of the state before it.
+float decay_of_read(const in uint p, const in uint i, const in float x, const in float rate)
+{
+    return exp(-rate * float(i + 1));
+}
+
+float write_output(const in uint p, const in uint i, const in float x, const in uint first, const in uint rows)
+{
+    if (i < rows)
+        FM_CAST(fm_out_f32s, pc.y).d[first + i * (pc.heads * pc.head) + p] = x;
+    return x;
+}
+
+// The lower triangle of q k^T, its matrices shared out over the subgroups.
+void multiply_keys(float scale)
+{
+    for (uint t = gl_SubgroupID; t < RT * (RT + 1) / 2; t += SUBGROUPS) {
+        uint i = 0;
+        while ((i + 1) * (i + 2) / 2 <= t)
+            i++;
+        uint j = t - i * (i + 1) / 2;
+        ACC p = ACC(0.0);
+        UNROLL for (uint b = 0; b < KT; b++) {
+            MAT_A q;
+            MAT_B k;
+            coopMatLoad(q, lines, i * MS * PITCH + b * (MS / 8), PITCH, ROWS);
+            coopMatLoad(k, lines, BUFFER + j * MS * PITCH + b * (MS / 8), PITCH, COLUMNS);
+            p = coopMatMulAdd(q, k, p);
+        }
+        coopMatPerElementNV(p, p, decay_products, (i - j) * MS, scale, head_rate);
+        HALVES half_p = HALVES(p);
+        coopMatStore(half_p, ps, i * MS * P_PITCH + j * (MS / 8), P_PITCH, ROWS);
+    }
+}
+
+// Row matrix i of the block: what it reads of the state is in y; what the block itself adds comes from `ps`.
+void finish(ACC y, uint i, uint row, uint m, float state_scale, float p_scale)
+{
+    ACC inner = ACC(0.0);
+    UNROLL for (uint j = 0; j < RT; j++) {
+        MAT_B p;
+        if (j > i)
+            continue;
+        coopMatLoad(p, ps, i * MS * P_PITCH + j * (MS / 8), P_PITCH, COLUMNS);
+        inner = coopMatMulAdd(v_half[j], p, inner);
+    }
+    y = y * reads * (exp(-head_rate * float(i * MS)) / state_scale) + inner * (1.0 / p_scale);
+    uint first = value_at(row + i * MS, h) + col;
+    if (m == C)
+        coopMatStore(y, pc.y.d, first / 4, pc.heads * pc.head / 4, COLUMNS);
+    else
+        coopMatPerElementNV(y, y, write_output, first, m - min(m, i * MS));
+}
+
+void outputs(uint row, uint m, float state_scale, float p_scale)
+{
+    ACC y[RT];
+    UNROLL for (uint i = 0; i < RT; i++)
+        y[i] = ACC(0.0);
+    UNROLL for (uint b = 0; b < KT; b++) {
+        MAT_A left = MAT_A(state[b] * state_scale);
+        UNROLL for (uint i = 0; i < RT; i++) {
+            MAT_B q;
+            coopMatLoad(q, lines, i * MS * PITCH + b * (MS / 8), PITCH, COLUMNS);
+            y[i] = coopMatMulAdd(left, q, y[i]);
+        }
+    }
+    UNROLL for (uint i = 0; i < RT; i++)
+        finish(y[i], i, row, m, state_scale, p_scale);
+}
+
+void raise(uint what, float x)
+{
+    uint bits = subgroupMax(floatBitsToUint(x));
+    if (gl_SubgroupInvocationID == 0)
+        atomicMax(largest[what], bits);
+}
+
+// `mine`: this subgroup has columns. It helps with queries and keys in any case.
+void attend(fm_part part, bool mine)
+{
+    vec4 q_next[LOADS], k_next[LOADS];
+    float bound = 0.0; // of the elements of this subgroup's state
+    make_decays(C);
+    reads = ACC(0.0);
+    coopMatPerElementNV(reads, reads, decay_of_read, head_rate);
+    if (tid < 2)
+        largest[tid] = 0;
+    if (mine && FM_PRESENT(pc.starts))
+        bound = load_state(pc.starts, state_at(gl_WorkGroupID.y, h));
+    else if (mine && part.pos != 0)
+        bound = load_state(pc.state, state_at(fm_state_version(part.slot, part.pos, pc.versions), h));
+#if AHEAD
+    fetch_queries(q_next, part.row, min(part.rows, C));
+#endif
+    barrier();
+    for (uint at = 0; at < part.rows; at += C) {
+        uint row = part.row + at, m = min(part.rows - at, C), next = min(part.rows - at - m, C);
+#if !AHEAD
+        fetch_queries(q_next, row, m);
+#endif
+        fetch_keys(k_next, row, m);
+        raise(0, keep(q_next, 0));
+        raise(1, keep(k_next, BUFFER));
+        barrier();
+        fetch_values(row, m, mine);
+#if AHEAD
+        fetch_queries(q_next, row + C, next);
+#endif
+        float top_q = uintBitsToFloat(largest[0]), top_k = uintBitsToFloat(largest[1]);
+        float p_scale = fit_half(float(KEY) * top_q * top_k);
+        multiply_keys(p_scale);
+        float top_v = keep_values();
+        barrier();
+        if (tid < 2)
+            largest[tid] = 0;
+        vec2 decay = decay_of(head_rate * float(m));
+        if (m < C)
+            make_decays(m);
+        if (mine) {
+            outputs(row, m, fit_half(bound), p_scale);
+            advance(m, decay, BUFFER);
+        }
+        bound = (decay.x + decay.y) * bound + float(m) * top_k * top_v;
+        barrier();
+    }
+    if (mine && part.last)
+        store_state(pc.state, state_at(fm_state_version(part.slot, part.pos + part.rows, pc.versions), h));
+}
+
+#else
+
+// The keys of a block are multiplied while those of the next are on their way to the other buffer.
+void collect(fm_part part, bool mine)
+{
+    vec4 k_next[LOADS];
+    uint at = 0, keys = 0;
+    if (part.last)
+        return;
+    // Rows so long ago that nothing of them is left (e^-88 is no normal number) need not be read.
+    make_decays(C);
+    float age = 88.0 / max(head_rate, 1e-30);
+    if (age < float(part.rows))
+        at = (part.rows - uint(age) - 1) / C * C;
+    fetch_keys(k_next, part.row + at, min(part.rows - at, C));
+    fetch_values(part.row + at, min(part.rows - at, C), mine);
+    keep(k_next, keys);
+    barrier();
+    for (; at < part.rows; at += C) {
+        uint row = part.row + at, m = min(part.rows - at, C), next = min(part.rows - at - m, C);
+        keep_values();
+        fetch_keys(k_next, row + C, next);
+        if (next > 0)
+            fetch_values(row + C, next, mine);
+        if (m < C)
+            make_decays(m);
+        if (mine)
+            advance(m, decay_of(head_rate * float(m)), keys);
+        keys = BUFFER - keys;
+        keep(k_next, keys);
+        barrier();
+    }
+    if (mine)
+        store_state(pc.z, state_at(gl_WorkGroupID.y, h));
+}
+
+#endif
+
+void main()
+{
+    uint slices = (pc.head + COLS - 1) / COLS;
+    fm_part part;
+    if (!fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, pc.part, part))
+        return;
+    tid = gl_SubgroupID * FM_SUBGROUP + gl_SubgroupInvocationID;
+    h = gl_WorkGroupID.x / slices;
+    col = gl_WorkGroupID.x % slices * COLS + gl_SubgroupID * MS;
+    head_rate = pc.decay.d[h];
+    UNROLL for (uint i = 0; i < KT; i++)
+        state[i] = ACC(0.0);
+#ifdef FM_OP_LINEAR_ATTEND
+    attend(part, col < pc.head);
+#else
+    collect(part, col < pc.head);
+#endif
+}
