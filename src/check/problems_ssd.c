@@ -24,10 +24,12 @@ static void ssd(struct fm_problems *l, enum fm_op op, const struct shape *s, con
 }
 
 // ssd_gate is made for few rows. Lengths around the chunks of the chunked kernels (64), and those that are cut into parts (from 256 rows).
+// The last shapes are for kernels that work on four heads at a time, which share b and c.
 static void ssds(struct fm_problems *l)
 {
     static const struct shape shapes[] = {{2, 64, 128, 2, 1, 1}, {4, 16, 16, 2, 2, 4}, {3, 5, 7, 3, 1, 3}, {2, 80, 48, 1, 2, 1},
-                                          {2, 64, 64, 1, 1, 2},  {1, 128, 256, 1, 1, 1}};
+                                          {2, 64, 64, 1, 1, 2},  {1, 128, 256, 1, 1, 1}, {8, 16, 16, 4, 2, 1},
+                                          {8, 64, 32, 8, 1, 2}};
     static const struct rows few[] = {{1, 1, 1, 0, 1},  {1, 1, 1, 5, 3},   {2, 2, 1, 2, 3},  {4, 3, 3, 7, 1},
                                       {8, 8, 2, 0, 3},  {16, 13, 3, 9, 3}, {16, 16, 1, 1, 1}};
     static const struct rows many[] = {{32, 31, 1, 0, 1}, {64, 63, 1, 3, 3},   {64, 64, 1, 6, 1},   {128, 65, 1, 0, 3},
@@ -41,17 +43,21 @@ static void ssds(struct fm_problems *l)
             if (s < 2 || (s + r) % 2)
                 ssd(l, FM_OP_SSD, &shapes[s], &many[r], FM_DATA_NORMAL, false);
     }
-    static const struct shape small = {2, 32, 64, 2, 1, 1};
+    static const struct shape small = {2, 32, 64, 2, 1, 1}, several = {4, 16, 64, 4, 1, 1};
     static const struct rows parts[] = {{512, 512, 1, 0, 1}, {512, 500, 3, 5, 1}, {448, 397, 1, 77, 3}};
-    for (size_t r = 0; r < FM_COUNT(parts); r++)
+    for (size_t r = 0; r < FM_COUNT(parts); r++) {
         ssd(l, FM_OP_SSD, &small, &parts[r], FM_DATA_NORMAL, false);
+        ssd(l, FM_OP_SSD, &several, &parts[r], FM_DATA_NORMAL, false);
+    }
     static const struct shape narrow = {1, 16, 16, 1, 1, 1};
     static const struct rows long_part = {32768, 30011, 1, 9, 1};
     ssd(l, FM_OP_SSD, &narrow, &long_part, FM_DATA_NORMAL, false);
     for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
         static const struct rows rows[] = {{1, 1, 1, 3, 1}, {128, 100, 1, 3, 1}};
-        for (size_t r = 0; r < FM_COUNT(rows); r++)
+        for (size_t r = 0; r < FM_COUNT(rows); r++) {
             ssd(l, FM_OP_SSD, &small, &rows[r], (enum fm_problem_data)d, false);
+            ssd(l, FM_OP_SSD, &several, &rows[r], (enum fm_problem_data)d, false);
+        }
         ssd(l, FM_OP_SSD_GATE, &small, &rows[0], (enum fm_problem_data)d, false);
     }
     // Mamba-2 2.7B

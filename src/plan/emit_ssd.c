@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The mixer of Mamba-2: state space duality, and the gated norm behind it.
 //   norm_gate    grid: rows, ceil(parts of a row / tile_cols), 1
-//   ssd          grid: heads * ceil(head / tile_cols), parts, 1
+//   ssd          grid: heads * ceil(head / tile_cols), parts, 1; kernels of several heads: heads * head / tile_cols, parts, 1
 //   ssd_states   the same
 //   ssd_cast     grid: groups of 4 elements over the workgroup, in rows of at most 65535, 1
 //   ssd_scan     grid: ceil(heads * head * state / (4 * group)), segments, 1
@@ -12,7 +12,8 @@
 
 #include "shaders/lib/abi.h"
 
-#define GROUPS_PER_CORE 48u         // workgroups that keep a core busy and let the last ones end together
+#define LEAST_RESIDENT 256u         // invocations that run on a core at a time, depending on what a driver makes of a kernel
+#define MOST_RESIDENT 512u
 #define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
 #define PART_ROWS 128u              // a part is at least this long: its state is read and written besides its rows
 #define STARTS_BYTES (256ull << 20) // most memory for the states of parts
@@ -62,10 +63,13 @@ static uint32_t segment_places(const struct fm_build *b, const struct fm_want *w
     return FM_MIN(want->param[FM_PARAM_ROWS], b->dims.s);
 }
 
+// Workgroups for one part. Kernels that split have tiles that are whole pieces of a head or whole heads (their windows see to it); tiles
+// of the others stay within a head, and may be wider.
 static uint64_t grid_x(const struct fm_kernel *kernel, const struct fm_want *want)
 {
-    uint32_t head = want->param[FM_PARAM_HEAD];
-    return (uint64_t)want->param[FM_PARAM_HEADS] * fm_ceil_div_u32(head, fm_emit_tile(kernel->tile_cols, want, head));
+    uint32_t head = want->param[FM_PARAM_HEAD], heads = want->param[FM_PARAM_HEADS];
+    uint32_t tile = fm_emit_tile(kernel->tile_cols, want, head);
+    return kernel->split > 1 ? (uint64_t)heads * head / tile : (uint64_t)heads * fm_ceil_div_u32(head, tile);
 }
 
 static struct fm_dispatch *begin_lowered(struct fm_build *b, uint32_t node_id, enum fm_op op, const char *suffix, uint32_t n_bind,
@@ -82,7 +86,49 @@ static struct fm_dispatch *begin_lowered(struct fm_build *b, uint32_t node_id, e
     return fm_emit_begin(b, node_id, kernel, &want, suffix, n_bind, n_words);
 }
 
-// As many parts as fill the device, none shorter than PART_ROWS, their states within STARTS_BYTES.
+// Rows of a part when a step has `count` of them; chunks of the kernel stay whole.
+static uint32_t part_rows(const struct fm_kernel *kernel, const struct fm_want *want, uint64_t count)
+{
+    uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
+    return fm_ceil_div_u32(fm_ceil_div_u32(want->param[FM_PARAM_ROWS], (uint32_t)count), tile) * tile;
+}
+
+// How long a step of one sequence takes in `count` parts, in half rows of a head (4 P bytes): workgroups come in waves as wide as the
+// device, and the last wave takes as long as a full one. How many share a core is not known here: the sum is over all that may be.
+// With parts every row is read once more, by ssd_states; and the state of a part is moved four times, 16 P N bytes, twice as fast as
+// rows, for which memory is not what they wait for.
+static uint64_t time_in_parts(const struct fm_build *b, const struct fm_node *node, const struct fm_want *want,
+                              const struct fm_kernel *kernel, uint64_t count)
+{
+    uint64_t rows = count > 1 ? part_rows(kernel, want, count) : want->param[FM_PARAM_ROWS], time = 0;
+    uint64_t groups = grid_x(kernel, want) * ((want->param[FM_PARAM_ROWS] + rows - 1) / rows);
+    uint64_t half_rows = count > 1 ? 3 * rows + 2ull * node->attr.state : 2 * rows;
+    uint32_t least = FM_MAX(LEAST_RESIDENT / kernel->group, 1), most = FM_MAX(MOST_RESIDENT / kernel->group, 1);
+    for (uint32_t resident = least; resident <= most; resident++) {
+        uint64_t wide = (uint64_t)b->caps->cores * resident;
+        time += (groups + wide - 1) / wide * resident * half_rows;
+    }
+    return time;
+}
+
+// The best number of parts up to `most`; where the device's width is not known, enough for a small one.
+static uint64_t count_parts(const struct fm_build *b, const struct fm_node *node, const struct fm_want *want,
+                            const struct fm_kernel *kernel, uint64_t most)
+{
+    if (b->caps->cores == 0)
+        return FM_MIN((GROUPS_UNKNOWN + grid_x(kernel, want) - 1) / grid_x(kernel, want), most);
+    uint64_t best = 1, least = time_in_parts(b, node, want, kernel, 1);
+    for (uint64_t count = 2; count <= most; count++) {
+        uint64_t time = time_in_parts(b, node, want, kernel, count);
+        if (time < least) {
+            least = time;
+            best = count;
+        }
+    }
+    return best;
+}
+
+// Parts that fill the device, none shorter than PART_ROWS, their states within STARTS_BYTES.
 static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
@@ -93,14 +139,11 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     if (kernel->split <= 1)
         return p;
     p.bc = fm_emit_buffer(b, 2ull * rows * (node->attr.groups + node->attr.groups_c) * node->attr.state);
-    uint64_t wanted = b->caps->cores != 0 ? (uint64_t)GROUPS_PER_CORE * b->caps->cores : GROUPS_UNKNOWN;
-    uint64_t count = FM_MIN((wanted + grid_x(kernel, want) - 1) / grid_x(kernel, want), FM_MIN(kernel->split, rows / PART_ROWS));
-    uint64_t places = STARTS_BYTES / state_bytes(node);
-    count = FM_MIN(count, places > segments ? places - segments : 0);
+    uint64_t places = STARTS_BYTES / state_bytes(node), most = FM_MIN(kernel->split, rows / PART_ROWS);
+    uint64_t count = count_parts(b, node, want, kernel, FM_MIN(most, places > segments ? places - segments : 0));
     if (count < 2)
         return p;
-    uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
-    p.rows = fm_ceil_div_u32(fm_ceil_div_u32(rows, (uint32_t)count), tile) * tile;
+    p.rows = part_rows(kernel, want, count);
     p.places = (uint32_t)((rows + (uint64_t)segments * (p.rows - 1)) / p.rows);
     p.starts = fm_emit_buffer(b, p.places * state_bytes(node));
     p.sums = fm_emit_buffer(b, 4ull * p.places * node->attr.heads);

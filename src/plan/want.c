@@ -18,6 +18,16 @@ static uint32_t dim(const struct look *l, unsigned src, unsigned i)
     return fm_dim_resolve(source(l, src)->dims[i], l->dims);
 }
 
+static uint32_t common_divisor(uint32_t a, uint32_t b)
+{
+    while (b != 0) {
+        uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 static void set_width(struct fm_want *want, uint32_t n, uint32_t k)
 {
     want->param[FM_PARAM_N] = n;
@@ -109,12 +119,13 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         return FM_OK;
     case FM_OP_SSD_STATES:
     case FM_OP_SSD_GATE:
-    case FM_OP_SSD: // GROUP: heads that share a row of b
+    case FM_OP_SSD: // GROUP: heads, side by side, that share a row of b and a row of c
         set_width(want, a->heads * a->head, dim(l, 0, 1));
         want->param[FM_PARAM_HEADS] = a->heads;
         want->param[FM_PARAM_HEAD] = a->head;
         want->param[FM_PARAM_STATE] = a->state;
-        want->param[FM_PARAM_GROUP] = a->groups == 0 ? 0 : a->heads / a->groups;
+        if (a->groups != 0 && a->groups_c != 0)
+            want->param[FM_PARAM_GROUP] = common_divisor(a->heads / a->groups, a->heads / a->groups_c);
         return FM_OK;
     case FM_OP_LINEAR_ATTEND:
     case FM_OP_LINEAR_STATES:

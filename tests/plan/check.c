@@ -102,7 +102,7 @@ static const char *check_read(const struct fm_graph *graph, const struct fm_plan
               (unsigned long long)bind->bytes);
     const struct fm_dispatch *writer = &plan->dispatches[owner->dispatch];
     bool copy = ends_with(writer->name, "/cast") || ends_with(writer->name, "/dequantize");
-    bool scratch = copy || (ends_with(d->name, "/merge") && writer->node == d->node);
+    bool scratch = copy || writer->node == d->node; // the dispatches of a node hand on what is no value of the graph
     if (!scratch && source_at(graph, plan, d, bind, writer) == FM_NONE)
         FAULT("%s reads what %s wrote, which is none of its operands", d->name, writer->name);
     return NULL;
@@ -191,9 +191,5 @@ struct fm_caps check_caps(enum fm_rung rung)
                            .available_bytes = 140ull << 30, .cores = 132};
     if (rung >= FM_RUNG_CM)
         caps.matrix[caps.n_matrix++] = (struct fm_matrix_shape){.m = 16, .n = 16, .k = 16};
-    if (rung >= FM_RUNG_CM2) {
-        caps.matrix[caps.n_matrix++] = (struct fm_matrix_shape){.m = 32, .n = 32, .k = 16, .workgroup = true, .invocations = 256};
-        caps.cm2_reserved_shared_bytes = 8192;
-    }
     return caps;
 }

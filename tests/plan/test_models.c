@@ -20,34 +20,49 @@ static void build_shape(const struct fm_shape *shape, enum fm_type type, struct 
         fail_msg("%s: %s", shape->name, fm_error_message());
 }
 
-static void plan_on(const struct fm_shape *shape, enum fm_type type, struct fm_caps caps, uint32_t tokens)
+struct made {
+    struct fm_graph graph;
+    struct fm_layout layout;
+    struct fm_plan plan;
+};
+
+static struct made make(const struct fm_shape *shape, enum fm_type type, const struct fm_caps *caps, uint32_t tokens)
 {
-    enum fm_rung rung = fm_caps_rung(&caps);
+    enum fm_rung rung = fm_caps_rung(caps);
     struct fm_dims dims = {.t = tokens, .o = 1, .s = 1, .l = 4096};
-    struct fm_graph graph = {0};
-    struct fm_layout layout = {0};
-    struct fm_plan plan = {0};
-    build_shape(shape, type, &graph);
-    if (fm_layout_create(&graph, &caps, &dims, 0, &layout) != FM_OK)
+    struct made m = {0};
+    build_shape(shape, type, &m.graph);
+    if (fm_layout_create(&m.graph, caps, &dims, 0, &m.layout) != FM_OK)
         fail_msg("%s: layout: %s", shape->name, fm_error_message());
-    if (fm_plan_create(&graph, &layout, &caps, &dims, NULL, &plan) != FM_OK)
+    if (fm_plan_create(&m.graph, &m.layout, caps, &dims, NULL, &m.plan) != FM_OK)
         fail_msg("%s %s at %s, %u tokens: %s", shape->name, fm_type_info(type)->name, fm_rung_name(rung), tokens,
                  fm_error_message());
-    const char *fault = check_plan(&graph, &plan, &layout);
+    const char *fault = check_plan(&m.graph, &m.plan, &m.layout);
     if (fault)
         fail_msg("%s %s at %s, %u tokens: %s", shape->name, fm_type_info(type)->name, fm_rung_name(rung), tokens, fault);
-    assert_int_equal(plan.logits.pool, FM_POOL_ARENA);
-    assert_int_equal(plan.ids.pool, FM_POOL_RESULT);
+    return m;
+}
+
+static void unmake(struct made *m)
+{
+    fm_plan_finish(&m->plan);
+    fm_layout_finish(&m->layout);
+    fm_graph_finish(&m->graph);
+}
+
+static void plan_on(const struct fm_shape *shape, enum fm_type type, struct fm_caps caps, uint32_t tokens)
+{
+    struct made m = make(shape, type, &caps, tokens);
+    assert_int_equal(m.plan.logits.pool, FM_POOL_ARENA);
+    assert_int_equal(m.plan.ids.pool, FM_POOL_RESULT);
     const char *show = getenv("FM_SHOW_PLAN");
     if (show && strcmp(show, shape->name) == 0) {
         char *text;
-        assert_int_equal(fm_plan_print(&graph, &plan, &text), FM_OK);
-        printf("%s %s\n%s", shape->name, fm_rung_name(rung), text);
+        assert_int_equal(fm_plan_print(&m.graph, &m.plan, &text), FM_OK);
+        printf("%s %s\n%s", shape->name, fm_rung_name(fm_caps_rung(&caps)), text);
         fm_free(text);
     }
-    fm_plan_finish(&plan);
-    fm_layout_finish(&layout);
-    fm_graph_finish(&graph);
+    unmake(&m);
 }
 
 static void plan_one(const struct fm_shape *shape, enum fm_type type, enum fm_rung rung, uint32_t tokens)
@@ -98,6 +113,28 @@ static void test_smallest_device(void **state)
     plan_on(fm_shape_find("qwen2-0.5b"), FM_TYPE_Q8_0, caps, 7);
 }
 
+// 80 heads on 132 cores: whole waves of workgroups where there are rows enough, parts of 128 where there are few, none where the
+// device is full without.
+static void test_parts_of_ssd(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t tokens, cores, parts;
+    } rows[] = {{128, 132, 1}, {512, 132, 4}, {2048, 132, 4}, {8192, 132, 13}, {32768, 132, 19}, {8192, 4, 1}, {512, 0, 1}};
+    for (unsigned i = 0; i < FM_COUNT(rows); i++) {
+        struct fm_caps caps = check_caps(FM_RUNG_CM);
+        caps.cores = rows[i].cores;
+        caps.max_alloc_bytes = 1ull << 40;
+        struct made m = make(fm_shape_find("mamba2-2.7b"), FM_TYPE_F16, &caps, rows[i].tokens);
+        uint32_t parts = 1;
+        for (uint32_t d = 0; d < m.plan.n_dispatches; d++)
+            if (strcmp(m.plan.dispatches[d].name, "blk.0.ssm_ssd/states") == 0)
+                parts = m.plan.dispatches[d].grid[1];
+        assert_int_equal(parts, rows[i].parts);
+        unmake(&m);
+    }
+}
+
 static void test_weights_of_8b(void **state)
 {
     (void)state;
@@ -132,6 +169,7 @@ int main(void)
         cmocka_unit_test(test_every_bucket),
         cmocka_unit_test(test_every_format),
         cmocka_unit_test(test_smallest_device),
+        cmocka_unit_test(test_parts_of_ssd),
         cmocka_unit_test(test_weights_of_8b),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
