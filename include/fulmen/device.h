@@ -17,7 +17,7 @@ struct fm_device_info {
     char driver[256];         // name and version as the driver tells them
     char uuid[37];            // "01234567-89ab-cdef-0123-456789abcdef"
     const char *kind;         // "discrete", "integrated", "virtual", "cpu" or "other"; static
-    const char *rung;         // highest rung of kernels that it reaches: "base" ... "cm2"; static
+    const char *rung;         // highest rung of kernels that it reaches: "base" ... "cmr"; static
     uint64_t memory_bytes;    // size of the largest device-local heap
     uint64_t available_bytes; // what is left in it (memory_bytes where the driver does not say)
     bool unified;             // its memory is the host's

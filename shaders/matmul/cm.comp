@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: MIT
-// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), on matrix units through
-// KHR_cooperative_matrix.
-// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows,
-// n] f32.
-// Layouts: weights as src/quant/quant.h says; k a multiple of 32, stride_x of 8; rows and n any.
-// One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up), in slices of 32 along k. The next slice is on
-// its way into
-//     registers while this one is multiplied out of shared memory, where weights lie decoded to f16. A subgroup makes a
-//     rectangle of TM x TN matrices of MM x MN; at the end each goes through shared memory, where bias, residual and
-//     edges are dealt with.
+// Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), on matrix units through KHR_cooperative_matrix.
+// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows, n] f32.
+// Layouts: weights as src/quant/quant.h says; k a multiple of BK, stride_x of 8; rows and n any.
+// One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up), in slices of BK along k. The next slice is on its way
+//     into registers while this one is multiplied out of shared memory, where weights lie decoded to f16. A subgroup makes a
+//     rectangle of TM x TN matrices of MM x MN. Whole tiles go straight to y, with the residual; where there is a bias or an
+//     edge, they go through shared memory.
 // Spec constants: 0 workgroup size, 1 subgroup size.
 // Needs: coopmat (MM x MN x MK, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups.
 // Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the
 // unit's sums. Bytes moved: w once per BM rows, x once per BN columns, y once.
-// Limits: weights beyond 65504 (bf16, quantised) saturate. Shared memory (BM + BN) * 80 + 4 * MM * MN * subgroups.
+// Limits: weights beyond 65504 (bf16, quantised) saturate. Shared memory (BM + BN) (2 BK + 16) + 4 MM MN subgroups bytes.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require
@@ -25,9 +22,9 @@
 #include "quant.glsl"
 #include "args.glsl"
 
-// BM, BN, and the shape MM, MN, MK of one matrix come from the manifest.
-const uint BK = 32u;
-const uint PITCH = (BK + 8u) / 4u; // of a tile's line, in quads: 8 lines then meet all banks
+// BM, BN, BK (32 or 64), and the shape MM, MN, MK of one matrix come from the manifest.
+const uint PITCH = (BK + 8u) / 8u; // of a tile's line, in octets of halves: 8 lines then meet all banks
+const uint OCTETS = BK / 8u;
 const uint GROUP = gl_WorkGroupSize.x;
 const uint SUBGROUPS = GROUP / FM_SUBGROUP;
 const uint DOWN = SUBGROUPS >= 8u ? 4u : SUBGROUPS >= 4u ? 2u : 1u; // subgroups one above the other
@@ -35,32 +32,31 @@ const uint ACROSS = SUBGROUPS / DOWN;
 const uint TM = BM / MM / DOWN, TN = BN / MN / ACROSS;
 const uint CELLS = MM * MN;
 
-shared f16vec4 xs[BM * PITCH]; // [row][k]
-shared f16vec4 ws[BN * PITCH]; // [column][k]; with two streams gate in the first half, up in the second
-shared float stage[SUBGROUPS * CELLS];
+shared uvec4 xs[BM * PITCH]; // [row][k]
+shared uvec4 ws[BN * PITCH]; // [column][k]; with two streams gate in the first half, up in the second
+shared vec4 stage[SUBGROUPS * CELLS / 4u];
 
 #define ACC coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>
 
-f16vec4 to_halves(vec4 v)
+uvec2 to_halves(vec4 v)
 {
-    return f16vec4(clamp(v, vec4(-65504.0), vec4(65504.0)));
+    f16vec4 h = f16vec4(clamp(v, vec4(-65504.0), vec4(65504.0)));
+    return uvec2(packFloat2x16(h.xy), packFloat2x16(h.zw));
 }
 
 // ---- slices: from memory into registers, from there decoded into shared memory
-// ------------------------------------------
 
 #ifdef FM_W_QUANT
-#define W_TASKS (BN * 4u / GROUP) // a task is a unit of quant.glsl: 8 weights
-struct fm_raw {
+struct fm_raw { // a unit of quant.glsl: 8 weights
     uint q0, q1;
     uvec2 high;
     fm_q_raw_scales scales;
 };
 #else
-#define W_TASKS (BN * 4u / GROUP) // a task is 8 weights that follow one another
-#define fm_raw uvec4
+#define fm_raw uvec4 // 8 weights that follow one another
 #endif
-#define X_TASKS (BM * 4u / GROUP)
+#define W_TASKS (BN * OCTETS / GROUP)
+#define X_TASKS (BM * OCTETS / GROUP)
 
 uvec4 x_next[X_TASKS];
 fm_raw w_next[W_TASKS];
@@ -78,8 +74,8 @@ fm_u32s weight_of(uint v)
 
 void fetch_w(uint i, uint col0, uint k0, uint tid)
 {
-    uint task = i * GROUP + tid, v = task >> 2, t = task & 3u;
-    uint block = (column_of(col0, v) * pc.k + k0) >> 5;
+    uint task = i * GROUP + tid, v = task / OCTETS, t = task & 3u;
+    uint block = ((column_of(col0, v) * pc.k + k0) >> 5) + task % OCTETS / 4u;
     fm_u32s w = weight_of(v);
 #ifdef FM_W_QUANT
     fm_planes planes = fm_w_planes(pc.n, pc.k);
@@ -98,22 +94,27 @@ void fetch_w(uint i, uint col0, uint k0, uint tid)
 
 void keep_w(uint i, uint col0, uint k0, uint tid)
 {
-    uint task = i * GROUP + tid, v = task >> 2, t = task & 3u;
+    uint task = i * GROUP + tid, v = task / OCTETS, t = task & 3u, at = v * PITCH + (task % OCTETS & ~3u);
 #ifdef FM_W_QUANT
-    uint block = (column_of(col0, v) * pc.k + k0) >> 5;
+    // a unit is a quad of each half of the block
+    uint block = ((column_of(col0, v) * pc.k + k0) >> 5) + task % OCTETS / 4u;
     vec3 s = fm_q_scales(w_next[i].scales, block);
     vec4 lo, hi;
     fm_q_unit(w_next[i].q0, w_next[i].q1, w_next[i].high, t, lo, hi);
-    ws[v * PITCH + t] = to_halves(fma(lo * FM_QLO, vec4(s.x), vec4(s.z)));
-    ws[v * PITCH + 4u + t] = to_halves(fma(hi * FM_QHI, vec4(s.y), vec4(s.z)));
+    uvec2 low = to_halves(fma(lo * FM_QLO, vec4(s.x), vec4(s.z))), high = to_halves(fma(hi * FM_QHI, vec4(s.y), vec4(s.z)));
+    if ((t & 1u) == 0u) {
+        ws[at + t / 2u].xy = low;
+        ws[at + 2u + t / 2u].xy = high;
+    } else {
+        ws[at + t / 2u].zw = low;
+        ws[at + 2u + t / 2u].zw = high;
+    }
 #else
     uvec4 raw = w_next[i];
 #ifdef FM_W_F16
-    ws[v * PITCH + 2u * t] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));
-    ws[v * PITCH + 2u * t + 1u] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));
+    ws[at + t] = raw;
 #else
-    ws[v * PITCH + 2u * t] = to_halves(vec4(fm_w_pair(raw.x), fm_w_pair(raw.y)));
-    ws[v * PITCH + 2u * t + 1u] = to_halves(vec4(fm_w_pair(raw.z), fm_w_pair(raw.w)));
+    ws[at + t] = uvec4(to_halves(vec4(fm_w_pair(raw.x), fm_w_pair(raw.y))), to_halves(vec4(fm_w_pair(raw.z), fm_w_pair(raw.w))));
 #endif
 #endif
 }
@@ -121,8 +122,8 @@ void keep_w(uint i, uint col0, uint k0, uint tid)
 void fetch(uint row0, uint rows, uint col0, uint k0, uint tid)
 {
     [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
-        uint task = i * GROUP + tid, row = min(row0 + (task >> 2), rows - 1u);
-        x_next[i] = fm_u32x4s(pc.x).d[((row * pc.stride_x + k0) >> 3) + (task & 3u)];
+        uint task = i * GROUP + tid, row = min(row0 + task / OCTETS, rows - 1u);
+        x_next[i] = fm_u32x4s(pc.x).d[((row * pc.stride_x + k0) >> 3) + task % OCTETS];
     }
     [[unroll]] for (uint i = 0u; i < W_TASKS; i++)
         fetch_w(i, col0, k0, tid);
@@ -131,16 +132,14 @@ void fetch(uint row0, uint rows, uint col0, uint k0, uint tid)
 void keep(uint col0, uint k0, uint tid)
 {
     [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
-        uint task = i * GROUP + tid, at = (task >> 2) * PITCH + 2u * (task & 3u);
-        xs[at] = f16vec4(unpackFloat2x16(x_next[i].x), unpackFloat2x16(x_next[i].y));
-        xs[at + 1u] = f16vec4(unpackFloat2x16(x_next[i].z), unpackFloat2x16(x_next[i].w));
+        uint task = i * GROUP + tid;
+        xs[task / OCTETS * PITCH + task % OCTETS] = x_next[i];
     }
     [[unroll]] for (uint i = 0u; i < W_TASKS; i++)
         keep_w(i, col0, k0, tid);
 }
 
 // ---- products
-// -------------------------------------------------------------------------------------------------------------
 
 ACC acc[TM * TN];
 
@@ -164,7 +163,7 @@ uint line_of(uint across, uint j)
 
 void multiply(uint down, uint across)
 {
-    UNROLL_K for (uint kk = 0u; kk < BK / 4u; kk += MK / 4u) {
+    UNROLL_K for (uint kk = 0u; kk < BK / 8u; kk += MK / 8u) {
         coopmat<float16_t, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a[TM];
         [[unroll]] for (uint i = 0u; i < TM; i++)
             coopMatLoad(a[i], xs, (down * TM + i) * MM * PITCH + kk, PITCH, gl_CooperativeMatrixLayoutRowMajor);
@@ -177,28 +176,54 @@ void multiply(uint down, uint across)
     }
 }
 
+// Matrix at (row, col) of y, all of which is there; n is a multiple of 4.
+void store_whole(ACC sums, uint row, uint col)
+{
+    uint at = (row * pc.n + col) / 4u, stride = pc.n / 4u;
+#ifdef FM_OP_MATMUL_ADD
+    ACC residual;
+    coopMatLoad(residual, FM_CAST(fm_f32x4s, pc.residual).d, at, stride, gl_CooperativeMatrixLayoutRowMajor);
+    sums = sums + residual;
+#endif
+    coopMatStore(sums, FM_CAST(fm_out_f32x4s, pc.y).d, at, stride, gl_CooperativeMatrixLayoutRowMajor);
+}
+
+// The same by elements, with edges and bias.
+void store_elements(ACC sums, uint first_row, uint first_col, uint rows, uint subgroup, uint lane)
+{
+    subgroupBarrier();
+    coopMatStore(sums, stage, subgroup * CELLS / 4u, MN / 4u, gl_CooperativeMatrixLayoutRowMajor);
+    subgroupBarrier();
+    for (uint e = lane; e < CELLS; e += FM_SUBGROUP) {
+        uint row = first_row + e / MN, col = first_col + e % MN;
+        if (row >= rows || col >= pc.n)
+            continue;
+        float sum = stage[(subgroup * CELLS + e) / 4u][e % 4u];
+#if FM_STREAMS == 2
+        pc.y.d[row * pc.n + col] = sum;
+#else
+        fm_store_y(row, col, sum);
+#endif
+    }
+}
+
 void store(uint row0, uint rows, uint col0, uint down, uint across, uint subgroup, uint lane)
 {
+    bool whole = row0 + BM <= rows && col0 + BN / uint(FM_STREAMS) <= pc.n && (pc.n & 3u) == 0u;
+#if FM_STREAMS == 1
+    whole = whole && !FM_PRESENT(pc.bias);
+#endif
     [[unroll]] for (uint i = 0u; i < TM; i++)
         [[unroll]] for (uint j = 0u; j < TN / uint(FM_STREAMS); j++) {
+            uint row = row0 + (down * TM + i) * MM, col = col0 + line_of(across, j);
 #if FM_STREAMS == 2
             [[unroll]] for (uint e = 0u; e < acc[0].length(); e++)
                 acc[i * TN + j][e] = fm_act(pc.act, acc[i * TN + j][e]) * acc[i * TN + TN / 2u + j][e];
 #endif
-            subgroupBarrier();
-            coopMatStore(acc[i * TN + j], stage, subgroup * CELLS, MN, gl_CooperativeMatrixLayoutRowMajor);
-            subgroupBarrier();
-            uint first_row = row0 + (down * TM + i) * MM, first_col = col0 + line_of(across, j);
-            for (uint e = lane; e < CELLS; e += FM_SUBGROUP) {
-                uint row = first_row + e / MN, col = first_col + e % MN;
-                if (row >= rows || col >= pc.n)
-                    continue;
-#if FM_STREAMS == 2
-                pc.y.d[row * pc.n + col] = stage[subgroup * CELLS + e];
-#else
-                fm_store_y(row, col, stage[subgroup * CELLS + e]);
-#endif
-            }
+            if (whole)
+                store_whole(acc[i * TN + j], row, col);
+            else
+                store_elements(acc[i * TN + j], row, col, rows, subgroup, lane);
         }
 }
 

@@ -55,6 +55,12 @@ static void matmuls(struct fm_problems *l)
             matmul(l, ops[o], (enum fm_type)t, 256, 131, 264, 512, can_bias, FM_DATA_NORMAL, false);
             if (unit == 1 && o < 2) // more columns than the kernels for most widths take
                 matmul(l, ops[o], (enum fm_type)t, 1, 1, 65601, 16, false, FM_DATA_NORMAL, false);
+            if (unit == 1) // no multiple of the slices that most matrix kernels take along k
+                matmul(l, ops[o], (enum fm_type)t, 160, 129, 67, 96, false, FM_DATA_NORMAL, false);
+            if (t == FM_TYPE_F16 || t == FM_TYPE_Q4_0) { // matrix kernels for wide results, decoding as they load and before
+                matmul(l, ops[o], (enum fm_type)t, 128, 66, 8200, 64, can_bias, FM_DATA_NORMAL, false);
+                matmul(l, ops[o], (enum fm_type)t, 256, 130, 8200, 64, false, FM_DATA_NORMAL, false);
+            }
             // Long sums: more than any kernel holds of x at once.
             static const struct { uint32_t rows, k; } deep[] = {{1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
             for (size_t i = 0; i < FM_COUNT(deep); i++)
@@ -71,6 +77,8 @@ static void matmuls(struct fm_problems *l)
             matmul(l, FM_OP_MATMUL, (enum fm_type)t, 8, 8, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
             matmul(l, FM_OP_MATMUL, (enum fm_type)t, 512, 512, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
         }
+        for (uint32_t r = 64; r <= 2048; r *= 32)
+            matmul(l, FM_OP_MATMUL, (enum fm_type)t, r, r, 4096, 4096, false, FM_DATA_NORMAL, true);
         for (uint32_t r = 2; r <= 4; r += 2)
             matmul(l, FM_OP_MATMUL, (enum fm_type)t, r, r, 14336, 4096, false, FM_DATA_NORMAL, true);
         for (uint32_t r = 1; r <= 8; r *= 2) {

@@ -6,7 +6,7 @@
 
 static const char *const rung_names[FM_RUNG_COUNT] = {
     [FM_RUNG_BASE] = "base", [FM_RUNG_SG] = "sg",   [FM_RUNG_F16] = "f16", [FM_RUNG_DOT] = "dot",
-    [FM_RUNG_CM] = "cm",     [FM_RUNG_CMR] = "cmr", [FM_RUNG_CM2] = "cm2",
+    [FM_RUNG_CM] = "cm",     [FM_RUNG_CMR] = "cmr",
 };
 
 static const struct {
@@ -34,7 +34,7 @@ enum fm_rung fm_rung_from_name(const char *name)
 
 enum fm_result fm_rung_limit(const char *name, enum fm_rung *out_rung)
 {
-    enum fm_rung rung = name == NULL || name[0] == '\0' ? FM_RUNG_CM2 : fm_rung_from_name(name);
+    enum fm_rung rung = name == NULL || name[0] == '\0' ? (enum fm_rung)(FM_RUNG_COUNT - 1) : fm_rung_from_name(name);
     char list[80] = "";
     if (rung != FM_RUNG_COUNT) {
         *out_rung = rung;
@@ -77,11 +77,7 @@ struct fm_caps fm_caps_mask(const struct fm_caps *caps, enum fm_rung rung)
 {
     struct fm_caps masked = *caps;
     masked.bits &= fm_rung_bits(rung);
-    masked.n_matrix = 0;
-    for (uint32_t i = 0; i < caps->n_matrix && i < FM_COUNT(caps->matrix); i++)
-        if (rung >= (caps->matrix[i].workgroup ? FM_RUNG_CM2 : FM_RUNG_CM))
-            masked.matrix[masked.n_matrix++] = caps->matrix[i];
-    if (rung < FM_RUNG_CM2)
-        masked.cm2_reserved_shared_bytes = 0;
+    if (rung < FM_RUNG_CM)
+        masked.n_matrix = 0;
     return masked;
 }

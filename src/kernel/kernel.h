@@ -8,7 +8,7 @@
 // ---- capabilities
 // ----------------------------------------------------------------------------------------------------
 
-enum fm_rung { FM_RUNG_BASE, FM_RUNG_SG, FM_RUNG_F16, FM_RUNG_DOT, FM_RUNG_CM, FM_RUNG_CMR, FM_RUNG_CM2, FM_RUNG_COUNT };
+enum fm_rung { FM_RUNG_BASE, FM_RUNG_SG, FM_RUNG_F16, FM_RUNG_DOT, FM_RUNG_CM, FM_RUNG_CMR, FM_RUNG_COUNT };
 const char *fm_rung_name(enum fm_rung rung); // "base", "sg", ...
 // The highest rung that may be used; NULL and "" set no limit. FM_ARG with the names that there are.
 enum fm_result fm_rung_limit(const char *name, enum fm_rung *out_rung);
@@ -24,10 +24,8 @@ enum fm_cap_index {
 #include "kernel/rungs.def"
 #undef X
 
-struct fm_matrix_shape { // one listed cooperative matrix shape, f16 x f16 -> f32 (or as typed)
+struct fm_matrix_shape { // one listed cooperative matrix shape of a subgroup, f16 x f16 -> f32
     uint32_t m, n, k;
-    bool workgroup; // cm2 workgroup scope: m, n, k are granularities
-    uint32_t invocations; // cm2: workgroup size this holds for
 };
 
 // Immutable snapshot of a device. Limits of 0 mean "unsupported".
@@ -50,7 +48,6 @@ struct fm_caps {
     float timestamp_ns;        // ns per timestamp tick; 0 = none
     uint32_t n_matrix;
     struct fm_matrix_shape matrix[32];
-    uint32_t cm2_reserved_shared_bytes;
     uint32_t quirks; // FM_QUIRK_* bits of quirks.c
 };
 
@@ -142,7 +139,7 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
 extern const struct fm_kernel fm_kernels[];
 extern const size_t fm_kernel_count;
 extern const uint64_t fm_kernel_manifest_hash;
-extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cmr cm2"
+extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cmr"
 
 // ---- selection
 // -------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ uint64_t fm_quirks_slow_bits(uint32_t flags)
 {
     uint64_t bits = 0;
     if (flags & FM_QUIRK_SLOW_COOPMAT)
-        bits |= 1ull << FM_CAP_INDEX_COOPMAT | 1ull << FM_CAP_INDEX_COOPMAT_REG | 1ull << FM_CAP_INDEX_COOPMAT2;
+        bits |= 1ull << FM_CAP_INDEX_COOPMAT | 1ull << FM_CAP_INDEX_COOPMAT_REG;
     if (flags & FM_QUIRK_SLOW_INT_DOT)
         bits |= 1ull << FM_CAP_INDEX_INT_DOT;
     if (flags & FM_QUIRK_SLOW_FLOAT16)

@@ -86,10 +86,8 @@ static bool check_windows(const struct fm_kernel *kernel, const struct fm_want *
 
 static bool check_limits(const struct fm_caps *caps, const struct fm_kernel *kernel, struct verdict *v)
 {
-    uint32_t reserved = kernel->needs & 1ull << FM_CAP_INDEX_COOPMAT2 ? caps->cm2_reserved_shared_bytes : 0;
-    if ((uint64_t)kernel->shared_bytes + reserved > caps->shared_bytes)
-        return refuse(v, FM_REJECT_SHARED, "shared memory: %u bytes + %u reserved > %u", kernel->shared_bytes, reserved,
-                      caps->shared_bytes);
+    if (kernel->shared_bytes > caps->shared_bytes)
+        return refuse(v, FM_REJECT_SHARED, "shared memory: %u bytes > %u", kernel->shared_bytes, caps->shared_bytes);
     uint32_t largest = FM_MIN(caps->max_invocations, caps->max_group_size[0]);
     if (kernel->group > largest)
         return refuse(v, FM_REJECT_GROUP, "workgroup of %u > %u", kernel->group, largest);
@@ -103,24 +101,17 @@ static bool check_limits(const struct fm_caps *caps, const struct fm_kernel *ker
     return true;
 }
 
-// Subgroup matrices must be listed as they are. For workgroup matrices the list holds granularities for one workgroup
-// size.
+// Matrices must be listed as they are.
 static bool check_matrix(const struct fm_caps *caps, const struct fm_kernel *kernel, struct verdict *v)
 {
     if (kernel->matrix_m == 0)
         return true;
-    bool workgroup = kernel->needs & 1ull << FM_CAP_INDEX_COOPMAT2;
     for (uint32_t i = 0; i < caps->n_matrix && i < FM_COUNT(caps->matrix); i++) {
         const struct fm_matrix_shape *shape = &caps->matrix[i];
-        if (shape->workgroup != workgroup || shape->m == 0 || shape->n == 0 || shape->k == 0)
-            continue;
-        if (workgroup ? shape->invocations == kernel->group && kernel->matrix_m % shape->m == 0 &&
-                            kernel->matrix_n % shape->n == 0 && kernel->matrix_k % shape->k == 0
-                      : shape->m == kernel->matrix_m && shape->n == kernel->matrix_n && shape->k == kernel->matrix_k)
+        if (shape->m == kernel->matrix_m && shape->n == kernel->matrix_n && shape->k == kernel->matrix_k)
             return true;
     }
-    return refuse(v, FM_REJECT_MATRIX, "matrix %ux%ux%u is not listed%s", kernel->matrix_m, kernel->matrix_n, kernel->matrix_k,
-                  workgroup ? " for this workgroup" : "");
+    return refuse(v, FM_REJECT_MATRIX, "matrix %ux%ux%u is not listed", kernel->matrix_m, kernel->matrix_n, kernel->matrix_k);
 }
 
 static bool fits(const struct fm_caps *caps, const struct fm_kernel *kernel, const struct fm_want *want, struct verdict *v);

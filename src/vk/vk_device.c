@@ -47,8 +47,8 @@ static enum fm_result create_device(struct fm_vk *vk)
     if (vk->caps.bits & FM_CAP_COOPMAT)
         enabled |= extensions & 1u << FM_VK_EXT_COOPMAT;
     // NV_cooperative_matrix2 builds on the KHR extension, its enabled feature does not.
-    if (vk->caps.bits & (FM_CAP_COOPMAT_REG | FM_CAP_COOPMAT2))
-        enabled |= extensions & (1u << FM_VK_EXT_COOPMAT2 | 1u << FM_VK_EXT_COOPMAT);
+    if (vk->caps.bits & FM_CAP_COOPMAT_REG)
+        enabled |= extensions & (1u << FM_VK_EXT_COOPMAT_NV | 1u << FM_VK_EXT_COOPMAT);
     enabled |= extensions & 1u << FM_VK_EXT_MEMORY_BUDGET;
     for (uint32_t e = 0; e < FM_VK_EXT_COUNT; e++) {
         if (enabled & 1u << e)

@@ -4,7 +4,7 @@
 
 static const char *const extension_names[FM_VK_EXT_COUNT] = {
     [FM_VK_EXT_COOPMAT] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME,
-    [FM_VK_EXT_COOPMAT2] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME,
+    [FM_VK_EXT_COOPMAT_NV] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME,
     [FM_VK_EXT_MEMORY_BUDGET] = VK_EXT_MEMORY_BUDGET_EXTENSION_NAME,
     [FM_VK_EXT_SM_BUILTINS] = VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME,
     [FM_VK_EXT_CORE_PROPERTIES] = VK_AMD_SHADER_CORE_PROPERTIES_EXTENSION_NAME,
@@ -47,20 +47,20 @@ void fm_vk_features_chain(struct fm_vk_features *features, uint32_t extensions)
         .v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, .pNext = &features->v13},
         .v13 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_FEATURES},
         .coopmat = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR},
-        .coopmat2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV},
+        .coopmat_nv = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV},
     };
     void **tail = &features->v13.pNext;
     if (extensions & 1u << FM_VK_EXT_COOPMAT) {
         *tail = &features->coopmat;
         tail = &features->coopmat.pNext;
     }
-    if (extensions & 1u << FM_VK_EXT_COOPMAT2)
-        *tail = &features->coopmat2;
+    if (extensions & 1u << FM_VK_EXT_COOPMAT_NV)
+        *tail = &features->coopmat_nv;
 }
 
 uint64_t fm_vk_features_bits(const struct fm_vk_features *features)
 {
-    const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *cm2 = &features->coopmat2;
+    const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *nv = &features->coopmat_nv;
     uint64_t bits = 0;
     if (features->v12.shaderFloat16)
         bits |= FM_CAP_FLOAT16;
@@ -75,11 +75,8 @@ uint64_t fm_vk_features_bits(const struct fm_vk_features *features)
         bits |= FM_CAP_COOPMAT;
     if (features->v12.vulkanMemoryModel && features->v12.vulkanMemoryModelDeviceScope)
         bits |= FM_CAP_VULKAN_MEMORY_MODEL;
-    if (cm2->cooperativeMatrixReductions && cm2->cooperativeMatrixConversions && cm2->cooperativeMatrixPerElementOperations)
+    if (nv->cooperativeMatrixReductions && nv->cooperativeMatrixConversions && nv->cooperativeMatrixPerElementOperations)
         bits |= FM_CAP_COOPMAT_REG;
-    if (cm2->cooperativeMatrixWorkgroupScope && cm2->cooperativeMatrixFlexibleDimensions &&
-        cm2->cooperativeMatrixTensorAddressing && cm2->cooperativeMatrixBlockLoads)
-        bits |= FM_CAP_COOPMAT2;
     return bits;
 }
 
@@ -87,7 +84,7 @@ void fm_vk_features_enable(const struct fm_caps *caps, const struct fm_vk_featur
 {
     bool f16 = caps->bits & FM_CAP_FLOAT16, storage16 = caps->bits & FM_CAP_STORAGE16;
     bool storage8 = caps->bits & FM_CAP_STORAGE8, model = caps->bits & FM_CAP_VULKAN_MEMORY_MODEL;
-    bool cmr = caps->bits & FM_CAP_COOPMAT_REG, cm2 = caps->bits & FM_CAP_COOPMAT2;
+    bool cmr = caps->bits & FM_CAP_COOPMAT_REG;
 
     want->v12.bufferDeviceAddress = VK_TRUE;
     want->v12.scalarBlockLayout = VK_TRUE;
@@ -108,12 +105,8 @@ void fm_vk_features_enable(const struct fm_caps *caps, const struct fm_vk_featur
     want->v12.vulkanMemoryModelDeviceScope = model && have->v12.vulkanMemoryModelDeviceScope;
     want->coopmat.cooperativeMatrix = (caps->bits & FM_CAP_COOPMAT) && have->coopmat.cooperativeMatrix;
 
-    want->coopmat2.cooperativeMatrixWorkgroupScope = cm2 && have->coopmat2.cooperativeMatrixWorkgroupScope;
-    want->coopmat2.cooperativeMatrixFlexibleDimensions = cm2 && have->coopmat2.cooperativeMatrixFlexibleDimensions;
-    want->coopmat2.cooperativeMatrixReductions = cmr && have->coopmat2.cooperativeMatrixReductions;
-    want->coopmat2.cooperativeMatrixConversions = cmr && have->coopmat2.cooperativeMatrixConversions;
-    want->coopmat2.cooperativeMatrixPerElementOperations =
-        cmr && have->coopmat2.cooperativeMatrixPerElementOperations;
-    want->coopmat2.cooperativeMatrixTensorAddressing = cm2 && have->coopmat2.cooperativeMatrixTensorAddressing;
-    want->coopmat2.cooperativeMatrixBlockLoads = cm2 && have->coopmat2.cooperativeMatrixBlockLoads;
+    want->coopmat_nv.cooperativeMatrixReductions = cmr && have->coopmat_nv.cooperativeMatrixReductions;
+    want->coopmat_nv.cooperativeMatrixConversions = cmr && have->coopmat_nv.cooperativeMatrixConversions;
+    want->coopmat_nv.cooperativeMatrixPerElementOperations =
+        cmr && have->coopmat_nv.cooperativeMatrixPerElementOperations;
 }

@@ -54,12 +54,12 @@ struct fm_vk_features {
     VkPhysicalDeviceVulkan12Features v12;
     VkPhysicalDeviceVulkan13Features v13;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR coopmat;
-    VkPhysicalDeviceCooperativeMatrix2FeaturesNV coopmat2;
+    VkPhysicalDeviceCooperativeMatrix2FeaturesNV coopmat_nv;
 };
 
 enum fm_vk_extension {
     FM_VK_EXT_COOPMAT,
-    FM_VK_EXT_COOPMAT2,
+    FM_VK_EXT_COOPMAT_NV,
     FM_VK_EXT_MEMORY_BUDGET,
     FM_VK_EXT_SM_BUILTINS,
     FM_VK_EXT_CORE_PROPERTIES,

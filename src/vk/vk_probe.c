@@ -11,7 +11,6 @@ struct properties {
     VkPhysicalDeviceVulkan12Properties v12;
     VkPhysicalDeviceVulkan13Properties v13;
     VkPhysicalDeviceCooperativeMatrixPropertiesKHR coopmat;
-    VkPhysicalDeviceCooperativeMatrix2PropertiesNV coopmat2;
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV sm;
     VkPhysicalDeviceShaderCorePropertiesAMD cu;
 };
@@ -24,7 +23,6 @@ static void query_properties(VkPhysicalDevice device, uint32_t extensions, struc
         .v12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_PROPERTIES, .pNext = &p->v13},
         .v13 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_3_PROPERTIES},
         .coopmat = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR},
-        .coopmat2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_PROPERTIES_NV},
         .sm = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV},
         .cu = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_CORE_PROPERTIES_AMD},
     };
@@ -34,7 +32,6 @@ static void query_properties(VkPhysicalDevice device, uint32_t extensions, struc
         void **next;
     } optional[] = {
         {FM_VK_EXT_COOPMAT, &p->coopmat, &p->coopmat.pNext},
-        {FM_VK_EXT_COOPMAT2, &p->coopmat2, &p->coopmat2.pNext},
         {FM_VK_EXT_SM_BUILTINS, &p->sm, &p->sm.pNext},
         {FM_VK_EXT_CORE_PROPERTIES, &p->cu, &p->cu.pNext},
     };
@@ -99,7 +96,6 @@ static void fill_limits(const struct properties *p, uint32_t timestamp_bits, str
     caps->cores = p->sm.shaderSMCount;
     if (caps->cores == 0)
         caps->cores = p->cu.shaderEngineCount * p->cu.shaderArraysPerEngineCount * p->cu.computeUnitsPerShaderArray;
-    caps->cm2_reserved_shared_bytes = p->coopmat2.cooperativeMatrixWorkgroupScopeReservedSharedMemory;
 }
 
 static void fill_memory(VkPhysicalDevice device, uint32_t extensions, struct fm_caps *caps)
@@ -202,16 +198,11 @@ enum fm_result fm_vk_probe_device(VkPhysicalDevice device, struct fm_caps *out_c
     if (!properties.v13.integerDotProduct4x8BitPackedSignedAccelerated)
         caps->quirks |= FM_QUIRK_SLOW_INT_DOT;
     if (!(properties.coopmat.cooperativeMatrixSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
-        caps->bits &= ~(FM_CAP_COOPMAT | FM_CAP_COOPMAT_REG | FM_CAP_COOPMAT2);
+        caps->bits &= ~(FM_CAP_COOPMAT | FM_CAP_COOPMAT_REG);
     if ((err = fm_vk_matrix_shapes(device, extensions, caps)))
         return err;
-    bool listed[2] = {false, false};
-    for (uint32_t i = 0; i < caps->n_matrix; i++)
-        listed[caps->matrix[i].workgroup] = true;
-    if (!listed[0])
+    if (caps->n_matrix == 0)
         caps->bits &= ~(FM_CAP_COOPMAT | FM_CAP_COOPMAT_REG);
-    if (!listed[1])
-        caps->bits &= ~FM_CAP_COOPMAT2;
     *out_usable = true;
     return FM_OK;
 }

@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(sys.argv[2]) / "tests/support"))
 from cli_runner import (BAD_INPUT, DEMO, FAILED, MODELS, NO_DEVICE, ROOT, TINY, fulmen, main,     # pylint: disable=wrong-import-position
                         refused, test)
 
-RUNGS = ["base", "sg", "f16", "dot", "cm", "cmr", "cm2"]
+RUNGS = ["base", "sg", "f16", "dot", "cm", "cmr"]
 
 
 # ---------------------------------------------------------------------------------------------------- the frame

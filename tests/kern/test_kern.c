@@ -35,7 +35,7 @@ static int fail(enum fm_result r)
 
 int main(int argc, char **argv)
 {
-    struct fm_check_params params = {.seed = 1, .max_rung = FM_RUNG_CM2, .report = report};
+    struct fm_check_params params = {.seed = 1, .max_rung = FM_RUNG_COUNT - 1, .report = report};
     const char *device = NULL;
     struct report_state state = {0};
     for (int i = 1; i < argc; i++) {
@@ -63,7 +63,7 @@ int main(int argc, char **argv)
         i++;
     }
     if (params.max_rung == FM_RUNG_COUNT) {
-        printf("unknown rung; one of base sg f16 dot cm cm2\n");
+        printf("unknown rung; one of base sg f16 dot cm cmr\n");
         return 2;
     }
     params.user = &state;

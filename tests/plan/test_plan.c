@@ -56,7 +56,7 @@ static struct fm_dims dims_of(uint32_t tokens)
     return (struct fm_dims){.t = tokens, .o = FM_MIN(tokens, 3u), .s = 2, .l = 1000};
 }
 
-static const char *const devices[] = {"software-4", "software-8", "mobile-16k", "amd-64", "amd-rdna3", "intel-8-32", "nvidia-cm2"};
+static const char *const devices[] = {"software-4", "software-8", "mobile-16k", "amd-64", "amd-rdna3", "intel-8-32", "nvidia-cmr"};
 
 static void test_llama_everywhere(void **state)
 {
@@ -74,7 +74,7 @@ static void test_llama_everywhere(void **state)
 static void test_many_layers(void **state)
 {
     (void)state;
-    struct fm_caps caps = fake_caps("nvidia-cm2");
+    struct fm_caps caps = fake_caps("nvidia-cmr");
     struct made two = make_llama(&caps, 2, dims_of(32), NULL), many = make_llama(&caps, 128, dims_of(32), NULL);
     assert_int_equal(many.plan.arena_bytes, two.plan.arena_bytes);
     assert_true(many.plan.n_dispatches > 126 * (two.plan.n_dispatches / 3));
@@ -143,7 +143,7 @@ static void test_casts(void **state)
 {
     (void)state;
     FM_EMIT_LAYOUT(FM_PUSH_CAST);
-    struct fm_caps caps = fake_caps("nvidia-cm2");
+    struct fm_caps caps = fake_caps("nvidia-cmr");
     struct made m = make_llama(&caps, 2, dims_of(70), NULL);
     assert_int_equal(count_names(&m.plan, "blk.0.", "/cast"), 5); // attn_norm, rotated q, attention, ffn_norm, glu
     const struct fm_dispatch *cast = find(&m.plan, "blk.0.attn_q/cast"), *k = find(&m.plan, "blk.0.attn_k");
@@ -422,7 +422,7 @@ static void test_grid_too_large(void **state)
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    struct fm_caps caps = fake_caps("nvidia-cm2");
+    struct fm_caps caps = fake_caps("nvidia-cmr");
     struct fm_dims dims = dims_of(20);
     for (uint64_t n = 0;; n++) {
         struct made m = {0};
@@ -488,7 +488,7 @@ static void test_listing(void **state)
     (void)state;
     golden("software-4", 1);
     golden("amd-64", 1);
-    golden("nvidia-cm2", 64);
+    golden("nvidia-cmr", 64);
 }
 
 int main(void)

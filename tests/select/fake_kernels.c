@@ -30,11 +30,11 @@
      | BIT(COOPMAT), .x = FM_TYPE_F16, .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, \
      .spec = {FIXED(0, 128)}, .n_specs = 1, .group = 128, .tile_rows = 64, .tile_cols = 64, .split = 1, .shared_bytes = 20480, \
      .matrix_m = 16, .matrix_n = 16, .matrix_k = 16, .full_subgroups = true, .priority = 60, .bound_c = 2, .bound_unit = 0x1p-11}, \
-    {.name = text "_tile_q4_0_cm2", .op = FM_OP_##op_id, .rung = FM_RUNG_CM2, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | \
-     BIT(STORAGE16) | BIT(COOPMAT) | BIT(COOPMAT2), .x = FM_TYPE_F16, .w = FM_TYPE_Q4_0, \
+    {.name = text "_tile_q4_0_cmr", .op = FM_OP_##op_id, .rung = FM_RUNG_CMR, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | \
+     BIT(STORAGE16) | BIT(COOPMAT) | BIT(COOPMAT_REG), .x = FM_TYPE_F16, .w = FM_TYPE_Q4_0, \
      .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, .spec = {FIXED(0, 256)}, .n_specs = 1, .group = 256, \
-     .tile_rows = 128, .tile_cols = 128, .split = 1, .shared_bytes = 36864, .matrix_m = 128, .matrix_n = 128, .matrix_k = 64, \
-     .priority = 80, .bound_c = 2, .bound_unit = 0x1p-11}
+     .tile_rows = 128, .tile_cols = 128, .split = 1, .shared_bytes = 36864, .matrix_m = 16, .matrix_n = 16, .matrix_k = 64, \
+     .priority = 70, .bound_c = 2, .bound_unit = 0x1p-11}
 #define NORMED(op_id, text) \
     {.name = text "_one_q4_0_sg", .op = FM_OP_##op_id, .rung = FM_RUNG_SG, .needs = BIT(SUBGROUP), .x = FM_TYPE_NONE, \
      .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 1, 1, 1}, {FM_PARAM_SUBGROUP, 16, 128, 1}}, .n_windows = 2, \
@@ -82,7 +82,7 @@ const struct fm_kernel fm_kernels[] = {
 };
 const size_t fm_kernel_count = FM_COUNT(fm_kernels);
 const uint64_t fm_kernel_manifest_hash = 0x66616b65;
-const char *const fm_kernel_rungs_built = "base sg f16 dot cm cmr cm2";
+const char *const fm_kernel_rungs_built = "base sg f16 dot cm cmr";
 
 static struct fm_caps device(const char *name, enum fm_rung rung, uint32_t subgroup, uint32_t smallest, uint32_t largest,
                              uint32_t shared_bytes, uint32_t invocations)
@@ -96,10 +96,9 @@ static struct fm_caps device(const char *name, enum fm_rung rung, uint32_t subgr
     return caps;
 }
 
-static void list_matrix(struct fm_caps *caps, uint32_t m, uint32_t n, uint32_t k, uint32_t invocations)
+static void list_matrix(struct fm_caps *caps, uint32_t m, uint32_t n, uint32_t k)
 {
-    caps->matrix[caps->n_matrix++] = (struct fm_matrix_shape){.m = m, .n = n, .k = k, .workgroup = invocations != 0,
-                                                              .invocations = invocations};
+    caps->matrix[caps->n_matrix++] = (struct fm_matrix_shape){.m = m, .n = n, .k = k};
 }
 
 struct fm_caps fake_caps(const char *name)
@@ -115,17 +114,16 @@ struct fm_caps fake_caps(const char *name)
         return device(name, FM_RUNG_DOT, 64, 64, 64, 65536, 1024);
     if (strcmp(name, "amd-rdna3") == 0) {
         caps = device(name, FM_RUNG_CM, 64, 32, 64, 65536, 1024);
-        list_matrix(&caps, 16, 16, 16, 0);
+        list_matrix(&caps, 16, 16, 16);
         caps.vendor_id = 0x1002;
     } else if (strcmp(name, "intel-8-32") == 0) {
         caps = device(name, FM_RUNG_CM, 32, 8, 32, 65536, 1024);
-        list_matrix(&caps, 8, 16, 16, 0); // another shape than the kernels'
+        list_matrix(&caps, 8, 16, 16); // another shape than the kernels'
         caps.vendor_id = 0x8086;
-    } else if (strcmp(name, "nvidia-cm2") == 0) {
-        caps = device(name, FM_RUNG_CM2, 32, 32, 32, 49152, 1024);
-        list_matrix(&caps, 16, 16, 16, 0);
-        list_matrix(&caps, 32, 32, 16, 256);
-        caps.cm2_reserved_shared_bytes = 8192;
+    } else if (strcmp(name, "nvidia-cmr") == 0) {
+        caps = device(name, FM_RUNG_CMR, 32, 32, 32, 49152, 1024);
+        list_matrix(&caps, 16, 16, 16);
+        list_matrix(&caps, 16, 16, 64); // deep, so that widths have to be padded
         caps.cores = 132;
     }
     return caps;

@@ -7,7 +7,7 @@
 
 #include "kernel/kernel.h"
 
-// Devices by name: "software-4" "software-8" "amd-64" "amd-rdna3" "intel-8-32" "mobile-16k" "nvidia-cm2". All-zero when
+// Devices by name: "software-4" "software-8" "amd-64" "amd-rdna3" "intel-8-32" "mobile-16k" "nvidia-cmr". All-zero when
 // unknown.
 struct fm_caps fake_caps(const char *name);
 

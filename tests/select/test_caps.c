@@ -18,7 +18,7 @@ static void test_rung_names(void **state)
     assert_int_equal(fm_rung_from_name("cm3"), FM_RUNG_COUNT);
     assert_int_equal(fm_rung_from_name(""), FM_RUNG_COUNT);
     assert_string_equal(fm_rung_name(FM_RUNG_COUNT), "unknown");
-    assert_string_equal(fm_cap_name(FM_CAP_INDEX_COOPMAT2), "coopmat2");
+    assert_string_equal(fm_cap_name(FM_CAP_INDEX_COOPMAT_REG), "coopmat_reg");
 }
 
 // A rung holds the bits of all below it, and one missing bit anywhere below ends the climb.
@@ -31,30 +31,30 @@ static void test_rung_of_caps(void **state)
         if (rung > 0)
             assert_true((fm_rung_bits((enum fm_rung)(rung - 1)) & ~caps.bits) == 0);
     }
-    struct fm_caps caps = {.bits = fm_rung_bits(FM_RUNG_CM2) & ~FM_CAP_STORAGE16};
+    struct fm_caps caps = {.bits = fm_rung_bits(FM_RUNG_CMR) & ~FM_CAP_STORAGE16};
     assert_int_equal(fm_caps_rung(&caps), FM_RUNG_SG);
-    caps.bits = fm_rung_bits(FM_RUNG_CM2) & ~FM_CAP_SUBGROUP;
+    caps.bits = fm_rung_bits(FM_RUNG_CMR) & ~FM_CAP_SUBGROUP;
     assert_int_equal(fm_caps_rung(&caps), FM_RUNG_BASE);
 }
 
 static void test_mask(void **state)
 {
     (void)state;
-    struct fm_caps full = fake_caps("nvidia-cm2");
+    struct fm_caps full = fake_caps("nvidia-cmr");
     for (unsigned rung = 0; rung < FM_RUNG_COUNT; rung++) {
         struct fm_caps masked = fm_caps_mask(&full, (enum fm_rung)rung);
         assert_int_equal(fm_caps_rung(&masked), rung);
-        assert_int_equal(masked.n_matrix, rung < FM_RUNG_CM ? 0 : rung < FM_RUNG_CM2 ? 1 : 2);
+        assert_int_equal(masked.n_matrix, rung < FM_RUNG_CM ? 0 : 2);
         assert_int_equal(masked.shared_bytes, full.shared_bytes);
     }
-    struct fm_caps small = fake_caps("software-4"), masked = fm_caps_mask(&small, FM_RUNG_CM2);
+    struct fm_caps small = fake_caps("software-4"), masked = fm_caps_mask(&small, FM_RUNG_CMR);
     assert_int_equal(masked.bits, small.bits); // masking gives nothing
 }
 
 static void test_quirks(void **state)
 {
     (void)state;
-    struct fm_caps none = fake_caps("nvidia-cm2"), caps = none;
+    struct fm_caps none = fake_caps("nvidia-cmr"), caps = none;
     fm_caps_apply_quirks(&caps);
     assert_memory_equal(&caps, &none, sizeof(caps));
 

@@ -95,8 +95,8 @@ class Manifest(Case):
         self.assertEqual(row.tile, [gen.TILE_PARAM | names.index("group"), 4])
 
     def test_implied_needs(self):
-        row, = self.load(ROW.replace("base", "cm2") + 'needs = ["coopmat2"]\n')
-        self.assertEqual(row.needs, ["coopmat2", "coopmat_reg", "coopmat", "memory_model"])
+        row, = self.load(ROW.replace("base", "cmr") + 'needs = ["coopmat_reg"]\n')
+        self.assertEqual(row.needs, ["coopmat_reg", "coopmat", "memory_model"])
 
     def test_refusals(self):
         matmul = ROW.replace("add", "matmul").replace('"base"', '"base"\nw = "f16"')

@@ -41,9 +41,9 @@ static void test_table(void **state)
         {"amd-rdna3", FM_TYPE_Q4_0, 512, 64, "matmul_tile_q4_0_cm"},
         {"amd-rdna3", FM_TYPE_Q4_0, 15, 64, "matmul_q4_0_base"},
         {"intel-8-32", FM_TYPE_Q4_0, 512, 64, "matmul_q4_0_base"}, // lists 8x16x16 only
-        {"nvidia-cm2", FM_TYPE_Q4_0, 512, 64, "matmul_tile_q4_0_cm2"},
-        {"nvidia-cm2", FM_TYPE_F32, 512, 64, "matmul_f32_base"},
-        {"nvidia-cm2", FM_TYPE_Q6_K, 512, 256, NULL},
+        {"nvidia-cmr", FM_TYPE_Q4_0, 512, 64, "matmul_tile_q4_0_cmr"},
+        {"nvidia-cmr", FM_TYPE_F32, 512, 64, "matmul_f32_base"},
+        {"nvidia-cmr", FM_TYPE_Q6_K, 512, 256, NULL},
     };
     for (size_t i = 0; i < FM_COUNT(rows); i++) {
         struct fm_caps caps = fake_caps(rows[i].device);
@@ -60,10 +60,10 @@ static void test_ladder(void **state)
 {
     (void)state;
     static const char *const expected[FM_RUNG_COUNT] = {
-        "matmul_q4_0_base", "matmul_q4_0_base", "matmul_q4_0_base", "matmul_q4_0_base", "matmul_tile_q4_0_cm", "matmul_tile_q4_0_cm",
-        "matmul_tile_q4_0_cm2",
+        "matmul_q4_0_base", "matmul_q4_0_base", "matmul_q4_0_base", "matmul_q4_0_base", "matmul_tile_q4_0_cm",
+        "matmul_tile_q4_0_cmr",
     };
-    struct fm_caps full = fake_caps("nvidia-cm2");
+    struct fm_caps full = fake_caps("nvidia-cmr");
     for (unsigned rung = 0; rung < FM_RUNG_COUNT; rung++) {
         struct fm_caps caps = fm_caps_mask(&full, (enum fm_rung)rung);
         struct fm_want want = product(&caps, FM_TYPE_Q4_0, 512, 4096, 4096);
@@ -96,7 +96,7 @@ static void test_reasons(void **state)
     (void)state;
     struct fm_caps caps = fake_caps("amd-64");
     struct fm_want want = product(&caps, FM_TYPE_Q4_0, 16, 64, 64);
-    expect_reason(&caps, &want, "matmul_tile_q4_0_cm2", FM_REJECT_NEEDS, "needs coopmat coopmat2");
+    expect_reason(&caps, &want, "matmul_tile_q4_0_cmr", FM_REJECT_NEEDS, "needs coopmat coopmat_reg");
     expect_reason(&caps, &want, "matmul_f16_base", FM_REJECT_FORMAT, "reads f16, not q4_0");
     expect_reason(&caps, &want, "matmul_vec_q4_0_sg", FM_REJECT_WINDOW, "rows = 16 is not in 1..8");
     expect_reason(&caps, &want, "matmul_q4_0_base", FM_REJECT_NONE, "");
@@ -111,12 +111,12 @@ static void test_reasons(void **state)
     caps = fake_caps("intel-8-32");
     want = product(&caps, FM_TYPE_Q4_0, 64, 64, 64);
     expect_reason(&caps, &want, "matmul_tile_q4_0_cm", FM_REJECT_MATRIX, "matrix 16x16x16 is not listed");
-    caps = fake_caps("nvidia-cm2");
-    caps.cm2_reserved_shared_bytes = 16384; // 36864 + 16384 is more than 48 KiB
-    expect_reason(&caps, &want, "matmul_tile_q4_0_cm2", FM_REJECT_SHARED, "shared memory: 36864 bytes + 16384 reserved > 49152");
-    caps.cm2_reserved_shared_bytes = 8192;
-    caps.matrix[1].invocations = 128;
-    expect_reason(&caps, &want, "matmul_tile_q4_0_cm2", FM_REJECT_MATRIX, "matrix 128x128x64 is not listed for this workgroup");
+    caps = fake_caps("nvidia-cmr");
+    caps.shared_bytes = 32768;
+    expect_reason(&caps, &want, "matmul_tile_q4_0_cmr", FM_REJECT_SHARED, "shared memory: 36864 bytes > 32768");
+    caps.shared_bytes = 49152;
+    caps.matrix[1].k = 8;
+    expect_reason(&caps, &want, "matmul_tile_q4_0_cmr", FM_REJECT_MATRIX, "matrix 16x16x64 is not listed");
 }
 
 static void test_subgroup_control(void **state)
@@ -171,7 +171,7 @@ static void test_needs_cast(void **state)
 static void test_candidates(void **state)
 {
     (void)state;
-    struct fm_caps caps = fake_caps("nvidia-cm2");
+    struct fm_caps caps = fake_caps("nvidia-cmr");
     struct fm_want want = product(&caps, FM_TYPE_Q4_0, 2, 64, 64);
     struct fm_candidate list[32];
     size_t count = FM_COUNT(list), of_op = 0;

@@ -35,12 +35,9 @@ static const struct {
     {6022, FM_CAP_INDEX_COOPMAT, "CooperativeMatrixKHR"},
     {5345, FM_CAP_INDEX_VULKAN_MEMORY_MODEL, "VulkanMemoryModel"},
     {5346, FM_CAP_INDEX_VULKAN_MEMORY_MODEL, "VulkanMemoryModelDeviceScope"},
-    {5430, FM_CAP_INDEX_COOPMAT2, "CooperativeMatrixReductionsNV"},
-    {5431, FM_CAP_INDEX_COOPMAT2, "CooperativeMatrixConversionsNV"},
-    {5432, FM_CAP_INDEX_COOPMAT2, "CooperativeMatrixPerElementOperationsNV"},
-    {5433, FM_CAP_INDEX_COOPMAT2, "CooperativeMatrixTensorAddressingNV"},
-    {5434, FM_CAP_INDEX_COOPMAT2, "CooperativeMatrixBlockLoadsNV"},
-    {5439, FM_CAP_INDEX_COOPMAT2, "TensorAddressingNV"},
+    {5430, FM_CAP_INDEX_COOPMAT_REG, "CooperativeMatrixReductionsNV"},
+    {5431, FM_CAP_INDEX_COOPMAT_REG, "CooperativeMatrixConversionsNV"},
+    {5432, FM_CAP_INDEX_COOPMAT_REG, "CooperativeMatrixPerElementOperationsNV"},
 };
 
 // Call fn for every instruction before the first function.

@@ -52,14 +52,12 @@ SPIRV_CAPABILITIES = {
     6016: "int_dot", 6017: "int_dot", 6018: "int_dot", 6019: "int_dot",
     6022: "coopmat",
     5345: "memory_model", 5346: "memory_model",
-    5430: "coopmat_reg", 5431: "coopmat_reg", 5432: "coopmat_reg", 5433: "coopmat2", 5434: "coopmat2", 5439: "coopmat2",
-    6024: "coopmat2",
+    5430: "coopmat_reg", 5431: "coopmat_reg", 5432: "coopmat_reg",
 }
 
 
 # Capabilities that come with others: cooperative matrices exist only under the Vulkan memory model.
-IMPLIED = {"coopmat": ["memory_model"], "coopmat_reg": ["coopmat", "memory_model"],
-           "coopmat2": ["coopmat_reg", "coopmat", "memory_model"]}
+IMPLIED = {"coopmat": ["memory_model"], "coopmat_reg": ["coopmat", "memory_model"]}
 
 
 class ManifestError(Exception):
@@ -252,7 +250,7 @@ def parse_row(raw, source, tables):
     if row.dequantize and row.op not in OPS_WITH_TILE:
         raise ManifestError(f"{name}: op {row.op} cannot ask for dequantize (only {' '.join(sorted(OPS_WITH_TILE))} can)")
     row.opt = bool(raw.get("opt", False))
-    row.priority = number(name, "priority", raw.get("priority", [10, 20, 30, 40, 60, 70, 80][row.rung]), -1000, 1000)
+    row.priority = number(name, "priority", raw.get("priority", [10, 20, 30, 40, 60, 70][row.rung]), -1000, 1000)
     row.bound_c, row.bound_unit = parse_bound(name, raw.get("bound", {"c": 0, "unit": "f32"}))
     row.defines = row_defines(row, tables, raw.get("define", {}))
     return row
@@ -331,7 +329,7 @@ def compiler_version(glslang):
         raise ManifestError(f"shader compiler: {glslang} says no version that can be read")
     version = tuple(map(int, match.groups()))
     if version < OLDEST_GLSLANG:
-        raise ManifestError(f"shader compiler: glslang {version[0]}.{version[1]} is too old for the rung cm2, at least "
+        raise ManifestError(f"shader compiler: glslang {version[0]}.{version[1]} is too old for the rung cmr, at least "
                             f"{OLDEST_GLSLANG[0]}.{OLDEST_GLSLANG[1]} is needed (tools/build/setup.sh fetches one)")
     return text
 

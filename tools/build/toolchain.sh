@@ -219,11 +219,16 @@ check_shader_tools() {
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 layout(local_size_x = 64) in;
 layout(set = 0, binding = 0) buffer B { float16_t x[]; };
+float16_t twice(const in uint row, const in uint column, const in float16_t element)
+{
+    return element + element;
+}
 void main()
 {
-    coopmat<float16_t, gl_ScopeWorkgroup, 32, 32, gl_MatrixUseAccumulator> m;
-    coopMatLoad(m, x, 0, 32, gl_CooperativeMatrixLayoutRowMajor);
-    coopMatStore(m, x, 0, 32, gl_CooperativeMatrixLayoutRowMajor);
+    coopmat<float16_t, gl_ScopeSubgroup, 16, 16, gl_MatrixUseAccumulator> m;
+    coopMatLoad(m, x, 0, 16, gl_CooperativeMatrixLayoutRowMajor);
+    coopMatPerElementNV(m, m, twice);
+    coopMatStore(m, x, 0, 16, gl_CooperativeMatrixLayoutRowMajor);
 }
 SHADER
     (
