@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts, on matrices in registers: FlashAttention-2 (Dao 2023, algorithm 1 and section 3.3).
 //   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16 or q8_0, pos, slot [T] -> y [T,H*C] f32
-// One workgroup: BR = TR * MS rows a subgroup, consecutive, of one head; keys in tiles of BC. Rows of one slot follow one another
+// One workgroup: BR = MS rows a subgroup, consecutive, of one head; keys in tiles of BC. Rows of one slot follow one another
 //     with rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks, does its
 //     runs one after another, each over up to three segments of keys with a copy of the queries. A subgroup keeps queries,
 //     scores and sums of its rows in registers: maxima by reductions of matrices, probabilities by conversion from accumulator
@@ -9,8 +9,7 @@
 //     their way into registers, and the next keys while the values are. Workgroups run head by head, the rows with most keys
 //     first.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 head width C (a multiple of 16).
-// Defines: MS, the shape MS x MS x MS of one matrix; TR, matrices of a subgroup, one above the other; BC, keys of a tile, a
-//     multiple of MS.
+// Defines: MS, the shape MS x MS x MS of one matrix; BC, keys of a tile, a multiple of MS.
 // Needs: coopmat_reg, float16, subgroup; full subgroups.
 // Accumulates in f32; q, k, v and the probabilities are rounded to f16. Exponentials are powers of two.
 // Bytes moved: k and v once per BR rows (from the cache, where the rows of a head run at the same time), q and y once.
@@ -44,7 +43,7 @@ layout(constant_id = 2) const uint HEAD = 128;
 layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 
 const uint GROUP = gl_WorkGroupSize.x;
-const uint OWN = TR * MS, BR = GROUP / FM_SUBGROUP * OWN;    // rows of a subgroup, of all
+const uint BR = GROUP / FM_SUBGROUP * MS;
 const uint DEEP = HEAD / MS;                                 // matrices across a row
 const uint TILES = BC / MS;                                  // matrices across the scores
 const uint PITCH = (HEAD + 8) / 8;                           // octets of halves from key to key; 8 more keep them off the same banks
@@ -72,9 +71,9 @@ shared uvec4 kv[ROOM]; // [key][c] of keys, then of values, in f16; slices of q;
 const float FLOOR = -1.0e29;  // below every score
 const float MASKED = -3.0e38; // 2^(MASKED - FLOOR) is 0
 
-MAT_A query[TR * DEEP];
-ACC acc[TR * DEEP], scores[TR * TILES];
-ACC top[TR], total[TR]; // greatest score of a row in every column; a lane's sums of its own columns
+MAT_A query[DEEP];
+ACC acc[DEEP], scores[TILES];
+ACC top, total; // greatest score of a row in every column; a lane's sums of its own columns
 uint tid, plane;
 #ifdef FM_W_Q8_0
 uvec2 next[TASKS];
@@ -123,10 +122,8 @@ void load_queries(uint line, uint first, uint end)
             kv[row * SLICE_PITCH + octet] = uvec4(to_halves(low), to_halves(high));
         }
         barrier();
-        UNROLL for (uint i = 0; i < TR; i++)
-            UNROLL for (uint d = c0 / MS; d < min(c0 + SLICE, HEAD) / MS; d++)
-                coopMatLoad(query[i * DEEP + d], kv, (gl_SubgroupID * OWN + i * MS) * SLICE_PITCH + (d * MS - c0) / 8, SLICE_PITCH,
-                            ROWS);
+        UNROLL for (uint d = c0 / MS; d < min(c0 + SLICE, HEAD) / MS; d++)
+            coopMatLoad(query[d], kv, gl_SubgroupID * MS * SLICE_PITCH + (d * MS - c0) / 8, SLICE_PITCH, ROWS);
     }
     barrier();
 }
@@ -180,56 +177,50 @@ void keep(uint to)
 void multiply_keys(uint pos, uint key0, uint stop)
 {
     UNROLL for (uint j = 0; j < TILES; j++) {
-        UNROLL for (uint i = 0; i < TR; i++)
-            scores[i * TILES + j] = ACC(0.0);
+        scores[j] = ACC(0.0);
         UNROLL for (uint d = 0; d < DEEP; d++) {
             MAT_B k;
             coopMatLoad(k, kv, j * MS * PITCH + d * (MS / 8), PITCH, COLUMNS);
-            UNROLL for (uint i = 0; i < TR; i++)
-                scores[i * TILES + j] = coopMatMulAdd(query[i * DEEP + d], k, scores[i * TILES + j]);
+            scores[j] = coopMatMulAdd(query[d], k, scores[j]);
         }
     }
     if (key0 + BC > min(pos + 1, stop) || pc.window != 0) {
-        UNROLL for (uint i = 0; i < TR; i++)
-            UNROLL for (uint j = 0; j < TILES; j++)
-                coopMatPerElementNV(scores[i * TILES + j], scores[i * TILES + j], mask, pos + i * MS, key0 + j * MS, stop);
+        UNROLL for (uint j = 0; j < TILES; j++)
+            coopMatPerElementNV(scores[j], scores[j], mask, pos, key0 + j * MS, stop);
     }
 }
 
-// Scores of matrices i become exponentials; what their rows have so far shrinks where their maxima grow.
-void softmax(uint i)
+// Scores become exponentials; what the rows have so far shrinks where their maxima grow.
+void softmax()
 {
-    ACC greatest = scores[i * TILES], tile_top, shrink;
+    ACC greatest = scores[0], tile_top, shrink;
     UNROLL for (uint j = 1; j < TILES; j++)
         for (uint e = 0; e < greatest.length(); e++)
-            greatest[e] = max(greatest[e], scores[i * TILES + j][e]);
+            greatest[e] = max(greatest[e], scores[j][e]);
     coopMatReduceNV(tile_top, greatest, gl_CooperativeMatrixReduceRowNV, larger);
     for (uint e = 0; e < shrink.length(); e++) {
-        float new_top = max(top[i][e], tile_top[e]);
-        shrink[e] = exp2(top[i][e] - new_top);
-        top[i][e] = new_top;
+        float new_top = max(top[e], tile_top[e]);
+        shrink[e] = exp2(top[e] - new_top);
+        top[e] = new_top;
     }
-    total[i] = total[i] * shrink;
+    total = total * shrink;
     UNROLL for (uint j = 0; j < TILES; j++) {
         for (uint e = 0; e < shrink.length(); e++)
-            scores[i * TILES + j][e] = exp2(scores[i * TILES + j][e] - top[i][e]);
-        total[i] = total[i] + scores[i * TILES + j];
+            scores[j][e] = exp2(scores[j][e] - top[e]);
+        total = total + scores[j];
     }
     UNROLL for (uint d = 0; d < DEEP; d++)
-        acc[i * DEEP + d] = acc[i * DEEP + d] * shrink;
+        acc[d] = acc[d] * shrink;
 }
 
 void multiply_values()
 {
     UNROLL for (uint j = 0; j < TILES; j++) {
-        MAT_A p[TR];
-        UNROLL for (uint i = 0; i < TR; i++)
-            p[i] = MAT_A(scores[i * TILES + j]);
+        MAT_A p = MAT_A(scores[j]);
         UNROLL for (uint d = 0; d < DEEP; d++) {
             MAT_B v;
             coopMatLoad(v, kv, VALUES + j * MS * PITCH + d * (MS / 8), PITCH, ROWS);
-            UNROLL for (uint i = 0; i < TR; i++)
-                acc[i * DEEP + d] = coopMatMulAdd(p[i], v, acc[i * DEEP + d]);
+            acc[d] = coopMatMulAdd(p, v, acc[d]);
         }
     }
 }
@@ -241,7 +232,7 @@ void attend_keys(uvec2 keys, uint pos, bool used)
     keep(0);
     barrier();
     [[dont_unroll]] for (uint key0 = keys.x; key0 < keys.y; key0 += BC) {
-        bool more = key0 + BC < keys.y, seen = used && key0 < pos + OWN;
+        bool more = key0 + BC < keys.y, seen = used && key0 < pos + MS;
         fetch(pc.vc, key0, keys.y);
         if (seen)
             multiply_keys(pos, key0, keys.y);
@@ -250,8 +241,7 @@ void attend_keys(uvec2 keys, uint pos, bool used)
         if (more)
             fetch(pc.kc, key0 + BC, keys.y);
         if (seen) {
-            UNROLL for (uint i = 0; i < TR; i++)
-                softmax(i);
+            softmax();
             multiply_values();
         }
         if (more)
@@ -263,25 +253,21 @@ void attend_keys(uvec2 keys, uint pos, bool used)
 // y of rows [first, end), of which this subgroup has those from `own` on.
 void store(uint h, uint first, uint end, uint own)
 {
-    UNROLL for (uint i = 0; i < TR; i++) {
-        ACC sum;
-        coopMatReduceNV(sum, total[i], gl_CooperativeMatrixReduceRowNV, add);
-        for (uint e = 0; e < sum.length(); e++)
-            sum[e] = sum[e] == 0.0 ? 0.0 : 1.0 / sum[e];
-        UNROLL for (uint d = 0; d < DEEP; d++) {
-            acc[i * DEEP + d] = acc[i * DEEP + d] * sum;
-            if (own + (i + 1) * MS <= end)
-                coopMatStore(acc[i * DEEP + d], pc.y.d, (((own + i * MS) * pc.heads + h) * HEAD + d * MS) / 4, pc.heads * HEAD / 4,
-                             ROWS);
-        }
+    ACC sum;
+    coopMatReduceNV(sum, total, gl_CooperativeMatrixReduceRowNV, add);
+    for (uint e = 0; e < sum.length(); e++)
+        sum[e] = sum[e] == 0.0 ? 0.0 : 1.0 / sum[e];
+    UNROLL for (uint d = 0; d < DEEP; d++) {
+        acc[d] = acc[d] * sum;
+        if (own + MS <= end)
+            coopMatStore(acc[d], pc.y.d, ((own * pc.heads + h) * HEAD + d * MS) / 4, pc.heads * HEAD / 4, ROWS);
     }
     uint rest = (end - first) % MS, row0 = end - rest;
     if (rest == 0)
         return;
     UNROLL for (uint d = 0; d < DEEP; d++) {
-        UNROLL for (uint i = 0; i < TR; i++)
-            if (own + i * MS == row0)
-                coopMatStore(acc[i * DEEP + d], kv, 0, MS / 4, ROWS);
+        if (own == row0)
+            coopMatStore(acc[d], kv, 0, MS / 4, ROWS);
         barrier();
         for (uint i = tid; i < rest * (MS / 4); i += GROUP)
             pc.y.d[(((row0 + i / (MS / 4)) * pc.heads + h) * HEAD + d * MS) / 4 + i % (MS / 4)] = uintBitsToFloat(kv[i]);
@@ -292,15 +278,13 @@ void store(uint h, uint first, uint end, uint own)
 // Rows [first, end) are of one slot and one chunk.
 void attend_run(uint h, uint first, uint end)
 {
-    uint own = first + gl_SubgroupID * OWN, pos0 = pc.pos.d[first], pos = pos0 + gl_SubgroupID * OWN, n_keys = pos0 + (end - first);
+    uint own = first + gl_SubgroupID * MS, pos0 = pc.pos.d[first], pos = pos0 + gl_SubgroupID * MS, n_keys = pos0 + (end - first);
     uint key_first = pc.window != 0 && pos0 + 1 > pc.window ? (pos0 + 1 - pc.window) / BC * BC : 0;
     plane = pc.slot.d[first] * pc.heads_kv + h / (pc.heads / pc.heads_kv);
-    UNROLL for (uint i = 0; i < TR * DEEP; i++)
-        acc[i] = ACC(0.0);
-    UNROLL for (uint i = 0; i < TR; i++) {
-        top[i] = ACC(FLOOR);
-        total[i] = ACC(0.0);
-    }
+    UNROLL for (uint d = 0; d < DEEP; d++)
+        acc[d] = ACC(0.0);
+    top = ACC(FLOOR);
+    total = ACC(0.0);
     [[dont_unroll]] for (uint copy = fm_attend_segments(pos0, pc.chunk); copy-- > 0;) {
         uvec2 keys = fm_attend_segment(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
         load_queries(copy * pc.heads + h, first, end);
