@@ -27,7 +27,7 @@ struct fm_convert_params {
 // mis-shaped and mis-typed tensors are logged one by one. `params` may be NULL.
 FM_API enum fm_result fm_convert(const char *folder, const char *out_path, const struct fm_convert_params *params);
 
-// A GGUF file to one of another type; the metadata is kept. params->type must be set.
+// A GGUF file to one of another type; the metadata is kept. params->type must be set. FM_ARG where out_path is that file.
 FM_API enum fm_result fm_quantize(const char *path, const char *out_path, const struct fm_convert_params *params);
 
 // How a Llama becomes a hybrid.

@@ -66,7 +66,8 @@ shared float steps[Q], sums[Q];          // v, u
 #ifdef FM_OP_SSD
 shared f16vec4 cs[Q * C_PITCH];          // [t][n] c; then [t][s] weights
 shared float factor[Q * MS];             // a row's factor, MS times; then the block of y that the chunk's last row is in
-shared float most[SUBGROUPS];            // greatest element that a subgroup has, of the state or of c b^T
+// Greatest element that a subgroup has, of the state or of c b^T; whole units of 16 bytes, because matrices may lie behind it.
+shared float most[(SUBGROUPS + 3) / 4 * 4];
 #endif
 
 #define MAT_A coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseA>

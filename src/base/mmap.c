@@ -89,6 +89,12 @@ enum fm_path_kind fm_path_kind(const char *path)
     return S_ISDIR(info.st_mode) ? FM_PATH_FOLDER : FM_PATH_FILE;
 }
 
+bool fm_path_same(const char *a, const char *b)
+{
+    struct stat first, second;
+    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
 enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes)
 {
     enum fm_result result;

@@ -21,6 +21,7 @@ void fm_mapping_drop(const struct fm_mapping *mapping, uint64_t offset, uint64_t
 
 enum fm_path_kind { FM_PATH_NONE, FM_PATH_FILE, FM_PATH_FOLDER }; // FILE: anything that is there and no folder
 enum fm_path_kind fm_path_kind(const char *path);
+bool fm_path_same(const char *a, const char *b); // both are there, and one file
 
 // Read a whole file into memory (NUL added after the end). FM_IO; FM_FORMAT when longer than max_bytes.
 enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes);

@@ -331,6 +331,8 @@ enum fm_result fm_convert_mambainllama(const char *path, const char *out_path, c
     h->seed = hybrid->seed;
     enum fm_result r = fm_conv_init(&h->conv, params);
     if (r == FM_OK)
+        r = fm_conv_check_paths(path, out_path);
+    if (r == FM_OK)
         r = fm_file_open(path, &file);
     h->file = file;
     if (r == FM_OK)

@@ -64,6 +64,8 @@ enum fm_result fm_quantize(const char *path, const char *out_path, const struct 
         return fm_fail(FM_ARG, "fm_quantize needs a type");
     enum fm_result r = fm_conv_init(&conv, params);
     if (r == FM_OK)
+        r = fm_conv_check_paths(path, out_path);
+    if (r == FM_OK)
         r = fm_file_open(path, &file);
     if (r == FM_OK && fm_file_tensor_count(file) == 0)
         r = fm_fail(FM_FORMAT, "%s: holds no tensors", path);

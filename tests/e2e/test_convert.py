@@ -370,6 +370,19 @@ def wrong_uses_are_told(folder):
 
 
 @test
+def a_file_is_not_replaced_by_what_is_made_of_it(folder):
+    model = (MODELS / "llama.gguf").read_bytes()
+    (folder / "in.gguf").write_bytes(model)
+    (folder / "link.gguf").symlink_to(folder / "in.gguf")
+    for arguments in (("quantize", folder / "in.gguf", folder / "in.gguf", "q8_0"),
+                      ("quantize", folder / "in.gguf", folder / "link.gguf", "q8_0"),
+                      ("convert", "--to", "mambainllama", folder / "in.gguf", "-o", folder / "in.gguf", "--attention-layers", "1")):
+        err = run(*arguments, status=BAD_INPUT)
+        expect("would replace the file that it is made of" in err, err)
+    expect((folder / "in.gguf").read_bytes() == model, "the file changed")
+
+
+@test
 def an_interrupt_leaves_nothing(folder):
     """A model large enough to be interrupted: the first sight of the temporary file is the sign to."""
     config, _, tensors = fixture_checkpoint("llama-tied")
