@@ -52,6 +52,14 @@ FM_API const char *fm_error_message(void);
 FM_API const char *fm_version(void);
 FM_API const char *fm_commit(void);
 
+// Text of unknown origin (a file's, a model's) as it may be shown on a terminal or in a log: well-formed UTF-8 as it is, \xNN
+// for each byte of control characters (C0, DEL, C1, line and paragraph separators, controls of bidirectional text) and of
+// what is no UTF-8. Text that does not fit out_bytes ends in "...", never within a character. Returns out, NUL-terminated.
+FM_API const char *fm_quote(const char *text, size_t text_bytes, char *out, size_t out_bytes);
+// The same; with FM_QUOTE_LINES line feeds and tabs stay, as in text that a model writes.
+enum fm_quote_flag { FM_QUOTE_LINES = 1 };
+FM_API const char *fm_quote_flags(const char *text, size_t text_bytes, unsigned flags, char *out, size_t out_bytes);
+
 enum fm_log_level { FM_LOG_ERROR, FM_LOG_WARN, FM_LOG_INFO, FM_LOG_DEBUG };
 
 // Receives every log line (no newline at the end). May be called from any thread.

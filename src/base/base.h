@@ -14,11 +14,20 @@
 // --- errors (result.c) ---------------------------------------------------------------------------------------------
 
 // Record the message of an error on this thread and return `result`, so that a caller can write
-// `return fm_fail(FM_FORMAT, "...", ...)`. Messages are cut at 511 bytes.
+// `return fm_fail(FM_FORMAT, "...", ...)`. The whole message goes through fm_quote and is cut at 4,095 bytes; text that comes
+// from a file is quoted by the caller nevertheless (FM_QUOTE), which also bounds its length.
 enum fm_result fm_fail(enum fm_result result, const char *fmt, ...) FM_PRINTF(2, 3);
 
 // Put "prefix: " before the message already recorded, for callers that know where (a file's name, say).
 enum fm_result fm_fail_prefix(enum fm_result result, const char *fmt, ...) FM_PRINTF(2, 3);
+
+// --- untrusted text (quote.c; fm_quote is public) --------------------------------------------------------------------
+
+// Text of a file for a message, cut at about 256 bytes: fm_fail(FM_FORMAT, "tensor '%s': ...", FM_QUOTE(name.data, name.bytes)).
+// The result lives until the end of the block.
+#define FM_QUOTE_BYTES 264
+#define FM_QUOTE(text, text_bytes) fm_quote(text, (size_t)(text_bytes), (char[FM_QUOTE_BYTES]){0}, FM_QUOTE_BYTES)
+#define FM_QUOTE_Z(text) FM_QUOTE(text, strlen(text))
 
 // --- log (log.c) ---------------------------------------------------------------------------------------------------
 

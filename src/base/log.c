@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#define LINE_BYTES 1024
+#define LINE_BYTES 4096
 
 static pthread_mutex_t sink_lock = PTHREAD_MUTEX_INITIALIZER;
 static fm_log_fn *sink_fn;
@@ -26,12 +26,13 @@ void fm_log(enum fm_log_level level, const char *fmt, ...)
 {
     if ((int)level > atomic_load(&sink_level))
         return;
-    char line[LINE_BYTES];
+    char text[LINE_BYTES], line[LINE_BYTES];
     va_list args;
     va_start(args, fmt);
-    if (vsnprintf(line, sizeof(line), fmt, args) < 0)
-        line[0] = '\0';
+    if (vsnprintf(text, sizeof(text), fmt, args) < 0)
+        text[0] = '\0';
     va_end(args);
+    fm_quote(text, strlen(text), line, sizeof(line)); // as messages of errors are: see fm_fail
 
     // The user's function runs outside the lock, so that it may log or change the sink itself.
     pthread_mutex_lock(&sink_lock);

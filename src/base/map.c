@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// Open addressing with linear probing, at most two thirds full. The hash is seeded per process, so that a hostile file
-// cannot carry keys chosen to collide.
+// Open addressing with linear probing, at most two thirds full. Keys come from files, so they are hashed with SipHash under
+// a key that is random in each process: nobody can choose keys that collide.
 #include "base/map.h"
 
-#include <stdatomic.h>
+#include <pthread.h>
 
 #include "base/os.h"
 
@@ -28,23 +28,66 @@ uint64_t fm_hash64(const void *data, size_t size_bytes, uint64_t seed)
     return hash ^ (hash >> 33);
 }
 
-static uint64_t process_seed(void)
+static uint64_t sip_key[2];
+static pthread_once_t sip_once = PTHREAD_ONCE_INIT;
+
+static void make_sip_key(void)
 {
-    static _Atomic uint64_t seed;
-    uint64_t value = atomic_load_explicit(&seed, memory_order_relaxed);
-    if (value == 0) {
-        uint64_t parts[2] = {fm_clock_ns(), (uint64_t)(uintptr_t)&seed};
-        uint64_t fresh = fm_hash64(parts, sizeof(parts), FM_HASH_SEED) | 1;
-        // Two threads may come here at once: the first one's seed holds for both.
-        if (atomic_compare_exchange_strong(&seed, &value, fresh))
-            value = fresh;
+    if (fm_random_bytes(sip_key, sizeof(sip_key)))
+        return;
+    // A system without random bytes: what differs from process to process must do.
+    uint64_t parts[2] = {fm_clock_ns(), (uint64_t)(uintptr_t)&parts};
+    sip_key[0] = fm_hash64(parts, sizeof(parts), FM_HASH_SEED);
+    sip_key[1] = fm_hash64(parts, sizeof(parts), sip_key[0]);
+}
+
+static inline uint64_t rotate_left(uint64_t x, unsigned n)
+{
+    return x << n | x >> (64 - n);
+}
+
+static inline void sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = rotate_left(v[1], 13) ^ v[0];
+    v[3] = rotate_left(v[3], 16) ^ v[2];
+    v[0] = rotate_left(v[0], 32) + v[3];
+    v[2] += v[1];
+    v[1] = rotate_left(v[1], 17) ^ v[2];
+    v[3] = rotate_left(v[3], 21) ^ v[0];
+    v[2] = rotate_left(v[2], 32);
+}
+
+uint64_t fm_siphash13(const uint64_t key[2], const void *data, size_t size_bytes)
+{
+    uint64_t v[4] = {key[0] ^ 0x736f6d6570736575ull, key[1] ^ 0x646f72616e646f6dull, key[0] ^ 0x6c7967656e657261ull,
+                     key[1] ^ 0x7465646279746573ull};
+    const uint8_t *bytes = data;
+    size_t i = 0;
+    for (; size_bytes - i >= 8; i += 8) {
+        uint64_t word;
+        memcpy(&word, bytes + i, 8);
+        v[3] ^= word;
+        sip_round(v);
+        v[0] ^= word;
     }
-    return value;
+    uint64_t last = (uint64_t)size_bytes << 56;
+    for (unsigned shift = 0; i < size_bytes; i++, shift += 8)
+        last |= (uint64_t)bytes[i] << shift;
+    v[3] ^= last;
+    sip_round(v);
+    v[0] ^= last;
+    v[2] ^= 0xff;
+    for (int round = 0; round < 3; round++)
+        sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 static uint32_t key_hash(const void *key, size_t key_bytes)
 {
-    return (uint32_t)fm_hash64(key, key_bytes, process_seed());
+    pthread_once(&sip_once, make_sip_key);
+    return (uint32_t)fm_siphash13(sip_key, key, key_bytes);
 }
 
 // The slot that holds the key, or the free one where it belongs. The map has at least one free slot.

@@ -24,7 +24,12 @@ enum fm_result fm_map_put(struct fm_map *map, const void *key, size_t key_bytes,
 bool fm_map_get(const struct fm_map *map, const void *key, size_t key_bytes, uint32_t *out_value);
 void fm_map_finish(struct fm_map *map);
 
-// FNV-1a style 64-bit hash, also used for file and plan identities. Start with `seed` = FM_HASH_SEED.
+// SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): the hash of the map's keys. Words are taken
+// in the byte order of the machine.
+uint64_t fm_siphash13(const uint64_t key[2], const void *data, size_t size_bytes);
+
+// FNV-1a style 64-bit hash for identities of files and plans, the same in every process. Start with `seed` = FM_HASH_SEED.
+// Not for tables of keys from files: collisions can be made.
 #define FM_HASH_SEED 0xcbf29ce484222325ull
 uint64_t fm_hash64(const void *data, size_t size_bytes, uint64_t seed);
 

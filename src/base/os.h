@@ -33,6 +33,11 @@ enum fm_result fm_file_write_atomic(const char *path, const void *data, size_t s
 uint32_t fm_folder_clean(const char *folder, bool (*is_ours)(const void *user, const char *name), const void *user,
                          uint64_t age_s);
 
+// --- random bytes (random.c) ---------------------------------------------------------------------------------------
+
+// Bytes that nobody can guess. false where the system has none.
+bool fm_random_bytes(void *out, size_t size_bytes);
+
 // --- clock (clock.c) -----------------------------------------------------------------------------------------------
 
 uint64_t fm_clock_ns(void); // monotonic

@@ -6,7 +6,7 @@
 
 #include "fm_version.h"
 
-#define MESSAGE_BYTES 512
+#define MESSAGE_BYTES 4096 // longer messages end in "..."
 
 static _Thread_local char message[MESSAGE_BYTES];
 
@@ -37,31 +37,30 @@ const char *fm_commit(void)
     return FM_COMMIT_STRING;
 }
 
+// A message may hold text of a file that its author forgot to quote, so all of it is quoted here.
 enum fm_result fm_fail(enum fm_result result, const char *fmt, ...)
 {
     // Formatted aside first: an argument may be fm_error_message() itself.
-    char text[MESSAGE_BYTES];
+    char text[2 * MESSAGE_BYTES];
     va_list args;
     va_start(args, fmt);
     if (vsnprintf(text, sizeof(text), fmt, args) < 0)
         text[0] = '\0';
     va_end(args);
-    memcpy(message, text, strlen(text) + 1);
+    fm_quote(text, strlen(text), message, sizeof(message));
     return result;
 }
 
 enum fm_result fm_fail_prefix(enum fm_result result, const char *fmt, ...)
 {
-    char text[MESSAGE_BYTES];
+    char text[2 * MESSAGE_BYTES];
     va_list args;
     va_start(args, fmt);
-    if (vsnprintf(text, sizeof(text), fmt, args) < 0)
+    if (vsnprintf(text, MESSAGE_BYTES, fmt, args) < 0)
         text[0] = '\0';
     va_end(args);
     size_t used = strlen(text);
-    int room = (int)(sizeof(text) - used) - 3; // cut rather than overflow
-    if (room > 0)
-        snprintf(text + used, sizeof(text) - used, ": %.*s", room, message);
-    memcpy(message, text, strlen(text) + 1);
+    snprintf(text + used, sizeof(text) - used, ": %s", message);
+    fm_quote(text, strlen(text), message, sizeof(message));
     return result;
 }

@@ -22,24 +22,7 @@ static const struct {
 
 const char *fm_file_quote(struct fm_text text, char buffer[FM_QUOTE_BYTES])
 {
-    static const char hex[] = "0123456789abcdef";
-    size_t used = 0, limit = (size_t)FM_MIN(text.bytes, (uint64_t)64);
-    for (size_t i = 0; i < limit; i++) {
-        unsigned char byte = (unsigned char)text.data[i];
-        if (byte >= 0x20 && byte != 0x7f) {
-            buffer[used++] = (char)byte;
-        } else {
-            buffer[used++] = '\\';
-            buffer[used++] = 'x';
-            buffer[used++] = hex[byte >> 4];
-            buffer[used++] = hex[byte & 15];
-        }
-    }
-    if (limit < text.bytes)
-        for (int i = 0; i < 3; i++)
-            buffer[used++] = '.';
-    buffer[used] = '\0';
-    return buffer;
+    return fm_quote(text.data, (size_t)text.bytes, buffer, FM_QUOTE_BYTES);
 }
 
 enum fm_result fm_file_check_name(struct fm_text name)

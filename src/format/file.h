@@ -26,8 +26,7 @@ struct fm_text {
     uint64_t bytes;
 };
 
-// Untrusted text for a message: cut at 64 bytes, everything but printable ASCII and UTF-8 bytes as \xNN.
-#define FM_QUOTE_BYTES 260
+// FM_QUOTE into a buffer of the caller's, for texts that are named more than once.
 const char *fm_file_quote(struct fm_text text, char buffer[FM_QUOTE_BYTES]);
 
 struct fm_meta {

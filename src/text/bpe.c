@@ -5,7 +5,7 @@
 // pieces of their own.
 #include "text/vocab.h"
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define KEY_MERGES "tokenizer.ggml.merges"
 

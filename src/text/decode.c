@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Ids to text: pieces, streaming that never splits a character, whole texts.
-#include "text/utf8.h"
+#include "base/utf8.h"
+#include "text/utf8_stream.h"
 #include "text/vocab.h"
 
 uint32_t fm_tokenizer_vocab(const struct fm_tokenizer *tok)

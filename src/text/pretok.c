@@ -5,7 +5,7 @@
 #include <pcre2.h>
 #include <stdio.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define MAX_STAGES 5
 #define BOUNDED_PIECE_BYTES 1024

@@ -4,7 +4,7 @@
 // are joined, leftmost first, until none is left. Characters that are no piece become byte tokens.
 #include "text/vocab.h"
 
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define SPACE_MARK "\xE2\x96\x81" // U+2581
 #define SPACE_MARK_BYTES 3

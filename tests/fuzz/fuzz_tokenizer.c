@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "support/vocab_make.h"
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 #define CHECK(condition)                                                 \
     do {                                                                 \

@@ -67,19 +67,52 @@ static void test_results(void **state)
 static void test_long_messages(void **state)
 {
     (void)state;
-    char text[2000];
+    char text[9000];
     memset(text, 'x', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     fm_fail(FM_ARG, "%s", text);
-    assert_int_equal(strlen(fm_error_message()), 511);
-    for (size_t length = 505; length <= 512; length++) {
+    assert_int_equal(strlen(fm_error_message()), 4095);
+    assert_string_equal(fm_error_message() + 4092, "...");
+    for (size_t length = 4080; length <= 4100; length++) {
         fm_fail(FM_ARG, "inner");
         text[length] = '\0';
         fm_fail_prefix(FM_ARG, "%s", text);
-        assert_true(strlen(fm_error_message()) <= 511);
-        assert_memory_equal(fm_error_message(), text, 505);
+        assert_true(strlen(fm_error_message()) <= 4095);
+        assert_memory_equal(fm_error_message(), text, 4080);
         text[length] = 'x';
     }
+}
+
+static void check_quoted(const char *text, size_t bytes, const char *expected)
+{
+    char out[FM_QUOTE_BYTES];
+    assert_string_equal(fm_quote(text, bytes, out, sizeof(out)), expected);
+}
+
+static void test_quote(void **state)
+{
+    (void)state;
+    check_quoted("plain text", 10, "plain text");
+    check_quoted("Gr\xC3\xBC\xC3\x9F\x65", 7, "Gr\xC3\xBC\xC3\x9F\x65");
+    check_quoted("\x1b[31m\r\n\t", 8, "\\x1b[31m\\x0d\\x0a\\x09");
+    check_quoted("a\0b", 3, "a\\x00b");
+    check_quoted("\x7f", 1, "\\x7f");
+    check_quoted("\xC2\x9B", 2, "\\xc2\\x9b");             // CSI, a C1 control
+    check_quoted("\xC2\xA0", 2, "\xC2\xA0");                 // the first character after C1
+    check_quoted("\x9b", 1, "\\x9b");                        // the same control for a terminal of 8 bits: no UTF-8
+    check_quoted("\xE2\x80\xAE", 3, "\\xe2\\x80\\xae");    // right-to-left override
+    check_quoted("\xC0\xAF\xED\xA0\x80", 5, "\\xc0\\xaf\\xed\\xa0\\x80"); // overlong, surrogate
+    check_quoted("\xF0\x9F\x98", 3, "\\xf0\\x9f\\x98");    // cut within a character
+    char out[16];
+    assert_string_equal(fm_quote_flags("a\n\t\x1b", 4, FM_QUOTE_LINES, out, sizeof(out)), "a\n\t\\x1b");
+    assert_string_equal(fm_quote("123456789012345", 15, out, sizeof(out)), "123456789012345");
+    assert_string_equal(fm_quote("1234567890123456", 16, out, sizeof(out)), "123456789012...");
+    assert_string_equal(fm_quote("12345678901\xC3\xBC\xC3\xBC\xC3\xBC", 17, out, sizeof(out)), "12345678901...");
+    assert_string_equal(fm_quote("12345678901\x1b[31m", 16, out, sizeof(out)), "12345678901...");
+    for (size_t size = 0; size < 5; size++)
+        assert_true(strlen(fm_quote("\x1b\x1b\x1b", 3, out, size)) < FM_MAX(size, (size_t)1));
+    fm_fail(FM_FORMAT, "tensor '%s'", "\x1b]0;title\a"); // whoever forgets to quote is still safe
+    assert_string_equal(fm_error_message(), "tensor '\\x1b]0;title\\x07'");
 }
 
 static void fail_in_thread(void *user, uint32_t i)
@@ -292,6 +325,33 @@ static void test_hash(void **state)
         assert_in_range(moved, 10, 54);
         data[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
+}
+
+// A known value of SipHash-1-3, and keys that collide in the hash of identities: the map must spread them.
+static void test_keyed_hash(void **state)
+{
+    (void)state;
+    const uint64_t zero[2] = {0, 0}, key[2] = {1, 2};
+    assert_true(fm_siphash13(zero, "", 0) == 0xd1fba762150c532cull);
+    assert_true(fm_siphash13(zero, "abc", 3) != fm_siphash13(key, "abc", 3));
+    assert_true(fm_siphash13(zero, "abc", 3) != fm_siphash13(zero, "abc\0", 4));
+    enum { KEYS = 1 << 15 };
+    uint64_t(*keys)[2] = calloc(KEYS, sizeof(*keys));
+    struct fm_map map = {0};
+    assert_non_null(keys);
+    for (uint32_t i = 0; i < KEYS; i++) { // keys whose high bits would cancel in a hash that multiplies words
+        keys[i][0] = (uint64_t)i << 49;
+        keys[i][1] = (uint64_t)i << 49;
+        assert_int_equal(fm_map_put(&map, keys[i], sizeof(keys[i]), i, NULL), FM_OK);
+    }
+    size_t longest = 0, run = 0;
+    for (size_t i = 0; i < map.capacity; i++) {
+        run = map.entries[i].key != NULL ? run + 1 : 0;
+        longest = FM_MAX(longest, run);
+    }
+    assert_true(longest < 200); // of random hashes about 50 at two thirds full
+    fm_map_finish(&map);
+    free(keys);
 }
 
 // ---- halves ------------------------------------------------------------------------------------------------------
@@ -524,6 +584,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_results),
         cmocka_unit_test(test_long_messages),
+        cmocka_unit_test(test_quote),
         cmocka_unit_test(test_messages_are_per_thread),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_version),
@@ -534,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_map),
         cmocka_unit_test(test_map_out_of_memory),
         cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_keyed_hash),
         cmocka_unit_test(test_half_decode),
         cmocka_unit_test(test_half_rounding),
         cmocka_unit_test(test_bf16),

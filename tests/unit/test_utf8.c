@@ -5,7 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "text/utf8.h"
+#include "base/utf8.h"
+#include "text/utf8_stream.h"
 
 static void expect(const char *text, size_t text_bytes, enum fm_utf8_state state, size_t length)
 {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 // UTF-8, one character at a time, for text that may be broken.
-#ifndef FM_TEXT_UTF8_H
-#define FM_TEXT_UTF8_H
+#ifndef FM_BASE_UTF8_H
+#define FM_BASE_UTF8_H
 
 #include "base/base.h"
-#include "fulmen/text.h"
 
 #define FM_UTF8_REPLACEMENT "\xEF\xBF\xBD" // U+FFFD
 #define FM_UTF8_REPLACEMENT_BYTES 3
@@ -22,9 +21,5 @@ enum fm_utf8_state fm_utf8_next(const char *text, size_t text_bytes, size_t *out
 
 // Length of the longest well-formed beginning of text, in bytes.
 size_t fm_utf8_valid_prefix(const char *text, size_t text_bytes);
-
-// Append one byte to the stream; writes at most FM_UTF8_FEED_BYTES that are complete now to out, returns how many.
-#define FM_UTF8_FEED_BYTES 12
-size_t fm_utf8_stream_feed(struct fm_utf8_stream *stream, char byte, char *out);
 
 #endif
