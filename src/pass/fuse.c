@@ -192,27 +192,6 @@ static bool nothing_lost(const struct match *m)
 
 // --- replacing -----------------------------------------------------------------------------------------------------
 
-static void merge_attr(struct fm_attr *to, const struct fm_attr *from)
-{
-    to->scale = to->scale != 0 ? to->scale : from->scale;
-    to->eps = to->eps != 0 ? to->eps : from->eps;
-    to->norm = to->norm ? to->norm : from->norm;
-    to->act = to->act ? to->act : from->act;
-    to->rope = to->rope ? to->rope : from->rope;
-    to->heads = to->heads ? to->heads : from->heads;
-    to->heads_kv = to->heads_kv ? to->heads_kv : from->heads_kv;
-    to->head = to->head ? to->head : from->head;
-    to->rotated = to->rotated ? to->rotated : from->rotated;
-    to->window = to->window ? to->window : from->window;
-    to->vocab = to->vocab ? to->vocab : from->vocab;
-    to->state = to->state ? to->state : from->state;
-    to->groups = to->groups ? to->groups : from->groups;
-    to->groups_c = to->groups_c ? to->groups_c : from->groups_c;
-    to->chunk = to->chunk ? to->chunk : from->chunk;
-    to->cap = to->cap ? to->cap : from->cap;
-    to->original = to->original ? to->original : from->original;
-}
-
 // Fill fused[j]: op, operands, results, attributes, name. True when its op is one of the pattern's (nothing new to ask
 // the selector).
 static bool make_fused(struct match *m, uint32_t j)
@@ -229,14 +208,14 @@ static bool make_fused(struct match *m, uint32_t j)
         f->dst[i] = m->value[s->dst[i]];
     for (uint32_t i = 0; i < m->rule->pattern.n && !known; i++) {
         const struct fm_node *node = &nodes[m->node[i]];
-        merge_attr(&f->attr, &node->attr);
+        fm_attr_merge(&f->attr, &node->attr);
         if (node->op == f->op) {
             f->attr = node->attr;
             f->name = node->name;
             known = true;
         }
     }
-    fm_graph_attr_clear(f->op, &f->attr);
+    fm_attr_keep(&f->attr, fm_graph_attr_mask(f->op));
     return known;
 }
 
