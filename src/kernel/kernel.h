@@ -120,7 +120,7 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     uint8_t n_windows;
     struct fm_spec spec[FM_KERNEL_SPECS]; // constant ids as in shaders/lib/spec.glsl; id 0 = workgroup size x
     uint8_t n_specs;
-    uint32_t group;         // workgroup size x (invocations)
+    uint32_t workgroup;     // invocations (size x)
     // Rows and columns (or heads) of the result that one workgroup makes: numbers or FM_TILE_PARAM | param; 0 = rule of
     // the op.
     uint32_t tile_rows, tile_cols;
@@ -144,7 +144,7 @@ extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cmr"
 // ---- selection
 // -------------------------------------------------------------------------------------------------------
 
-enum fm_reject { FM_REJECT_NONE, FM_REJECT_NEEDS, FM_REJECT_FORMAT, FM_REJECT_WINDOW, FM_REJECT_SHARED, FM_REJECT_MATRIX, FM_REJECT_GROUP,
+enum fm_reject { FM_REJECT_NONE, FM_REJECT_NEEDS, FM_REJECT_FORMAT, FM_REJECT_WINDOW, FM_REJECT_SHARED, FM_REJECT_MATRIX, FM_REJECT_WORKGROUP,
                  FM_REJECT_QUIRK, FM_REJECT_SCORE };
 
 #define FM_REASON_BYTES 96

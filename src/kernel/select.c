@@ -89,14 +89,14 @@ static bool check_limits(const struct fm_caps *caps, const struct fm_kernel *ker
     if (kernel->shared_bytes > caps->shared_bytes)
         return refuse(v, FM_REJECT_SHARED, "shared memory: %u bytes > %u", kernel->shared_bytes, caps->shared_bytes);
     uint32_t largest = FM_MIN(caps->max_invocations, caps->max_group_size[0]);
-    if (kernel->group > largest)
-        return refuse(v, FM_REJECT_GROUP, "workgroup of %u > %u", kernel->group, largest);
+    if (kernel->workgroup > largest)
+        return refuse(v, FM_REJECT_WORKGROUP, "workgroup of %u > %u", kernel->workgroup, largest);
     if (!kernel->full_subgroups)
         return true;
     if (!caps->subgroup_size_control && caps->subgroup_min != caps->subgroup_max)
-        return refuse(v, FM_REJECT_GROUP, "the subgroup size cannot be fixed (%u..%u)", caps->subgroup_min, caps->subgroup_max);
-    if (caps->subgroup_size == 0 || kernel->group % caps->subgroup_size != 0)
-        return refuse(v, FM_REJECT_GROUP, "workgroup of %u is no multiple of the subgroup of %u", kernel->group,
+        return refuse(v, FM_REJECT_WORKGROUP, "the subgroup size cannot be fixed (%u..%u)", caps->subgroup_min, caps->subgroup_max);
+    if (caps->subgroup_size == 0 || kernel->workgroup % caps->subgroup_size != 0)
+        return refuse(v, FM_REJECT_WORKGROUP, "workgroup of %u is no multiple of the subgroup of %u", kernel->workgroup,
                       caps->subgroup_size);
     return true;
 }

@@ -73,7 +73,7 @@ void fm_emit_kv_write(struct fm_build *b, uint32_t node_id)
     d->word[word_head_stride] = stride;
     d->word[word_ctx] = want->param[FM_PARAM_CTX];
     d->moved_bytes += cache_rows_bytes(b, node->dst[0], rows);
-    uint64_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, d->kernel->group);
+    uint64_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, d->kernel->workgroup);
     fm_emit_grid(b, d, ((uint64_t)node->attr.heads_kv * stride + tile_cols - 1) / tile_cols, rows, 1);
 }
 

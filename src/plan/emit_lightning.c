@@ -128,7 +128,7 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     d->word[word_head] = node->attr.head;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
-    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * p->scan->group;
+    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * p->scan->workgroup;
     fm_emit_grid(b, d, (elems + per_group - 1) / per_group, FM_MIN(want.param[FM_PARAM_ROWS], b->dims.s), 1);
 }
 

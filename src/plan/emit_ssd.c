@@ -103,7 +103,7 @@ static uint64_t time_in_parts(const struct fm_build *b, const struct fm_node *no
     uint64_t rows = count > 1 ? part_rows(kernel, want, count) : want->param[FM_PARAM_ROWS], time = 0;
     uint64_t groups = grid_x(kernel, want) * ((want->param[FM_PARAM_ROWS] + rows - 1) / rows);
     uint64_t half_rows = count > 1 ? 3 * rows + 2ull * node->attr.state : 2 * rows;
-    uint32_t least = FM_MAX(LEAST_RESIDENT / kernel->group, 1), most = FM_MAX(MOST_RESIDENT / kernel->group, 1);
+    uint32_t least = FM_MAX(LEAST_RESIDENT / kernel->workgroup, 1), most = FM_MAX(MOST_RESIDENT / kernel->workgroup, 1);
     for (uint32_t resident = least; resident <= most; resident++) {
         uint64_t wide = (uint64_t)b->caps->cores * resident;
         time += (groups + wide - 1) / wide * resident * half_rows;
@@ -163,7 +163,7 @@ static void emit_cast(struct fm_build *b, uint32_t node_id, const struct parts *
     fm_emit_bind_buffer(b, d, bind_bc, p->bc, true);
     d->word[word_width] = want->param[FM_PARAM_K];
     d->word[word_columns] = columns;
-    uint64_t per_group = 4ull * d->kernel->group, elems = (uint64_t)want->param[FM_PARAM_ROWS] * columns;
+    uint64_t per_group = 4ull * d->kernel->workgroup, elems = (uint64_t)want->param[FM_PARAM_ROWS] * columns;
     uint64_t groups = (elems + per_group - 1) / per_group, across = FM_MIN(groups, LARGEST_ROW);
     fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
 }
@@ -207,7 +207,7 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     d->word[word_elems] = node->attr.head * node->attr.state;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
-    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * d->kernel->group;
+    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * d->kernel->workgroup;
     fm_emit_grid(b, d, (elems + per_group - 1) / per_group, segment_places(b, &b->want[node_id]), 1);
 }
 

@@ -57,7 +57,7 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
     d->word[word_kept] = kept_versions(b, want);
     d->word[word_part] = part;
     d->moved_bytes = 4ull * ((uint64_t)rows * (in + want->param[FM_PARAM_N]) + 2ull * in * (width - 1)) + d->bind[bind_w].bytes;
-    fm_emit_grid(b, d, fm_ceil_div_u32(in, fm_emit_tile(d->kernel->tile_cols, want, d->kernel->group)),
+    fm_emit_grid(b, d, fm_ceil_div_u32(in, fm_emit_tile(d->kernel->tile_cols, want, d->kernel->workgroup)),
                  part_places(b, want, part), 1);
 }
 
@@ -83,7 +83,7 @@ static const struct fm_kernel *lowered(struct fm_build *b, struct fm_want want, 
 
 static uint32_t grid_x(const struct fm_kernel *kernel, const struct fm_want *want)
 {
-    return fm_ceil_div_u32(want->param[FM_PARAM_N], fm_emit_tile(kernel->tile_cols, want, kernel->group));
+    return fm_ceil_div_u32(want->param[FM_PARAM_N], fm_emit_tile(kernel->tile_cols, want, kernel->workgroup));
 }
 
 // As many parts as fill the device, none shorter than PART_ROWS, their states within STARTS_BYTES. With fewer than

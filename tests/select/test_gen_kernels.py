@@ -24,7 +24,7 @@ spec = importlib.util.spec_from_file_location("gen_kernels", ROOT / "tools/build
 gen = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gen)
 
-ROW = 'name = "add_base"\nfile = "a.comp"\nrung = "base"\nop = "add"\ngroup = 64\n'
+ROW = 'name = "add_base"\nfile = "a.comp"\nrung = "base"\nop = "add"\nworkgroup = 64\n'
 SHADER = """#version 460
 #extension GL_GOOGLE_include_directive : require
 #include "b.glsl"
@@ -49,11 +49,11 @@ class Case(unittest.TestCase):
     def tearDown(self):
         self.folder.cleanup()
 
-    def manifest(self, *rows):
-        (self.root / "shaders/kernels.toml").write_text("".join("[[kernel]]\n" + r for r in rows))
+    def manifest(self, *rows, lists=""):
+        (self.root / "shaders/kernels.toml").write_text("[lists]\n" + lists + "".join("[[kernel]]\n" + r for r in rows))
 
-    def load(self, *rows):
-        self.manifest(*rows)
+    def load(self, *rows, lists=""):
+        self.manifest(*rows, lists=lists)
         return gen.load_manifest(self.root, gen.Tables(self.root))
 
     def generate(self, *rows):
@@ -72,14 +72,14 @@ class Case(unittest.TestCase):
 class Manifest(Case):
     def test_defaults(self):
         row, = self.load(ROW)
-        self.assertEqual((row.name, row.op, row.rung, row.group), ("add_base", "add", 0, 64))
+        self.assertEqual((row.name, row.op, row.rung, row.workgroup), ("add_base", "add", 0, 64))
         self.assertEqual((row.tile, row.split, row.priority), ([0, 0], 1, 10))
         self.assertEqual(row.spec, [(0, "COUNT", 64)])
         self.assertEqual(row.defines, {"FM_OP_ADD": "1", "FM_RUNG_BASE": "1", "FM_RUNG": "0", "FM_X_F32": "1"})
         self.assertEqual((row.bound_c, row.bound_unit), (0.0, 2.0 ** -24))
 
     def test_expansion(self):
-        rows = self.load('name = "{op}_{w}_{tile_k}_sg"\nfile = "a.comp"\nrung = "sg"\nneeds = ["subgroup"]\ngroup = 64\n'
+        rows = self.load('name = "{op}_{w}_{tile_k}_sg"\nfile = "a.comp"\nrung = "sg"\nneeds = ["subgroup"]\nworkgroup = 64\n'
                          'expand = { op = ["matmul", "matmul_add"], w = ["f16", "q4_k"], tile_k = [8, 16] }\n'
                          'tile = [1, 4]\ndefine = { K = "{tile_k}" }\nspec = { 1 = "subgroup", 2 = "{tile_k}", 3 = 7 }\n')
         self.assertEqual([r.name for r in rows[:3]], ["matmul_f16_8_sg", "matmul_f16_16_sg", "matmul_q4_k_8_sg"])
@@ -94,6 +94,20 @@ class Manifest(Case):
         names = list(gen.Tables(self.root).params)
         self.assertEqual(row.tile, [gen.TILE_PARAM | names.index("group"), 4])
 
+    def test_variants(self):
+        rows = self.load('file = "a.comp"\nrung = "base"\nworkgroup = 64\nexpand = { op = ["matmul", "matmul_glu"], w = "plain" }\n'
+                         'window = { k = "%8", rows = [1, 1] }\ntile = [1, "=32 // weights"]\nvariants = [\n'
+                         '  { name = "{op}_{w}_base" },\n'
+                         '  { name = "{op}_{w}_r{r}_base", expand = { op = ["matmul"], r = [2, 8] }, workgroup = 128,\n'
+                         'window = { rows = ["=r // 2 + 1", "=r"] }, shared = "=16 * (r + 1) - 4", spec = { 2 = "{r}" } },\n]\n'
+                         .replace('128,\nwindow', '128, window'), lists='plain = ["f32", "f16"]\n')
+        self.assertEqual([r.name for r in rows], ["matmul_f32_base", "matmul_f16_base", "matmul_glu_f32_base", "matmul_glu_f16_base",
+                                                  "matmul_f32_r2_base", "matmul_f32_r8_base", "matmul_f16_r2_base", "matmul_f16_r8_base"])
+        self.assertEqual([r.tile for r in rows[:5:2]], [[1, 32], [1, 16], [1, 32]])
+        self.assertEqual(rows[5].window, [("K", 0, gen.MAX_U32, 8), ("ROWS", 5, 8, 1)])
+        self.assertEqual((rows[5].shared, rows[5].workgroup, rows[0].shared, rows[0].workgroup), (140, 128, 0, 64))
+        self.assertEqual(rows[5].spec, [(0, "COUNT", 128), (2, "COUNT", 8)])
+
     def test_implied_needs(self):
         row, = self.load(ROW.replace("base", "cmr") + 'needs = ["coopmat_reg"]\n')
         self.assertEqual(row.needs, ["coopmat_reg", "coopmat", "memory_model"])
@@ -106,8 +120,8 @@ class Manifest(Case):
                 ([ROW.replace('rung = "base"', 'rung = "basic"')], "unknown rung 'basic'"),
                 ([ROW.replace("add_base", "add_sg")], "the rung 'base' must be a word of the name"),
                 ([ROW.replace("a.comp", "none.comp")], "no file shaders/none.comp"),
-                ([ROW.replace("group = 64\n", "")], "'group' is missing"),
-                ([ROW.replace("64", "2048")], "group = 2048, expected a number from 1 to 1024"),
+                ([ROW.replace("workgroup = 64\n", "")], "'workgroup' is missing"),
+                ([ROW.replace("64", "2048")], "workgroup = 2048, expected a number from 1 to 1024"),
                 ([ROW, ROW], "add_base: two rows have this name"),
                 ([ROW + 'needs = ["subgrup"]\n'], "unknown capability 'subgrup'"),
                 ([ROW + 'needs = ["subgroup"]\n'], "needs 'subgroup', which is of rung sg"),
@@ -125,6 +139,17 @@ class Manifest(Case):
                 ([ROW + 'bound = { c = 1 }\n'], "bound = {'c': 1}"),
                 ([ROW + 'define = { FM_RUNG = "1" }\n'], "define.FM_RUNG is no name that is free"),
                 ([ROW.replace("add_base", "{what}_base")], "'{what}' is no word of expand"),
+                ([ROW + 'variants = [{ name = "x_base" }]\n'], "add_base: a table with variants has no name of its own"),
+                ([ROW.replace('name = "add_base"\n', "") + "variants = []\n"], "variants is no list of tables"),
+                ([ROW.replace('name = "add_base"\n', "") + "variants = [{ op = \"add\" }]\n"], "a variant without name"),
+                ([ROW.replace('name = "add_base"\n', "") + 'variants = [{ name = "x_base", grup = 1 }]\n'], "x_base: unknown key 'grup'"),
+                ([ROW + 'expand = { w = "formats" }\n'], "unknown list in expand.w 'formats'"),
+                ([ROW + "expand = { weights = [1] }\n"], "'weights' is no word for expand"),
+                ([ROW + 'shared = "=2 * r"\n'], "'r' in '=2 * r' = \"'r'\", expected a number"),
+                ([ROW + 'shared = "=2 *"\n'], "'=2 *' is no expression"),
+                ([ROW + 'shared = "=1 // 0"\n'], "'=1 // 0' is no expression"),
+                ([ROW + 'shared = "=open(1)"\n'], "has more than numbers"),
+                ([ROW + 'shared = "=1 - 2"\n'], "shared = -1, expected a number"),
                 (["name = 3 =\n"], "not TOML"),
         ):
             with self.subTest(words=words), self.assertRaises(gen.ManifestError) as caught:

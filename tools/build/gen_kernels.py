@@ -15,9 +15,11 @@ are compared with the row's `needs`: a kernel cannot run where the selector woul
 """
 
 import argparse
+import ast
 import concurrent.futures
 import hashlib
 import itertools
+import operator
 import os
 import pathlib
 import re
@@ -32,8 +34,10 @@ MAX_WINDOWS, MAX_SPECS = 6, 10          # FM_KERNEL_WINDOWS, FM_KERNEL_SPECS
 MAX_U32 = 0xFFFFFFFF
 TILE_PARAM = 0x80000000                 # FM_TILE_PARAM: the tile is the value of a parameter
 
-ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "group", "spec", "tile", "split", "shared",
+ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "workgroup", "spec", "tile", "split", "shared",
             "matrix", "full_subgroups", "dequantize", "priority", "bound", "define", "opt"}
+TABLE_KEYS = ROW_KEYS | {"variants"}
+INHERITED_BY_KEY = {"expand", "window", "spec", "define", "bound"}  # tables whose keys a variant adds to or replaces one by one
 OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend"}   # the planner casts their first operand
 OPS_NORMED = {"norm_matmul", "norm_matmul_add", "norm_matmul_glu"}  # these read it as it is
 OPS_WITH_TILE = {"matmul", "matmul_add", "matmul_glu"} | OPS_NORMED # what a workgroup makes has no default
@@ -120,24 +124,94 @@ def substitute(value, words, row_name):
     return value
 
 
-def expand_row(raw, index):
-    """A manifest table as one dictionary per combination of its `expand` words."""
+OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
+             ast.Mod: operator.mod, ast.Pow: operator.pow}
+
+
+def evaluate(text, words, label):
+    """The whole number that an expression gives: numbers, words of expand, + - * // % ** and brackets."""
+    def value(node):
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return node.value
+        if isinstance(node, ast.Name):
+            return number(label, f"'{node.id}' in '={text}'", words.get(node.id, f"'{node.id}'"))
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+            return OPERATORS[type(node.op)](value(node.left), value(node.right))
+        raise ManifestError(f"{label}: '={text}' has more than numbers, words of expand, + - * // % ** and brackets")
+    try:
+        return value(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ZeroDivisionError) as error:
+        raise ManifestError(f"{label}: '={text}' is no expression: {error}") from error
+
+
+def calculate(value, words, label):
+    """Replaces every string that begins with '=' by the number that it gives."""
+    if isinstance(value, str) and value.startswith("="):
+        return evaluate(value[1:], words, label)
+    if isinstance(value, list):
+        return [calculate(v, words, label) for v in value]
+    if isinstance(value, dict):
+        return {k: calculate(v, words, label) for k, v in value.items()}
+    return value
+
+
+def inherit(base, variant):
+    """A variant with all that it does not say itself taken from its table."""
+    out = {k: v for k, v in base.items() if k != "variants"}
+    for key, value in variant.items():
+        both = key in INHERITED_BY_KEY and isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = {**out[key], **value} if both else value
+    return out
+
+
+def variants_of(table, index):
+    """The rows that a [[kernel]] of the manifest stands for: itself, or its variants."""
+    label = table.get("name", f"kernel number {index + 1} ({table.get('file', 'no file')})")
+    if "variants" not in table:
+        return [table]
+    if "name" in table:
+        raise ManifestError(f"{label}: a table with variants has no name of its own")
+    variants = table["variants"]
+    if not isinstance(variants, list) or not variants or not all(isinstance(v, dict) for v in variants):
+        raise ManifestError(f"{label}: variants is no list of tables")
+    for variant in variants:
+        if "name" not in variant:
+            raise ManifestError(f"{label}: a variant without name")
+    return [inherit(table, variant) for variant in variants]
+
+
+def expand_words(expand, lists, label):
+    """{word: its values}; a string names one of the manifest's lists."""
+    if not isinstance(expand, dict):
+        raise ManifestError(f"{label}: expand is no table")
+    out = {}
+    for word, values in expand.items():
+        if word == "weights":
+            raise ManifestError(f"{label}: 'weights' is no word for expand: it says how many weights the op reads")
+        if isinstance(values, str):
+            values = lists[known(label, f"list in expand.{word}", values, lists)]
+        if not isinstance(values, list) or not values:
+            raise ManifestError(f"{label}: expand.{word} is no list of values")
+        out[word] = values
+    return out
+
+
+def expand_row(raw, lists, index):
+    """A row of the manifest as one dictionary per combination of its `expand` words."""
     label = raw.get("name", f"kernel number {index + 1}")
     unknown = set(raw) - ROW_KEYS
     if unknown:
-        raise ManifestError(f"{label}: unknown key '{sorted(unknown)[0]}' (known: {' '.join(sorted(ROW_KEYS))})")
-    for key in ("name", "file", "rung", "group"):
+        raise ManifestError(f"{label}: unknown key '{sorted(unknown)[0]}' (known: {' '.join(sorted(TABLE_KEYS))})")
+    for key in ("name", "file", "rung", "workgroup"):
         if key not in raw:
             raise ManifestError(f"{label}: '{key}' is missing")
-    expand = raw.get("expand", {})
-    for word, values in expand.items():
-        if not isinstance(values, list) or not values:
-            raise ManifestError(f"{label}: expand.{word} is no list of values")
+    expand = expand_words(raw.get("expand", {}), lists, label)
     body = {k: v for k, v in raw.items() if k != "expand"}
     for combination in itertools.product(*expand.values()):
         words = dict(zip(expand, combination))
+        words["weights"] = 2 if str(words.get("op", raw.get("op", ""))).endswith("_glu") else 1
         fields = {k: v for k, v in words.items() if k in ROW_KEYS}
-        yield substitute({**body, **fields}, words, label)
+        yield calculate(substitute({**body, **fields}, words, label), words, label)
 
 
 def parse_window(name, window, tables):
@@ -159,8 +233,8 @@ def parse_window(name, window, tables):
     return out
 
 
-def parse_spec(name, spec, group, tables):
-    out = [(0, "COUNT", group)]
+def parse_spec(name, spec, workgroup, tables):
+    out = [(0, "COUNT", workgroup)]
     for ident, value in spec.items():
         ident = number(name, "spec constant id", ident, 1, 255)
         if isinstance(value, str) and not re.fullmatch(r"\d+", value):
@@ -234,8 +308,8 @@ def parse_row(raw, source, tables):
         raise ManifestError(f"{name}: no file shaders/{raw['file']}")
     row.needs = parse_needs(name, raw.get("needs", []), row.rung, tables)
     row.window = parse_window(name, raw.get("window", {}), tables)
-    row.group = number(name, "group", raw["group"], 1, 1024)
-    row.spec = parse_spec(name, raw.get("spec", {}), row.group, tables)
+    row.workgroup = number(name, "workgroup", raw["workgroup"], 1, 1024)
+    row.spec = parse_spec(name, raw.get("spec", {}), row.workgroup, tables)
     row.tile = parse_tile(name, raw.get("tile", [0, 0]), tables)
     if row.op in OPS_WITH_TILE and 0 in row.tile:
         raise ManifestError(f"{name}: op {row.op} needs tile = [rows, columns], both at least 1")
@@ -262,12 +336,13 @@ def load_manifest(source, tables):
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(f"not TOML: {error}") from error
-    unknown = set(raw) - {"kernel"}
+    unknown = set(raw) - {"kernel", "lists"}
     if unknown:
-        raise ManifestError(f"unknown table '{sorted(unknown)[0]}' (expected [[kernel]])")
+        raise ManifestError(f"unknown table '{sorted(unknown)[0]}' (expected [lists] and [[kernel]])")
     rows = []
     for index, table in enumerate(raw.get("kernel", [])):
-        rows += [parse_row(r, source, tables) for r in expand_row(table, index)]
+        for variant in variants_of(table, index):
+            rows += [parse_row(r, source, tables) for r in expand_row(variant, raw.get("lists", {}), index)]
     seen = set()
     for row in rows:
         if row.name in seen:
@@ -411,7 +486,7 @@ def c_row(row, offset):
     fields = [f'.name = "{row.name}"', f".op = FM_OP_{row.op_ident}", f".rung = FM_RUNG_{row.rung_ident}", f".needs = {needs}",
               f".x = FM_TYPE_{row.x or 'NONE'}", f".w = FM_TYPE_{row.w or 'NONE'}",
               *([f".window = {{{windows}}}", f".n_windows = {len(row.window)}"] if row.window else []),
-              f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".group = {row.group}u",
+              f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".workgroup = {row.workgroup}u",
               f".tile_rows = {row.tile[0]}u", f".tile_cols = {row.tile[1]}u", f".split = {row.split}u",
               f".shared_bytes = {row.shared}u", *(f".matrix_{d} = {v}u" for d, v in zip("mnk", row.matrix)),
               f".dequantize = {'true' if row.dequantize else 'false'}",
