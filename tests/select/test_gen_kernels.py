@@ -12,6 +12,7 @@ import importlib.util
 import io
 import pathlib
 import shutil
+import re
 import struct
 import sys
 import tempfile
@@ -20,6 +21,7 @@ import unittest
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 TOOLS = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / ".toolchain/bin")
 
+sys.path.insert(0, str(ROOT / "tools/build"))
 spec = importlib.util.spec_from_file_location("gen_kernels", ROOT / "tools/build/gen_kernels.py")
 gen = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gen)
@@ -31,7 +33,16 @@ SHADER = """#version 460
 layout(local_size_x_id = 0) in;
 layout(push_constant) uniform Push { uint n; } pc;
 layout(binding = 0) buffer Out { uint v[]; };
-void main() { v[gl_GlobalInvocationID.x] = VALUE + NUMBER + pc.n; }
+layout(constant_id = 1) const uint WIDTH = 1u;
+shared vec4 rows[2u * WIDTH + gl_WorkGroupSize.x];
+shared uint one;
+void main()
+{
+    rows[gl_LocalInvocationID.x] = vec4(VALUE);
+    one = 1u;
+    barrier();
+    v[gl_GlobalInvocationID.x] = VALUE + NUMBER + pc.n + uint(rows[0].x) + one;
+}
 """
 
 
@@ -99,13 +110,13 @@ class Manifest(Case):
                          'window = { k = "%8", rows = [1, 1] }\ntile = [1, "=32 // weights"]\nvariants = [\n'
                          '  { name = "{op}_{w}_base" },\n'
                          '  { name = "{op}_{w}_r{r}_base", expand = { op = ["matmul"], r = [2, 8] }, workgroup = 128,\n'
-                         'window = { rows = ["=r // 2 + 1", "=r"] }, shared = "=16 * (r + 1) - 4", spec = { 2 = "{r}" } },\n]\n'
+                         'window = { rows = ["=r // 2 + 1", "=r"] }, split = "=16 * (r + 1) - 4", spec = { 2 = "{r}" } },\n]\n'
                          .replace('128,\nwindow', '128, window'), lists='plain = ["f32", "f16"]\n')
         self.assertEqual([r.name for r in rows], ["matmul_f32_base", "matmul_f16_base", "matmul_glu_f32_base", "matmul_glu_f16_base",
                                                   "matmul_f32_r2_base", "matmul_f32_r8_base", "matmul_f16_r2_base", "matmul_f16_r8_base"])
         self.assertEqual([r.tile for r in rows[:5:2]], [[1, 32], [1, 16], [1, 32]])
         self.assertEqual(rows[5].window, [("K", 0, gen.MAX_U32, 8), ("ROWS", 5, 8, 1)])
-        self.assertEqual((rows[5].shared, rows[5].workgroup, rows[0].shared, rows[0].workgroup), (140, 128, 0, 64))
+        self.assertEqual((rows[5].split, rows[5].workgroup, rows[0].split, rows[0].workgroup), (140, 128, 1, 64))
         self.assertEqual(rows[5].spec, [(0, "COUNT", 128), (2, "COUNT", 8)])
 
     def test_implied_needs(self):
@@ -145,11 +156,11 @@ class Manifest(Case):
                 ([ROW.replace('name = "add_base"\n', "") + 'variants = [{ name = "x_base", grup = 1 }]\n'], "x_base: unknown key 'grup'"),
                 ([ROW + 'expand = { w = "formats" }\n'], "unknown list in expand.w 'formats'"),
                 ([ROW + "expand = { weights = [1] }\n"], "'weights' is no word for expand"),
-                ([ROW + 'shared = "=2 * r"\n'], "'r' in '=2 * r' = \"'r'\", expected a number"),
-                ([ROW + 'shared = "=2 *"\n'], "'=2 *' is no expression"),
-                ([ROW + 'shared = "=1 // 0"\n'], "'=1 // 0' is no expression"),
-                ([ROW + 'shared = "=open(1)"\n'], "has more than numbers"),
-                ([ROW + 'shared = "=1 - 2"\n'], "shared = -1, expected a number"),
+                ([ROW + 'split = "=2 * r"\n'], "'r' in '=2 * r' = \"'r'\", expected a number"),
+                ([ROW + 'split = "=2 *"\n'], "'=2 *' is no expression"),
+                ([ROW + 'split = "=1 // 0"\n'], "'=1 // 0' is no expression"),
+                ([ROW + 'split = "=open(1)"\n'], "has more than numbers"),
+                ([ROW + 'split = "=1 - 2"\n'], "split = -1, expected a number"),
                 (["name = 3 =\n"], "not TOML"),
         ):
             with self.subTest(words=words), self.assertRaises(gen.ManifestError) as caught:
@@ -197,6 +208,22 @@ class Output(Case):
         status, _, err = self.generate(ROW)
         self.assertEqual((status, "needs must list 'subgroup'" in err), (1, True))
         self.assertEqual(self.generate(ROW.replace("base", "sg") + 'needs = ["subgroup"]\n')[0], 0)
+
+    def shared_of(self, *rows):
+        status, _, err = self.generate(*rows)
+        self.assertEqual((status, err), (0, ""))
+        return [int(n) for n in re.findall(r"\.shared_bytes = (\d+)u", (self.root / "k.c").read_text())]
+
+    def test_shared_memory_is_counted(self):
+        one, window = self.row("add_base", 1), "window = { head = [8, 100], subgroup = [8, 32] }\n"
+        self.assertEqual(self.shared_of(one), [16 * (2 + 64) + 16])
+        self.assertEqual(self.shared_of(one + "spec = { 1 = 5 }\n"), [16 * (10 + 64) + 16])
+        self.assertEqual(self.shared_of(one + window + 'spec = { 1 = "head" }\n'), [16 * (200 + 64) + 16])
+        self.assertEqual(self.shared_of(one + window + 'spec = { 1 = "subgroup" }\n'), [16 * (64 + 64) + 16])
+        self.assertEqual(self.shared_of(one + 'spec = { 2 = "head" }\n'), [16 * (2 + 64) + 16])
+        self.assertIn("add_base: its shared memory depends on 'head', for which the window has no end",
+                      self.generate(one + 'spec = { 1 = "head" }\n')[2])
+        self.assertIn("add_base: 17040 bytes of shared memory, at most 16384 on rung base", self.generate(one + "spec = { 1 = 500 }\n")[2])
 
     def test_old_compiler(self):
         fake = self.root / "glslang"

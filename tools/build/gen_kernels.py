@@ -11,7 +11,8 @@ them, so that a name means the same on both sides. What is unknown or does not f
 
 Modules are compiled in parallel and kept in --cache under a hash of all that goes in (source, includes, definitions, flags,
 compiler), so that a second run compiles only what changed. Each is checked by spirv-val, and the capabilities that it declares
-are compared with the row's `needs`: a kernel cannot run where the selector would not let it.
+are compared with the row's `needs`: a kernel cannot run where the selector would not let it. The shared memory of a workgroup
+is counted in the module.
 """
 
 import argparse
@@ -23,18 +24,21 @@ import operator
 import os
 import pathlib
 import re
-import struct
 import subprocess
 import sys
 import tomllib
+
+import spirv_module
 
 OLDEST_GLSLANG = (15, 1)
 FLAGS = ["-V", "--quiet", "--target-env", "vulkan1.3", "-S", "comp"]
 MAX_WINDOWS, MAX_SPECS = 6, 10          # FM_KERNEL_WINDOWS, FM_KERNEL_SPECS
 MAX_U32 = 0xFFFFFFFF
+LARGEST_BOUND = 1 << 16                 # windows that reach further have no end
+MOST_SHARED = [16384, 49152]            # bytes of shared memory: rung base, rungs above
 TILE_PARAM = 0x80000000                 # FM_TILE_PARAM: the tile is the value of a parameter
 
-ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "workgroup", "spec", "tile", "split", "shared",
+ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "workgroup", "spec", "tile", "split",
             "matrix", "full_subgroups", "dequantize", "priority", "bound", "define", "opt"}
 TABLE_KEYS = ROW_KEYS | {"variants"}
 INHERITED_BY_KEY = {"expand", "window", "spec", "define", "bound"}  # tables whose keys a variant adds to or replaces one by one
@@ -291,7 +295,8 @@ def parse_row(raw, source, tables):
     name = row.name = raw["name"]
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ManifestError(f"{name}: a name is made of a-z, 0-9 and _")
-    row.rung = tables.rungs.index(known(name, "rung", raw["rung"], tables.rungs))
+    row.rung_name = known(name, "rung", raw["rung"], tables.rungs)
+    row.rung = tables.rungs.index(row.rung_name)
     if raw["rung"] not in name.split("_"):
         raise ManifestError(f"{name}: the rung '{raw['rung']}' must be a word of the name")
     if "op" not in raw:
@@ -314,7 +319,6 @@ def parse_row(raw, source, tables):
     if row.op in OPS_WITH_TILE and 0 in row.tile:
         raise ManifestError(f"{name}: op {row.op} needs tile = [rows, columns], both at least 1")
     row.split = number(name, "split", raw.get("split", 1), 1, 65535)
-    row.shared = number(name, "shared", raw.get("shared", 0))
     matrix = raw.get("matrix", [0, 0, 0])
     if not isinstance(matrix, list) or len(matrix) != 3:
         raise ManifestError(f"{name}: matrix = {matrix!r}, expected [m, n, k]")
@@ -367,23 +371,37 @@ def includes_of(path, folders, found):
             raise ManifestError(f"{path.name}: included file '{name}' is not there")
 
 
-def capabilities_of(spirv):
-    """Numbers of the OpCapability instructions, which come first in a module."""
-    words = struct.unpack(f"<{len(spirv) // 4}I", spirv)
-    position, out = 5, []
-    while position < len(words) and words[position] & 0xFFFF == 17:
-        out.append(words[position + 1])
-        position += words[position] >> 16
-    return out
-
-
 def check_capabilities(row, spirv):
-    for capability in capabilities_of(spirv):
+    for capability in spirv_module.capabilities(spirv):
         if capability not in SPIRV_CAPABILITIES:
             raise ManifestError(f"{row.name}: the module declares SPIR-V capability {capability}, which no capability bit covers")
         bit = SPIRV_CAPABILITIES[capability]
         if bit and bit not in row.needs:
             raise ManifestError(f"{row.name}: the module declares SPIR-V capability {capability}, so needs must list '{bit}'")
+
+
+def parameter_values(row, parameter):
+    """The values of a parameter at which a row's shared memory is looked at: the ends of its window. None: it has no end."""
+    low, high = next(((low, high) for name, low, high, _ in row.window if name == parameter), (0, MAX_U32))
+    if parameter == "SUBGROUP":
+        return [size for size in (4, 8, 16, 32, 64, 128) if low <= size <= high]
+    return [low, high] if high <= LARGEST_BOUND else None
+
+
+def shared_bytes(row, spirv):
+    """The most shared memory that a workgroup of the row can have, whatever the problem."""
+    memory = spirv_module.SharedMemory(spirv)
+    memory.bytes({})
+    ids, choices = [], []
+    for ident, parameter, value in row.spec:
+        if ident not in memory.asked:
+            continue
+        values = [value] if parameter == "COUNT" else parameter_values(row, parameter)
+        if values is None:
+            raise ManifestError(f"{row.name}: its shared memory depends on '{parameter.lower()}', for which the window has no end")
+        ids.append(ident)
+        choices.append(values)
+    return max(memory.bytes(dict(zip(ids, values))) for values in itertools.product(*choices))
 
 
 def tool_output(command, what):
@@ -471,6 +489,10 @@ class Compiler:
         for row in rows:
             row.spirv = spirv[row.key]
             check_capabilities(row, row.spirv)
+            row.shared = shared_bytes(row, row.spirv)
+            if row.shared > MOST_SHARED[min(row.rung, len(MOST_SHARED) - 1)]:
+                raise ManifestError(f"{row.name}: {row.shared} bytes of shared memory, at most "
+                                    f"{MOST_SHARED[min(row.rung, len(MOST_SHARED) - 1)]} on rung {row.rung_name}")
         for stale in self.cache.glob("*.spv"):
             if stale.stem not in modules:
                 stale.unlink()
