@@ -33,13 +33,11 @@ enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, 
         return r;
     const struct fm_arch *arch = fm_arch_find(name.data, (size_t)name.bytes);
     if (!arch) {
-        char known[256] = "", quoted[FM_QUOTE_BYTES];
-        for (const struct fm_arch *const *a = fm_archs; *a; a++) {
-            size_t at = strlen(known);
-            snprintf(known + at, sizeof(known) - at, "%s%s", at ? ", " : "", (*a)->name);
-        }
+        char known[1024] = "";
+        for (const struct fm_arch *const *a = fm_archs; *a; a++)
+            fm_append(known, sizeof(known), "%s%s", known[0] ? ", " : "", (*a)->name);
         return fm_fail(FM_UNSUPPORTED, "%s: general.architecture is '%s', known are %s", fm_file_path(file),
-                       fm_file_quote(name, quoted), known);
+                       FM_QUOTE_TEXT(name), known);
     }
     if ((r = arch->config(file, arena, &config)) != FM_OK)
         return r;
@@ -155,11 +153,11 @@ static enum fm_result check_tensor(const struct binder *b, const struct fm_weigh
     char expected[DIMS_TEXT_BYTES], found[DIMS_TEXT_BYTES];
     uint32_t n = spec_dims(b->config, spec, true, dims);
     if (!has_shape(spec, tensor, n, dims))
-        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s, expected %s", fm_file_path(b->file), tensor->name,
+        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s, expected %s", fm_file_path(b->file), FM_QUOTE_Z(tensor->name),
                        dims_text(tensor->n_dims, tensor->dims, found), dims_text(n, dims, expected));
     if (!fm_type_info(tensor->type)->is_weight)
         return fm_fail(FM_FORMAT, "%s: tensor '%s' is of type %s, expected a weight type", fm_file_path(b->file),
-                       tensor->name, fm_type_info(tensor->type)->name);
+                       FM_QUOTE_Z(tensor->name), fm_type_info(tensor->type)->name);
     return FM_OK;
 }
 
@@ -185,7 +183,7 @@ static enum fm_result bind_one(struct binder *b, const struct fm_weight_spec *sp
         tensor_id = find_tensor(b, name);
         if (tensor_id == FM_NONE && wanted) {
             uint32_t rank = spec_dims(b->config, spec, true, dims);
-            return fm_fail(FM_FORMAT, "%s: tensor '%s' is missing, expected %s", fm_file_path(b->file), name,
+            return fm_fail(FM_FORMAT, "%s: tensor '%s' is missing, expected %s", fm_file_path(b->file), FM_QUOTE_Z(name),
                            dims_text(rank, dims, expected));
         }
         if (tensor_id == FM_NONE)
@@ -225,12 +223,11 @@ static enum fm_result bind_one(struct binder *b, const struct fm_weight_spec *sp
 static void report_unused(const struct binder *b)
 {
     uint32_t unused = 0, count = fm_file_tensor_count(b->file);
-    char quoted[FM_QUOTE_BYTES];
     for (uint32_t i = 0; i < count; i++) {
         const char *name = fm_file_tensor(b->file, i)->name;
         if (!b->used[i] && unused++ < UNUSED_NAMED)
             fm_log(FM_LOG_WARN, "%s: tensor '%s' is not used by architecture %s", fm_file_path(b->file),
-                   fm_file_quote((struct fm_text){.data = name, .bytes = strlen(name)}, quoted), b->arch->name);
+                   FM_QUOTE_Z(name), b->arch->name);
     }
     if (unused > UNUSED_NAMED)
         fm_log(FM_LOG_WARN, "%s: and %u more unused tensors", fm_file_path(b->file), unused - UNUSED_NAMED);

@@ -44,10 +44,11 @@ static enum fm_result read_angles(const struct fm_file *file, struct fm_arena *a
     snprintf(name, sizeof(name), "blk.%u.attn_lrpe.weight", layer);
     const struct fm_tensor *tensor = fm_file_find(file, name);
     if (!tensor)
-        return fm_fail(FM_FORMAT, "%s: tensor '%s' is missing, expected f32 [%u,%u]", fm_file_path(file), name, c->heads, c->head);
+        return fm_fail(FM_FORMAT, "%s: tensor '%s' is missing, expected f32 [%u,%u]", fm_file_path(file), FM_QUOTE_Z(name), c->heads,
+                       c->head);
     if (tensor->type != FM_TYPE_F32 || tensor->n_dims != 2 || tensor->dims[0] != c->heads || tensor->dims[1] != c->head)
-        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s in %u dimensions, expected f32 [%u,%u]", fm_file_path(file), name,
-                       fm_type_info(tensor->type)->name, tensor->n_dims, c->heads, c->head);
+        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s in %u dimensions, expected f32 [%u,%u]", fm_file_path(file),
+                       FM_QUOTE_Z(name), fm_type_info(tensor->type)->name, tensor->n_dims, c->heads, c->head);
     uint32_t count = c->heads * c->head;
     double *angles = fm_arena_alloc(arena, count, sizeof(*angles));
     if (!angles)
@@ -56,7 +57,8 @@ static enum fm_result read_angles(const struct fm_file *file, struct fm_arena *a
         float value;
         memcpy(&value, tensor->data + (size_t)i * sizeof(value), sizeof(value));
         if (!isfinite(value))
-            return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is no finite number", fm_file_path(file), name, i);
+            return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is no finite number", fm_file_path(file),
+                           FM_QUOTE_Z(name), i);
         angles[i] = (double)value;
     }
     *out_angles = angles;
@@ -110,7 +112,6 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
     struct fm_config c = {.act = FM_ACT_SILU};
     struct fm_text act;
     double eps, scale;
-    char quoted[FM_QUOTE_BYTES];
     enum fm_result r;
     if ((r = fm_keys_decoder(file, ARCH, &c)) != FM_OK ||
         (r = fm_keys_positive(file, ARCH, "attention.layer_norm_rms_epsilon", 1e-6, &eps)) != FM_OK ||
@@ -121,7 +122,7 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
         c.act = FM_ACT_NONE;
     else if (act.data && !(act.bytes == 4 && memcmp(act.data, "silu", 4) == 0))
         return fm_fail(FM_UNSUPPORTED, "%s: " ARCH ".attention.activation is '%s', known are silu, none", fm_file_path(file),
-                       fm_file_quote(act, quoted));
+                       FM_QUOTE_TEXT(act));
     if (c.heads_kv != c.heads)
         return fm_fail(FM_UNSUPPORTED, "%s: " ARCH ".attention.head_count_kv is %u, expected head_count, %u", fm_file_path(file),
                        c.heads_kv, c.heads);

@@ -56,7 +56,7 @@ static enum fm_result check_keys(const struct fm_conf *json)
             return fm_fail(FM_FORMAT, "%s: more than 4096 keys at the top", json->path);
         for (const cJSON *b = a->next; b != NULL; b = b->next)
             if (strcmp(a->string, b->string) == 0)
-                return fm_fail(FM_FORMAT, "%s: '%.64s' is there twice", json->path, a->string);
+                return fm_fail(FM_FORMAT, "%s: '%s' is there twice", json->path, FM_QUOTE_Z(a->string));
     }
     return FM_OK;
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // A checkpoint folder to GGUF.
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -13,13 +12,13 @@ static const struct fm_family *const families[] = {
 
 static enum fm_result fail_type(const struct fm_hf *hf, const char *type)
 {
-    char known[256] = "";
-    for (size_t i = 0, at = 0; i < FM_COUNT(families) && at < sizeof(known); i++)
-        at += (size_t)snprintf(known + at, sizeof(known) - at, "%s%s", i > 0 ? ", " : "", families[i]->model_type);
+    char known[1024] = "";
+    for (size_t i = 0; i < FM_COUNT(families); i++)
+        fm_append(known, sizeof(known), "%s%s", i > 0 ? ", " : "", families[i]->model_type);
     return fm_fail(FM_UNSUPPORTED,
-                   "%s: model_type is '%.64s', known are %s, a llama or mistral with mamba_config.json, and the "
+                   "%s: model_type is '%s', known are %s, a llama or mistral with mamba_config.json, and the "
                    "state-spaces form of mamba and mamba2",
-                   hf->config.path, type, known);
+                   hf->config.path, FM_QUOTE_Z(type), known);
 }
 
 // The authors' configurations of Mamba name no type; ssm_cfg says which version.
@@ -32,8 +31,8 @@ static enum fm_result state_spaces(struct fm_hf *hf)
     else if (cJSON_IsString(layer) && strcmp(layer->valuestring, "Mamba2") == 0)
         hf->family = &fm_family_mamba2_ssm;
     else
-        return fm_fail(FM_UNSUPPORTED, "%s: 'ssm_cfg.layer' is '%.64s', known are Mamba1, Mamba2", hf->config.path,
-                       cJSON_IsString(layer) ? layer->valuestring : "");
+        return fm_fail(FM_UNSUPPORTED, "%s: 'ssm_cfg.layer' is '%s', known are Mamba1, Mamba2", hf->config.path,
+                       FM_QUOTE_Z(cJSON_IsString(layer) ? layer->valuestring : ""));
     return FM_OK;
 }
 

@@ -64,7 +64,8 @@ static enum fm_result activation(struct fm_hf *hf)
         return r;
     bool silu = word == NULL || strcmp(word, "silu") == 0 || strcmp(word, "swish") == 0;
     if (!silu && strcmp(word, "none") != 0 && strcmp(word, "identity") != 0)
-        return fm_fail(FM_UNSUPPORTED, "%s: 'linear_act_fun' is '%.64s', known are silu, swish, none", hf->config.path, word);
+        return fm_fail(FM_UNSUPPORTED, "%s: 'linear_act_fun' is '%s', known are silu, swish, none", hf->config.path,
+                       FM_QUOTE_Z(word));
     fm_hf_put_string(hf, "attention.activation", silu ? "silu" : "none");
     return FM_OK;
 }

@@ -269,7 +269,8 @@ static enum fm_result open_llama(struct hybrid *h)
     for (size_t i = 0; r == FM_OK && i < FM_COUNT(refused) * h->config.n_layers; i++) {
         const struct fm_tensor *t = tensor(h, (uint32_t)(i / FM_COUNT(refused)), refused[i % FM_COUNT(refused)]);
         if (t != NULL)
-            r = fm_fail(FM_UNSUPPORTED, "%s: tensor '%s': the projections of a hybrid have no biases", fm_file_path(h->file), t->name);
+            r = fm_fail(FM_UNSUPPORTED, "%s: tensor '%s': the projections of a hybrid have no biases", fm_file_path(h->file),
+                        FM_QUOTE_Z(t->name));
     }
     if (r == FM_OK && h->config.rotated != h->config.head)
         r = fm_fail(FM_UNSUPPORTED, "%s: RoPE turns %u of %u elements of a head, expected all", fm_file_path(h->file),

@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdatomic.h>
-#include <stdio.h>
 
 #include "base/os.h"
 
@@ -29,13 +28,11 @@ enum fm_result fm_conv_init(struct fm_conv *conv, const struct fm_convert_params
     if (params != NULL && params->type != NULL) {
         conv->want = fm_type_from_name(params->type);
         if (conv->want == FM_TYPE_NONE || !fm_type_info(conv->want)->is_weight) {
-            char known[256] = "";
-            for (int t = 0; t < FM_TYPE_COUNT; t++) {
-                size_t at = strlen(known);
+            char known[1024] = "";
+            for (int t = 0; t < FM_TYPE_COUNT; t++)
                 if (fm_type_info((enum fm_type)t)->is_weight)
-                    snprintf(known + at, sizeof(known) - at, " %s", fm_type_info((enum fm_type)t)->name);
-            }
-            return fm_fail(FM_ARG, "type '%s' is unknown, expected one of%s", params->type, known);
+                    fm_append(known, sizeof(known), " %s", fm_type_info((enum fm_type)t)->name);
+            return fm_fail(FM_ARG, "type '%s' is unknown, expected one of%s", FM_QUOTE_Z(params->type), known);
         }
     }
     return fm_gguf_writer_create(&conv->writer);
@@ -69,8 +66,8 @@ enum fm_result fm_conv_add(struct fm_conv *conv, const char *name, uint32_t n_di
         rows += parts[i].rows;
     }
     if (rows != o.rows)
-        return fm_fail(FM_ARG, "tensor '%s': its parts have %llu rows, expected %llu", name, (unsigned long long)rows,
-                       (unsigned long long)o.rows);
+        return fm_fail(FM_ARG, "tensor '%s': its parts have %llu rows, expected %llu", FM_QUOTE_Z(name),
+                       (unsigned long long)rows, (unsigned long long)o.rows);
     conv->outputs[conv->output_count++] = o;
     return FM_OK;
 }
@@ -163,7 +160,7 @@ static void batch_chunk(void *user, uint32_t index)
 static enum fm_result fail_value(const struct batch *b, uint64_t at)
 {
     const struct fm_output *o = b->o;
-    return fm_fail(FM_UNSUPPORTED, "tensor '%s': row %llu, column %llu is %g, which %s cannot hold%s", o->name,
+    return fm_fail(FM_UNSUPPORTED, "tensor '%s': row %llu, column %llu is %g, which %s cannot hold%s", FM_QUOTE_Z(o->name),
                    (unsigned long long)(b->row0 + at / o->cols), (unsigned long long)(at % o->cols),
                    (double)b->f32[at], fm_type_info(o->type)->name,
                    isfinite(b->f32[at]) ? "; bf16 and f32 can" : ": the weights are damaged");
@@ -241,7 +238,7 @@ static enum fm_result check_blocks(const struct fm_output *o)
         const struct fm_part *part = &o->parts[i];
         uint32_t block = part->source != NULL ? fm_type_info(part->source->type)->block_elems : 1;
         if (block > 1 && (part->move == FM_MOVE_TRANSPOSE || o->cols % block != 0))
-            return fm_fail(FM_UNSUPPORTED, "tensor '%s': rows of %llu elements cannot be taken from %s", o->name,
+            return fm_fail(FM_UNSUPPORTED, "tensor '%s': rows of %llu elements cannot be taken from %s", FM_QUOTE_Z(o->name),
                            (unsigned long long)o->cols, fm_type_info(part->source->type)->name);
     }
     return FM_OK;
@@ -252,7 +249,7 @@ static enum fm_result encode_tensor(struct stream *s, const struct fm_output *o)
     uint64_t row_bytes, batch_rows = FM_MAX(BATCH_ELEMS / o->cols, (uint64_t)1);
     enum fm_result r = check_blocks(o);
     if (r == FM_OK && !fm_type_bytes(o->type, o->cols, &row_bytes))
-        r = fm_fail(FM_ARG, "tensor '%s': rows of %llu elements do not fill blocks of %s", o->name,
+        r = fm_fail(FM_ARG, "tensor '%s': rows of %llu elements do not fill blocks of %s", FM_QUOTE_Z(o->name),
                     (unsigned long long)o->cols, fm_type_info(o->type)->name);
     batch_rows = FM_MIN(batch_rows, o->rows);
     if (r == FM_OK)

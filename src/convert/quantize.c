@@ -43,7 +43,7 @@ static enum fm_result add_tensors(struct fm_conv *conv, const struct fm_file *fi
         struct fm_part part = {.source = t, .rows = 1};
         if (!fm_type_info(t->type)->is_weight)
             return fm_fail(FM_UNSUPPORTED, "%s: tensor '%s' is %s, expected a type of weights", fm_file_path(file),
-                           t->name, t->type_name);
+                           FM_QUOTE_Z(t->name), t->type_name);
         for (uint32_t d = 0; d + 1 < n_dims; d++)
             part.rows *= t->dims[d];
         if (coarse == NULL && fm_type_info(t->type)->block_elems > 1 && t->type != conv->want)
@@ -52,7 +52,7 @@ static enum fm_result add_tensors(struct fm_conv *conv, const struct fm_file *fi
     }
     if (r == FM_OK && coarse != NULL)
         fm_log(FM_LOG_WARN, "%s: tensor '%s' is %s already: what it lost stays lost; the original file gives a better result",
-               fm_file_path(file), coarse->name, coarse->type_name);
+               fm_file_path(file), FM_QUOTE_Z(coarse->name), coarse->type_name);
     return r;
 }
 

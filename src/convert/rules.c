@@ -84,18 +84,17 @@ static uint32_t shape_of(const struct fm_hf *hf, const uint8_t *shape, uint32_t 
 static bool fits(struct matcher *m, const struct fm_rule *rule, const struct fm_tensor *t)
 {
     uint64_t dims[4];
-    char found[DIMS_BYTES], expected[DIMS_BYTES], quoted[FM_QUOTE_BYTES];
+    char found[DIMS_BYTES], expected[DIMS_BYTES];
     uint32_t n_dims = shape_of(m->hf, rule->shape, 4, dims);
-    struct fm_text name = {.data = t->name, .bytes = strlen(t->name)};
     if (t->type != FM_TYPE_F32 && t->type != FM_TYPE_F16 && t->type != FM_TYPE_BF16) {
-        problem(m, "tensor '%s' has type %s, expected F32, F16 or BF16", fm_file_quote(name, quoted), t->type_name);
+        problem(m, "tensor '%s' has type %s, expected F32, F16 or BF16", FM_QUOTE_Z(t->name), t->type_name);
         return false;
     }
     bool same = t->n_dims == n_dims;
     for (uint32_t i = 0; same && i < n_dims; i++)
         same = t->dims[i] == dims[i];
     if (!same)
-        problem(m, "tensor '%s' is %s, expected %s", fm_file_quote(name, quoted), dims_text(t->n_dims, t->dims, found),
+        problem(m, "tensor '%s' is %s, expected %s", FM_QUOTE_Z(t->name), dims_text(t->n_dims, t->dims, found),
                 dims_text(n_dims, dims, expected));
     return same;
 }
@@ -153,7 +152,7 @@ static const struct fm_tensor *head_of(struct matcher *m, const struct fm_tensor
     if (hf->tied) {
         if (found != NULL && !equal)
             fm_log(FM_LOG_WARN, "tensor '%s' differs from the embedding, to which the configuration ties it: left out",
-                   found->name);
+                   FM_QUOTE_Z(found->name));
         return hf->family->copies_head ? table : NULL;
     }
     *out_missing = found == NULL;
@@ -185,7 +184,7 @@ static enum fm_result apply(struct matcher *m, uint32_t first, uint32_t n, uint3
             t = head_of(m, t, &missing);
         name_of("", rule[i].from, layer, name);
         if (missing)
-            problem(m, "tensor '%s' is missing", name);
+            problem(m, "tensor '%s' is missing", FM_QUOTE_Z(name));
         whole = whole && t != NULL && fits(m, &rule[i], t);
         if (!whole)
             continue;
@@ -215,12 +214,11 @@ static bool ignored(const struct fm_hf *hf, const char *name)
 static void tell_extra(struct matcher *m)
 {
     uint32_t value;
-    char quoted[FM_QUOTE_BYTES], dims[DIMS_BYTES];
+    char dims[DIMS_BYTES];
     for (uint32_t i = 0; i < fm_checkpoint_count(m->hf->checkpoint); i++) {
         const struct fm_tensor *t = fm_checkpoint_at(m->hf->checkpoint, i);
-        struct fm_text name = {.data = t->name, .bytes = strlen(t->name)};
         if (!fm_map_get(&m->used, t->name, strlen(t->name), &value) && !ignored(m->hf, t->name))
-            problem(m, "tensor '%s' %s belongs to no part of a model of type '%s'", fm_file_quote(name, quoted),
+            problem(m, "tensor '%s' %s belongs to no part of a model of type '%s'", FM_QUOTE_Z(t->name),
                     dims_text(t->n_dims, t->dims, dims), m->hf->family->model_type);
     }
 }

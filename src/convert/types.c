@@ -115,7 +115,7 @@ enum fm_result fm_conv_types(struct fm_conv *conv)
     }
     if (fallback.first != NULL)
         fm_log(FM_LOG_WARN, "rows that do not fill the blocks of %s: %u tensors became q8_0, %u f16; the first is '%s' with rows of %llu",
-               fm_type_info(fallback.wanted)->name, fallback.q8_0, fallback.f16, fallback.first->name,
+               fm_type_info(fallback.wanted)->name, fallback.q8_0, fallback.f16, FM_QUOTE_Z(fallback.first->name),
                (unsigned long long)fallback.first->dims[fallback.first->n_dims - 1]);
     enum fm_type most = conv->want != FM_TYPE_NONE ? conv->want : main_type(conv);
     for (size_t i = 0; i < FM_COUNT(file_types); i++)

@@ -4,8 +4,6 @@
 #include "base/map.h"
 #include "convert/vocab.h"
 
-#include <stdio.h>
-
 #define LIST_MAX 64 // parts of a pre-tokenizer
 
 static bool type_is(const cJSON *node, const char *type)
@@ -127,11 +125,11 @@ enum fm_result fm_vocab_pre(const struct fm_conf *tokenizer, const char **out_pr
             return FM_OK;
         }
     }
-    char known_names[160] = "";
-    for (size_t i = 0, at = 0; i < FM_COUNT(known) && at < sizeof(known_names); i++)
-        at += (size_t)snprintf(known_names + at, sizeof(known_names) - at, " %s", known[i].pre);
-    return fm_fail(FM_UNSUPPORTED, "%s: the pre-tokenizer (%.100s) is none of%s; name the right one with --pre", tokenizer->path,
-                   shape.regex != NULL ? shape.regex : shape.level ? "byte level, with other parts" : "not byte level",
+    char known_names[2048] = "";
+    for (size_t i = 0; i < FM_COUNT(known); i++)
+        fm_append(known_names, sizeof(known_names), " %s", known[i].pre);
+    return fm_fail(FM_UNSUPPORTED, "%s: the pre-tokenizer (%s) is none of%s; name the right one with --pre", tokenizer->path,
+                   FM_QUOTE_Z(shape.regex != NULL ? shape.regex : shape.level ? "byte level, with other parts" : "not byte level"),
                    known_names);
 }
 
@@ -186,8 +184,8 @@ static enum fm_result read_tokens(struct fm_vocab *vocab, const struct fm_conf *
         uint32_t id;
         int32_t type = vocab->spm && is_byte(item->string) ? FM_PIECE_BYTE : FM_PIECE_NORMAL;
         if (!fm_conf_whole(item, FM_HF_SIZE_MAX, &id))
-            return fm_fail(FM_FORMAT, "%s: 'model.vocab': the id of '%.64s': expected a whole number up to %u", tokenizer->path,
-                           item->string, FM_HF_SIZE_MAX);
+            return fm_fail(FM_FORMAT, "%s: 'model.vocab': the id of '%s': expected a whole number up to %u", tokenizer->path,
+                           FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
         if (vocab->spm && cJSON_IsString(unk) && strcmp(unk->valuestring, item->string) == 0)
             type = FM_PIECE_UNKNOWN;
         if ((r = fm_vocab_set(vocab, tokenizer->path, id, text_of(item->string), 0, type, false)) != FM_OK)

@@ -59,10 +59,8 @@ static enum fm_result add_tensors(struct fm_checkpoint *c, const struct fm_check
             wanted_shard != shard)
             continue;
         if (fm_map_get(&c->by_name, tensor->name, name_bytes, &other)) {
-            char quoted[FM_QUOTE_BYTES];
-            struct fm_text name = {.data = tensor->name, .bytes = name_bytes};
             return fm_fail(FM_FORMAT, "%s: tensor '%s' is in %s too, and the index does not say which counts",
-                           fm_file_path(file), fm_file_quote(name, quoted),
+                           fm_file_path(file), FM_QUOTE(tensor->name, name_bytes),
                            fm_file_path(c->shards[c->places[other].shard]));
         }
         if (c->place_count >= UINT32_MAX)
@@ -83,11 +81,10 @@ static enum fm_result check_index(const struct fm_checkpoint *c, const struct fm
 {
     for (size_t i = 0; i < index->tensor_count; i++) {
         struct fm_text name = index->tensors[i].name;
-        char quoted[FM_QUOTE_BYTES];
         uint32_t found;
         if (!fm_map_get(&c->by_name, name.data, (size_t)name.bytes, &found))
             return fm_fail(FM_FORMAT, "%s: tensor '%s' is not there, but %s says that it is",
-                           fm_file_path(c->shards[index->tensors[i].shard]), fm_file_quote(name, quoted), c->path);
+                           fm_file_path(c->shards[index->tensors[i].shard]), FM_QUOTE_TEXT(name), c->path);
     }
     return FM_OK;
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // Model files whatever their format: opening by magic, the directory, messages.
-#include <stdio.h>
 
 #include "format/file_impl.h"
 
@@ -20,26 +19,19 @@ static const struct {
     {"tjgg", "an old ggml file; convert the model again"},
 };
 
-const char *fm_file_quote(struct fm_text text, char buffer[FM_QUOTE_BYTES])
-{
-    return fm_quote(text.data, (size_t)text.bytes, buffer, FM_QUOTE_BYTES);
-}
-
 enum fm_result fm_file_check_name(struct fm_text name)
 {
-    char quoted[FM_QUOTE_BYTES];
     if (name.bytes == 0 || name.bytes > TENSOR_NAME_BYTES_MAX)
         return fm_fail(FM_FORMAT, "the name of a tensor, '%s', has %llu bytes, expected 1 to %d",
-                       fm_file_quote(name, quoted), (unsigned long long)name.bytes, TENSOR_NAME_BYTES_MAX);
+                       FM_QUOTE_TEXT(name), (unsigned long long)name.bytes, TENSOR_NAME_BYTES_MAX);
     if (memchr(name.data, 0, (size_t)name.bytes) != NULL)
-        return fm_fail(FM_FORMAT, "the name of a tensor, '%s', holds a NUL byte", fm_file_quote(name, quoted));
+        return fm_fail(FM_FORMAT, "the name of a tensor, '%s', holds a NUL byte", FM_QUOTE_TEXT(name));
     return FM_OK;
 }
 
 enum fm_result fm_file_add_tensor(struct fm_file *file, const struct fm_tensor *tensor)
 {
     bool replaced;
-    char quoted[FM_QUOTE_BYTES];
     struct fm_text name = {.data = tensor->name, .bytes = strlen(tensor->name)};
     if (file->tensor_count >= UINT32_MAX)
         return fm_fail(FM_FORMAT, "more than 2^32 tensors");
@@ -51,7 +43,7 @@ enum fm_result fm_file_add_tensor(struct fm_file *file, const struct fm_tensor *
     if (result != FM_OK)
         return result;
     if (replaced)
-        return fm_fail(FM_FORMAT, "tensor '%s' is there twice", fm_file_quote(name, quoted));
+        return fm_fail(FM_FORMAT, "tensor '%s' is there twice", FM_QUOTE_TEXT(name));
     file->tensors[file->tensor_count++] = *tensor;
     return FM_OK;
 }
@@ -59,7 +51,6 @@ enum fm_result fm_file_add_tensor(struct fm_file *file, const struct fm_tensor *
 enum fm_result fm_file_add_meta(struct fm_file *file, const struct fm_meta *meta)
 {
     bool replaced;
-    char quoted[FM_QUOTE_BYTES];
     if (file->meta_count >= UINT32_MAX)
         return fm_fail(FM_FORMAT, "more than 2^32 metadata entries");
     enum fm_result result =
@@ -70,14 +61,13 @@ enum fm_result fm_file_add_meta(struct fm_file *file, const struct fm_meta *meta
     if (result != FM_OK)
         return result;
     if (replaced)
-        return fm_fail(FM_FORMAT, "metadata key '%s' is there twice", fm_file_quote(meta->key, quoted));
+        return fm_fail(FM_FORMAT, "metadata key '%s' is there twice", FM_QUOTE_TEXT(meta->key));
     file->metas[file->meta_count++] = *meta;
     return FM_OK;
 }
 
 static enum fm_result fail_stranger(const uint8_t *data, uint64_t size_bytes)
 {
-    char quoted[FM_QUOTE_BYTES];
     if (size_bytes == 0)
         return fm_fail(FM_FORMAT, "the file is empty, expected a model file (GGUF, safetensors or PyTorch)");
     for (size_t i = 0; i < FM_COUNT(strangers); i++) {
@@ -87,7 +77,7 @@ static enum fm_result fail_stranger(const uint8_t *data, uint64_t size_bytes)
     }
     struct fm_text begin = {.data = (const char *)data, .bytes = FM_MIN(size_bytes, (uint64_t)4)};
     return fm_fail(FM_FORMAT, "not a model file: begins with '%s', expected GGUF, safetensors or a PyTorch archive",
-                   fm_file_quote(begin, quoted));
+                   FM_QUOTE_TEXT(begin));
 }
 
 // Read the directory of `file`, whose bytes are set. Takes over `file`: closed on failure.
@@ -136,7 +126,7 @@ enum fm_result fm_file_open_memory(const void *data, size_t size_bytes, const ch
     struct fm_file *file = fm_alloc_zero(1, sizeof(*file));
     if (file == NULL) {
         fm_nomem();
-        return fm_fail_prefix(FM_NOMEM, "%s", name);
+        return fm_fail_prefix(FM_NOMEM, "%s", FM_QUOTE_Z(name));
     }
     file->bytes = (struct fm_mapping){.data = data, .size_bytes = size_bytes};
     return open_bytes(file, name, out_file);

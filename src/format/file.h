@@ -26,8 +26,8 @@ struct fm_text {
     uint64_t bytes;
 };
 
-// FM_QUOTE into a buffer of the caller's, for texts that are named more than once.
-const char *fm_file_quote(struct fm_text text, char buffer[FM_QUOTE_BYTES]);
+// FM_QUOTE of a struct fm_text, which is evaluated twice.
+#define FM_QUOTE_TEXT(text) FM_QUOTE((text).data, (text).bytes)
 
 struct fm_meta {
     struct fm_text key;

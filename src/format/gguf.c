@@ -41,13 +41,12 @@ static const char *foreign_type_name(uint32_t id)
     return "unknown";
 }
 
-static enum fm_result fail_type(const char *name, uint32_t id)
+static enum fm_result fail_type(const char *quoted, uint32_t id)
 {
-    char known[256];
-    size_t used = 0;
-    for (int i = 0; i < FM_TYPE_COUNT && used < sizeof(known); i++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, " %s", fm_type_info((enum fm_type)i)->name);
-    return fm_fail(FM_UNSUPPORTED, "tensor '%s': type %u (%s) is not supported; known types:%s", name, id,
+    char known[1024] = "";
+    for (int i = 0; i < FM_TYPE_COUNT; i++)
+        fm_append(known, sizeof(known), " %s", fm_type_info((enum fm_type)i)->name);
+    return fm_fail(FM_UNSUPPORTED, "tensor '%s': type %u (%s) is not supported; known types:%s", quoted, id,
                    foreign_type_name(id), known);
 }
 
@@ -122,7 +121,7 @@ static enum fm_result read_name(struct reader *reader, uint64_t index, const cha
     if (text.bytes == 0 || text.bytes > TENSOR_NAME_BYTES_MAX)
         return fm_fail(FM_FORMAT, "%s has %llu bytes, expected 1 to %d", what, (unsigned long long)text.bytes,
                        TENSOR_NAME_BYTES_MAX);
-    fm_file_quote(text, quoted);
+    fm_quote(text.data, (size_t)text.bytes, quoted, FM_QUOTE_BYTES);
     if (memchr(text.data, 0, (size_t)text.bytes) != NULL)
         return fm_fail(FM_FORMAT, "%s, '%s', holds a NUL byte", what, quoted);
     char *name = fm_arena_alloc(&reader->file->arena, (size_t)text.bytes + 1, 1); // zeroed: ends in NUL
@@ -133,14 +132,14 @@ static enum fm_result read_name(struct reader *reader, uint64_t index, const cha
     return FM_OK;
 }
 
-static enum fm_result read_dims(struct fm_cursor *cursor, const char *name, struct fm_tensor *tensor,
+static enum fm_result read_dims(struct fm_cursor *cursor, const char *quoted, struct fm_tensor *tensor,
                                 uint64_t *out_elems)
 {
     uint64_t elems = 1;
     if (!fm_cursor_u32(cursor, &tensor->n_dims))
         goto truncated;
     if (tensor->n_dims > FM_TENSOR_DIMS)
-        return fm_fail(FM_FORMAT, "tensor '%s': %u dimensions, expected at most %d", name, tensor->n_dims,
+        return fm_fail(FM_FORMAT, "tensor '%s': %u dimensions, expected at most %d", quoted, tensor->n_dims,
                        FM_TENSOR_DIMS);
     for (int i = 0; i < FM_TENSOR_DIMS; i++)
         tensor->dims[i] = 1;
@@ -149,16 +148,16 @@ static enum fm_result read_dims(struct fm_cursor *cursor, const char *name, stru
         if (!fm_cursor_u64(cursor, &dim))
             goto truncated;
         if (dim == 0)
-            return fm_fail(FM_FORMAT, "tensor '%s': dimension %u is 0", name, i);
+            return fm_fail(FM_FORMAT, "tensor '%s': dimension %u is 0", quoted, i);
         if (!fm_mul_u64(elems, dim, &elems) || elems > INT64_MAX)
             return fm_fail(FM_FORMAT, "tensor '%s': the product of its dimensions overflows at dimension %u, %llu",
-                           name, i, (unsigned long long)dim);
+                           quoted, i, (unsigned long long)dim);
         tensor->dims[tensor->n_dims - 1 - i] = dim; // the file lists the contiguous dimension first
     }
     *out_elems = elems;
     return FM_OK;
 truncated:
-    return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its dimensions", name,
+    return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its dimensions", quoted,
                    (unsigned long long)cursor->size_bytes);
 }
 
@@ -167,31 +166,31 @@ static enum fm_result read_tensor(struct reader *reader, uint64_t index)
 {
     struct fm_cursor *cursor = &reader->cursor;
     struct fm_tensor tensor = {0};
-    char name[FM_QUOTE_BYTES];
+    char quoted[FM_QUOTE_BYTES];
     uint64_t elems = 0, offset;
     uint32_t type_id;
-    enum fm_result result = read_name(reader, index, &tensor.name, name);
+    enum fm_result result = read_name(reader, index, &tensor.name, quoted);
     if (result == FM_OK)
-        result = read_dims(cursor, name, &tensor, &elems);
+        result = read_dims(cursor, quoted, &tensor, &elems);
     if (result != FM_OK)
         return result;
     if (!fm_cursor_u32(cursor, &type_id) || !fm_cursor_u64(cursor, &offset))
-        return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its type and offset", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its type and offset", quoted,
                        (unsigned long long)cursor->size_bytes);
     tensor.type = fm_type_from_ggml(type_id);
     if (tensor.type == FM_TYPE_NONE)
-        return fail_type(name, type_id);
+        return fail_type(quoted, type_id);
     const struct fm_type_info *info = fm_type_info(tensor.type);
     tensor.type_name = info->name;
     uint64_t row_elems = tensor.n_dims == 0 ? 1 : tensor.dims[tensor.n_dims - 1];
     if (row_elems % info->block_elems != 0)
-        return fm_fail(FM_FORMAT, "tensor '%s': rows of %llu elements, expected a multiple of %s's %u", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': rows of %llu elements, expected a multiple of %s's %u", quoted,
                        (unsigned long long)row_elems, info->name, info->block_elems);
     if (!fm_type_bytes(tensor.type, elems, &tensor.data_bytes))
-        return fm_fail(FM_FORMAT, "tensor '%s': the size of %llu elements of %s overflows", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': the size of %llu elements of %s overflows", quoted,
                        (unsigned long long)elems, info->name);
     if (offset % reader->alignment != 0)
-        return fm_fail(FM_FORMAT, "tensor '%s': offset %llu is no multiple of the file's alignment, %llu", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': offset %llu is no multiple of the file's alignment, %llu", quoted,
                        (unsigned long long)offset, (unsigned long long)reader->alignment);
     result = fm_file_add_tensor(reader->file, &tensor);
     if (result != FM_OK)
@@ -214,11 +213,9 @@ static enum fm_result place_tensors(struct reader *reader)
         uint64_t begin, end;
         if (!fm_add_u64(data_start, reader->offsets[i], &begin) || !fm_add_u64(begin, tensor->data_bytes, &end) ||
             end > size_bytes) {
-            char quoted[FM_QUOTE_BYTES];
-            struct fm_text name = {.data = tensor->name, .bytes = strlen(tensor->name)};
             return fm_fail(FM_FORMAT,
                            "tensor '%s': data start %llu + offset %llu + %llu bytes exceeds the file's %llu bytes",
-                           fm_file_quote(name, quoted), (unsigned long long)data_start,
+                           FM_QUOTE_Z(tensor->name), (unsigned long long)data_start,
                            (unsigned long long)reader->offsets[i], (unsigned long long)tensor->data_bytes,
                            (unsigned long long)size_bytes);
         }

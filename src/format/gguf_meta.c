@@ -35,7 +35,7 @@ enum fm_result fm_gguf_read_text(struct fm_cursor *cursor, const char *what, str
 
 static enum fm_result read_key(struct fm_cursor *cursor, uint64_t index, uint64_t count, struct fm_text *out_key)
 {
-    char what[80], quoted[FM_QUOTE_BYTES];
+    char what[80];
     snprintf(what, sizeof(what), "the key of metadata entry %llu of %llu", (unsigned long long)index + 1,
              (unsigned long long)count);
     enum fm_result result = fm_gguf_read_text(cursor, what, out_key);
@@ -45,24 +45,24 @@ static enum fm_result read_key(struct fm_cursor *cursor, uint64_t index, uint64_
         return fm_fail(FM_FORMAT, "%s has %llu bytes, expected 1 to %d", what, (unsigned long long)out_key->bytes,
                        KEY_BYTES_MAX);
     if (memchr(out_key->data, 0, (size_t)out_key->bytes) != NULL)
-        return fm_fail(FM_FORMAT, "%s, '%s', holds a NUL byte", what, fm_file_quote(*out_key, quoted));
+        return fm_fail(FM_FORMAT, "%s, '%s', holds a NUL byte", what, FM_QUOTE_TEXT(*out_key));
     return FM_OK;
 }
 
-static enum fm_result read_type(struct fm_cursor *cursor, const char *key, const char *what, enum value_type *out_type)
+static enum fm_result read_type(struct fm_cursor *cursor, const char *quoted, const char *what, enum value_type *out_type)
 {
     uint32_t type;
     if (!fm_cursor_u32(cursor, &type))
-        return fm_fail(FM_FORMAT, "metadata '%s': the file's %llu bytes end in its %s", key,
+        return fm_fail(FM_FORMAT, "metadata '%s': the file's %llu bytes end in its %s", quoted,
                        (unsigned long long)cursor->size_bytes, what);
     if (type >= VALUE_TYPES)
-        return fm_fail(FM_FORMAT, "metadata '%s': %s is %u, expected 0 to %d", key, what, type, VALUE_TYPES - 1);
+        return fm_fail(FM_FORMAT, "metadata '%s': %s is %u, expected 0 to %d", quoted, what, type, VALUE_TYPES - 1);
     *out_type = (enum value_type)type;
     return FM_OK;
 }
 
 // `count` strings: walked once before anything is allocated, so that a false count costs nothing.
-static enum fm_result read_strings(struct fm_file *file, struct fm_cursor *cursor, const char *key, uint64_t count,
+static enum fm_result read_strings(struct fm_file *file, struct fm_cursor *cursor, const char *quoted, uint64_t count,
                                    const struct fm_text **out_texts)
 {
     struct fm_cursor walk = *cursor;
@@ -70,7 +70,7 @@ static enum fm_result read_strings(struct fm_file *file, struct fm_cursor *curso
     char what[FM_QUOTE_BYTES + 80];
     enum fm_result result;
     if (count > fm_cursor_left(cursor) / sizeof(uint64_t))
-        return fm_fail(FM_FORMAT, "metadata '%s': array of %llu strings exceeds the file's %llu bytes", key,
+        return fm_fail(FM_FORMAT, "metadata '%s': array of %llu strings exceeds the file's %llu bytes", quoted,
                        (unsigned long long)count, (unsigned long long)cursor->size_bytes);
     for (uint64_t i = 0; i < count; i++) {
         uint64_t bytes, at = walk.at;
@@ -78,7 +78,7 @@ static enum fm_result read_strings(struct fm_file *file, struct fm_cursor *curso
         if (fm_cursor_u64(&walk, &bytes) && fm_cursor_take(&walk, bytes, &data))
             continue;
         walk.at = at; // once more for the message
-        snprintf(what, sizeof(what), "metadata '%s', string %llu of %llu", key, (unsigned long long)i + 1,
+        snprintf(what, sizeof(what), "metadata '%s', string %llu of %llu", quoted, (unsigned long long)i + 1,
                  (unsigned long long)count);
         return fm_gguf_read_text(&walk, what, &text);
     }
@@ -86,7 +86,7 @@ static enum fm_result read_strings(struct fm_file *file, struct fm_cursor *curso
     if (texts == NULL)
         return fm_nomem();
     for (uint64_t i = 0; i < count; i++) {
-        result = fm_gguf_read_text(cursor, key, &texts[i]);
+        result = fm_gguf_read_text(cursor, quoted, &texts[i]);
         if (result != FM_OK)
             return result;
     }
@@ -94,17 +94,17 @@ static enum fm_result read_strings(struct fm_file *file, struct fm_cursor *curso
     return FM_OK;
 }
 
-static enum fm_result check_bools(const char *key, const uint8_t *data, uint64_t count)
+static enum fm_result check_bools(const char *quoted, const uint8_t *data, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)
         if (data[i] > 1)
-            return fm_fail(FM_FORMAT, "metadata '%s': bool %llu of %llu is %u, expected 0 or 1", key,
+            return fm_fail(FM_FORMAT, "metadata '%s': bool %llu of %llu is %u, expected 0 or 1", quoted,
                            (unsigned long long)i + 1, (unsigned long long)count, data[i]);
     return FM_OK;
 }
 
 // `count` values of one type, which is not an array.
-static enum fm_result read_values(struct fm_file *file, struct fm_cursor *cursor, const char *key, enum value_type type,
+static enum fm_result read_values(struct fm_file *file, struct fm_cursor *cursor, const char *quoted, enum value_type type,
                                   uint64_t count, struct fm_meta *meta)
 {
     const struct value_info *info = &value_infos[type];
@@ -114,38 +114,38 @@ static enum fm_result read_values(struct fm_file *file, struct fm_cursor *cursor
     meta->count = count;
     meta->data = cursor->data + at;
     if (type == VALUE_STRING)
-        return read_strings(file, cursor, key, count, &meta->texts);
+        return read_strings(file, cursor, quoted, count, &meta->texts);
     if (!fm_mul_u64(count, info->bytes, &bytes) || !fm_cursor_take(cursor, bytes, &meta->data))
-        return fm_fail(FM_FORMAT, "metadata '%s': %llu x %s at offset %llu exceeds the file's %llu bytes", key,
+        return fm_fail(FM_FORMAT, "metadata '%s': %llu x %s at offset %llu exceeds the file's %llu bytes", quoted,
                        (unsigned long long)count, info->name, (unsigned long long)at,
                        (unsigned long long)cursor->size_bytes);
-    return type == VALUE_BOOL ? check_bools(key, meta->data, count) : FM_OK;
+    return type == VALUE_BOOL ? check_bools(quoted, meta->data, count) : FM_OK;
 }
 
 enum fm_result fm_gguf_read_meta(struct fm_file *file, struct fm_cursor *cursor, uint64_t index, uint64_t count)
 {
     struct fm_meta meta = {0};
-    char key[FM_QUOTE_BYTES];
+    char quoted[FM_QUOTE_BYTES];
     enum value_type type = VALUE_ARRAY;
     uint64_t elems = 1;
     enum fm_result result = read_key(cursor, index, count, &meta.key);
     if (result != FM_OK)
         return result;
-    fm_file_quote(meta.key, key);
-    result = read_type(cursor, key, "value type", &type);
+    fm_quote(meta.key.data, (size_t)meta.key.bytes, quoted, FM_QUOTE_BYTES);
+    result = read_type(cursor, quoted, "value type", &type);
     if (result != FM_OK)
         return result;
     meta.kind = value_infos[type].kind;
     if (type == VALUE_ARRAY) {
-        result = read_type(cursor, key, "array element type", &type);
+        result = read_type(cursor, quoted, "array element type", &type);
         if (result != FM_OK)
             return result;
         if (type == VALUE_ARRAY)
-            return fm_fail(FM_UNSUPPORTED, "metadata '%s': arrays of arrays are not supported", key);
+            return fm_fail(FM_UNSUPPORTED, "metadata '%s': arrays of arrays are not supported", quoted);
         if (!fm_cursor_u64(cursor, &elems))
-            return fm_fail(FM_FORMAT, "metadata '%s': the file's %llu bytes end in its array length", key,
+            return fm_fail(FM_FORMAT, "metadata '%s': the file's %llu bytes end in its array length", quoted,
                            (unsigned long long)cursor->size_bytes);
     }
-    result = read_values(file, cursor, key, type, elems, &meta);
+    result = read_values(file, cursor, quoted, type, elems, &meta);
     return result == FM_OK ? fm_file_add_meta(file, &meta) : result;
 }

@@ -138,7 +138,7 @@ static void claim(struct fm_gguf_writer *w, struct fm_map *map, const char *what
     char *copy = fm_arena_strdup(&w->arena, name);
     w->error = copy == NULL ? fm_nomem() : fm_map_put(map, copy, strlen(copy), 0, &replaced);
     if (w->error == FM_OK && replaced)
-        w->error = fm_fail(FM_ARG, "%s '%s' is written twice", what, name);
+        w->error = fm_fail(FM_ARG, "%s '%s' is written twice", what, FM_QUOTE_Z(name));
 }
 
 static void begin_meta(struct fm_gguf_writer *w, const char *key, uint32_t type)
@@ -245,7 +245,7 @@ void fm_gguf_put_tensor(struct fm_gguf_writer *writer, const char *name, enum fm
                               dims[n_dims - 1] % fm_type_info(type)->block_elems != 0 ||
                               !fm_type_bytes(type, elems, &bytes) || !fm_align_u64(bytes, ALIGNMENT, &padded) ||
                               !fm_add_u64(w->data_bytes, padded, &end)))
-        w->error = fm_fail(FM_ARG, "tensor '%s' of %llu elements cannot be written as %s", name,
+        w->error = fm_fail(FM_ARG, "tensor '%s' of %llu elements cannot be written as %s", FM_QUOTE_Z(name),
                            (unsigned long long)elems, fm_type_info(type)->name);
     claim(w, &w->names, "tensor", name);
     add_text(w, &w->directory, text_of(name));

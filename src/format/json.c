@@ -2,8 +2,6 @@
 // JSON from files: a walk over the members of an object, and values through cJSON.
 #include "format/json.h"
 
-#include <stdio.h>
-
 #define DEPTH_MAX 16
 
 static void skip_space(struct fm_json_object *o)
@@ -14,12 +12,11 @@ static void skip_space(struct fm_json_object *o)
 
 static enum fm_result fail_found(const struct fm_json_object *o, const char *expected)
 {
-    char quoted[FM_QUOTE_BYTES];
     if (o->at >= o->text.bytes)
         return fm_fail(FM_FORMAT, "%s: ends at byte %llu, expected %s", o->what, (unsigned long long)o->at, expected);
     struct fm_text rest = {.data = o->text.data + o->at, .bytes = FM_MIN(o->text.bytes - o->at, (uint64_t)16)};
     return fm_fail(FM_FORMAT, "%s: byte %llu: expected %s, found '%s'", o->what, (unsigned long long)o->at, expected,
-                   fm_file_quote(rest, quoted));
+                   FM_QUOTE_TEXT(rest));
 }
 
 static bool take(struct fm_json_object *o, char c)
@@ -129,7 +126,6 @@ enum fm_result fm_json_next(struct fm_json_object *object, struct fm_arena *aren
 
 enum fm_result fm_json_parse(struct fm_text value, uint64_t max_bytes, const char *what, cJSON **out_json)
 {
-    char quoted[FM_QUOTE_BYTES];
     const char *end = NULL;
     if (value.bytes > max_bytes)
         return fm_fail(FM_FORMAT, "%s: a value of %llu bytes, expected at most %llu", what,
@@ -137,7 +133,7 @@ enum fm_result fm_json_parse(struct fm_text value, uint64_t max_bytes, const cha
     cJSON *json = cJSON_ParseWithLengthOpts(value.data, (size_t)value.bytes, &end, false);
     if (json == NULL || end != value.data + value.bytes) {
         cJSON_Delete(json);
-        return fm_fail(FM_FORMAT, "%s: not JSON: '%s'", what, fm_file_quote(value, quoted));
+        return fm_fail(FM_FORMAT, "%s: not JSON: '%s'", what, FM_QUOTE_TEXT(value));
     }
     *out_json = json;
     return FM_OK;
@@ -145,10 +141,10 @@ enum fm_result fm_json_parse(struct fm_text value, uint64_t max_bytes, const cha
 
 enum fm_result fm_json_string(struct fm_text value, struct fm_arena *arena, const char *what, struct fm_text *out_text)
 {
-    char quoted[FM_QUOTE_BYTES], *copy;
+    char *copy;
     bool is_string = value.bytes >= 2 && value.data[0] == '"' && value.data[value.bytes - 1] == '"';
     if (!is_string)
-        return fm_fail(FM_FORMAT, "%s: expected a string, found '%s'", what, fm_file_quote(value, quoted));
+        return fm_fail(FM_FORMAT, "%s: expected a string, found '%s'", what, FM_QUOTE_TEXT(value));
     if (memchr(value.data, '\\', (size_t)value.bytes) == NULL) {
         size_t bytes = (size_t)value.bytes - 2;
         copy = fm_arena_alloc(arena, bytes + 1, 1); // zeroed: ends in NUL

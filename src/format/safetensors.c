@@ -31,31 +31,30 @@ static bool safetensors_probe(const uint8_t *data, uint64_t size_bytes)
     return size_bytes > LENGTH_BYTES && data[LENGTH_BYTES] == '{';
 }
 
-static enum fm_result read_dtype(const cJSON *json, const char *name, const struct fm_dtype **out_dtype)
+static enum fm_result read_dtype(const cJSON *json, const char *quoted, const struct fm_dtype **out_dtype)
 {
-    char quoted[FM_QUOTE_BYTES];
     const char *word = cJSON_GetStringValue(json);
     if (word == NULL)
-        return fm_fail(FM_FORMAT, "tensor '%s': expected a string as dtype", name);
+        return fm_fail(FM_FORMAT, "tensor '%s': expected a string as dtype", quoted);
     struct fm_text text = {.data = word, .bytes = strlen(word)};
     *out_dtype = fm_dtype_by_name(text);
     if (*out_dtype == NULL)
-        return fm_fail(FM_UNSUPPORTED, "tensor '%s': dtype '%s' is not known", name, fm_file_quote(text, quoted));
+        return fm_fail(FM_UNSUPPORTED, "tensor '%s': dtype '%s' is not known", quoted, FM_QUOTE_TEXT(text));
     return FM_OK;
 }
 
 // An array of integers: `limit` of them are kept, all are counted.
-static enum fm_result read_integers(const cJSON *json, const char *name, const char *what, uint64_t limit,
+static enum fm_result read_integers(const cJSON *json, const char *quoted, const char *what, uint64_t limit,
                                     uint64_t *out_values, uint64_t *out_count)
 {
     uint64_t count = 0, value;
     const cJSON *item;
     if (!cJSON_IsArray(json))
-        return fm_fail(FM_FORMAT, "tensor '%s': expected an array as %s", name, what);
+        return fm_fail(FM_FORMAT, "tensor '%s': expected an array as %s", quoted, what);
     cJSON_ArrayForEach(item, json)
     {
         if (!fm_json_u64(item, &value))
-            return fm_fail(FM_FORMAT, "tensor '%s': element %llu of %s is no integer from 0 to 2^53", name,
+            return fm_fail(FM_FORMAT, "tensor '%s': element %llu of %s is no integer from 0 to 2^53", quoted,
                            (unsigned long long)count, what);
         if (count < limit)
             out_values[count] = value;
@@ -70,54 +69,54 @@ struct entry {
 };
 
 // The members of a tensor's object; others are let pass, as the format's own reader does.
-static enum fm_result find_members(const cJSON *json, const char *name, struct entry *out_entry)
+static enum fm_result find_members(const cJSON *json, const char *quoted, struct entry *out_entry)
 {
     static const char *const keys[] = {"dtype", "shape", "data_offsets"};
     const cJSON *found[FM_COUNT(keys)] = {NULL}, *item;
     if (!cJSON_IsObject(json))
-        return fm_fail(FM_FORMAT, "tensor '%s': expected an object with dtype, shape and data_offsets", name);
+        return fm_fail(FM_FORMAT, "tensor '%s': expected an object with dtype, shape and data_offsets", quoted);
     cJSON_ArrayForEach(item, json)
     {
         for (size_t i = 0; i < FM_COUNT(keys); i++) {
             if (strcmp(item->string, keys[i]) != 0)
                 continue;
             if (found[i] != NULL)
-                return fm_fail(FM_FORMAT, "tensor '%s': %s is there twice", name, keys[i]);
+                return fm_fail(FM_FORMAT, "tensor '%s': %s is there twice", quoted, keys[i]);
             found[i] = item;
         }
     }
     for (size_t i = 0; i < FM_COUNT(keys); i++)
         if (found[i] == NULL)
-            return fm_fail(FM_FORMAT, "tensor '%s': %s is missing", name, keys[i]);
+            return fm_fail(FM_FORMAT, "tensor '%s': %s is missing", quoted, keys[i]);
     *out_entry = (struct entry){.dtype = found[0], .shape = found[1], .offsets = found[2]};
     return FM_OK;
 }
 
-static enum fm_result read_entry(struct reader *reader, const cJSON *json, const char *name, struct fm_tensor *tensor,
+static enum fm_result read_entry(struct reader *reader, const cJSON *json, const char *quoted, struct fm_tensor *tensor,
                                  struct span *out_span)
 {
     struct entry entry = {0};
     const struct fm_dtype *dtype = NULL;
     uint64_t dims[FM_TENSOR_DIMS], offsets[2], n_dims = 0, n_offsets = 0, elems;
-    enum fm_result result = find_members(json, name, &entry);
+    enum fm_result result = find_members(json, quoted, &entry);
     if (result == FM_OK)
-        result = read_dtype(entry.dtype, name, &dtype);
+        result = read_dtype(entry.dtype, quoted, &dtype);
     if (result == FM_OK)
-        result = read_integers(entry.shape, name, "shape", FM_COUNT(dims), dims, &n_dims);
+        result = read_integers(entry.shape, quoted, "shape", FM_COUNT(dims), dims, &n_dims);
     if (result == FM_OK)
-        result = read_integers(entry.offsets, name, "data_offsets", FM_COUNT(offsets), offsets, &n_offsets);
+        result = read_integers(entry.offsets, quoted, "data_offsets", FM_COUNT(offsets), offsets, &n_offsets);
     if (result == FM_OK)
-        result = fm_dtype_shape(dtype, name, n_dims, dims, tensor, &elems);
+        result = fm_dtype_shape(dtype, quoted, n_dims, dims, tensor, &elems);
     if (result != FM_OK)
         return result;
     if (n_offsets != 2)
-        return fm_fail(FM_FORMAT, "tensor '%s': %llu data_offsets, expected 2", name, (unsigned long long)n_offsets);
+        return fm_fail(FM_FORMAT, "tensor '%s': %llu data_offsets, expected 2", quoted, (unsigned long long)n_offsets);
     if (offsets[1] < offsets[0] || offsets[1] - offsets[0] != tensor->data_bytes)
         return fm_fail(FM_FORMAT, "tensor '%s': data_offsets are %llu and %llu, expected %llu bytes of %s between them",
-                       name, (unsigned long long)offsets[0], (unsigned long long)offsets[1],
+                       quoted, (unsigned long long)offsets[0], (unsigned long long)offsets[1],
                        (unsigned long long)tensor->data_bytes, dtype->name);
     if (offsets[1] > reader->data_bytes)
-        return fm_fail(FM_FORMAT, "tensor '%s': its data ends at byte %llu, behind the file's %llu bytes of data", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': its data ends at byte %llu, behind the file's %llu bytes of data", quoted,
                        (unsigned long long)offsets[1], (unsigned long long)reader->data_bytes);
     tensor->data = reader->data + offsets[0];
     *out_span = (struct span){.begin = offsets[0], .end = offsets[1]};
@@ -130,16 +129,16 @@ static enum fm_result read_tensor(struct reader *reader, struct fm_text key, str
     struct fm_tensor tensor = {0};
     struct span span = {0};
     cJSON *json = NULL;
-    char name[FM_QUOTE_BYTES], what[FM_QUOTE_BYTES + 16];
-    fm_file_quote(key, name);
+    char quoted[FM_QUOTE_BYTES], what[FM_QUOTE_BYTES + 16];
+    fm_quote(key.data, (size_t)key.bytes, quoted, FM_QUOTE_BYTES);
     enum fm_result result = fm_file_check_name(key);
     if (result != FM_OK)
         return result;
     tensor.name = key.data; // of the arena, NUL-terminated
-    snprintf(what, sizeof(what), "tensor '%s'", name);
+    snprintf(what, sizeof(what), "tensor '%s'", quoted);
     result = fm_json_parse(value, ENTRY_BYTES_MAX, what, &json);
     if (result == FM_OK)
-        result = read_entry(reader, json, name, &tensor, &span);
+        result = read_entry(reader, json, quoted, &tensor, &span);
     cJSON_Delete(json);
     if (result == FM_OK)
         result = fm_array_reserve((void **)&reader->spans, &reader->span_cap, file->tensor_count + 1,
@@ -156,12 +155,12 @@ static enum fm_result read_metadata(struct fm_file *file, struct fm_text value)
     struct fm_json_object walk = {.text = value, .what = "__metadata__"};
     for (;;) {
         struct fm_text key, text;
-        char what[FM_QUOTE_BYTES + 32], quoted[FM_QUOTE_BYTES];
+        char what[FM_QUOTE_BYTES + 32];
         bool more;
         enum fm_result result = fm_json_next(&walk, &file->arena, &key, &value, &more);
         if (result != FM_OK || !more)
             return result;
-        snprintf(what, sizeof(what), "__metadata__, key '%s'", fm_file_quote(key, quoted));
+        snprintf(what, sizeof(what), "__metadata__, key '%s'", FM_QUOTE_TEXT(key));
         result = fm_json_string(value, &file->arena, what, &text);
         if (result != FM_OK)
             return result;
@@ -195,12 +194,9 @@ static enum fm_result check_spans(struct reader *reader)
         qsort(reader->spans, file->tensor_count, sizeof(*reader->spans), compare_spans);
     for (size_t i = 0; i < file->tensor_count; i++) {
         const struct span *span = &reader->spans[i];
-        char quoted[FM_QUOTE_BYTES];
-        const char *text = file->tensors[span->tensor].name;
-        struct fm_text name = {.data = text, .bytes = strlen(text)};
         if (span->begin != end)
             return fm_fail(FM_FORMAT, "tensor '%s': its data begins at byte %llu, expected %llu (%s)",
-                           fm_file_quote(name, quoted), (unsigned long long)span->begin, (unsigned long long)end,
+                           FM_QUOTE_Z(file->tensors[span->tensor].name), (unsigned long long)span->begin, (unsigned long long)end,
                            span->begin < end ? "it overlaps another tensor's" : "a hole before it");
         end = span->end;
     }

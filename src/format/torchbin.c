@@ -60,24 +60,23 @@ static enum fm_result find_root(struct reader *reader)
 static enum fm_result find_entry(struct reader *reader, const char *folder, struct fm_text name,
                                  const uint8_t **out_data, uint64_t *out_bytes)
 {
-    char path[ENTRY_NAME_BYTES_MAX + 64], quoted[FM_QUOTE_BYTES];
+    char path[ENTRY_NAME_BYTES_MAX + 64];
     if (name.bytes > 32 || memchr(name.data, 0, (size_t)name.bytes) != NULL)
         return fm_fail(FM_FORMAT, "storage '%s': its key has %llu bytes, expected a number",
-                       fm_file_quote(name, quoted), (unsigned long long)name.bytes);
+                       FM_QUOTE_TEXT(name), (unsigned long long)name.bytes);
     snprintf(path, sizeof(path), "%s%s%.*s", reader->root, folder, (int)name.bytes, name.data);
     return fm_zip_find(&reader->zip, path, out_data, out_bytes);
 }
 
 static enum fm_result find_storage(void *user, struct fm_text key, const uint8_t **out_data, uint64_t *out_bytes)
 {
-    char quoted[FM_QUOTE_BYTES];
     const uint8_t *data;
     uint64_t bytes;
     enum fm_result result = find_entry(user, "data/", key, &data, &bytes);
     if (result != FM_OK)
         return result;
     if (data == NULL)
-        return fm_fail(FM_FORMAT, "storage '%s' is not in the archive", fm_file_quote(key, quoted));
+        return fm_fail(FM_FORMAT, "storage '%s' is not in the archive", FM_QUOTE_TEXT(key));
     *out_data = data;
     *out_bytes = bytes;
     return FM_OK;
@@ -102,7 +101,6 @@ static enum fm_result add_tensor(void *user, struct fm_text name, const struct f
 static enum fm_result check_byte_order(struct reader *reader)
 {
     static const char name[] = "byteorder";
-    char quoted[FM_QUOTE_BYTES];
     const uint8_t *data;
     uint64_t bytes;
     enum fm_result result = find_entry(reader, "", (struct fm_text){name, sizeof(name) - 1}, &data, &bytes);
@@ -112,7 +110,7 @@ static enum fm_result check_byte_order(struct reader *reader)
     if (bytes == 6 && memcmp(data, "little", 6) == 0)
         return FM_OK;
     return fm_fail(FM_UNSUPPORTED, "the byte order of its data is '%s', expected 'little'",
-                   fm_file_quote(order, quoted));
+                   FM_QUOTE_TEXT(order));
 }
 
 static enum fm_result read_archive(struct reader *reader)

@@ -144,7 +144,7 @@ enum fm_result fm_zip_find(struct fm_zip *zip, const char *name, const uint8_t *
     uint64_t begin = 0, end;
     const uint64_t wanted =
         ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
-    fm_file_quote((struct fm_text){.data = name, .bytes = strlen(name)}, quoted);
+    fm_quote(name, strlen(name), quoted, sizeof(quoted));
     zip_int64_t index = zip_name_locate(zip->archive, name, ZIP_FL_ENC_RAW);
     if (index < 0) {
         *out_data = NULL;

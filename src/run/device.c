@@ -25,8 +25,10 @@ static void fill_info(const struct fm_caps *caps, struct fm_device_info *info)
                                     .memory_bytes = caps->device_bytes,
                                     .available_bytes = caps->available_bytes,
                                     .unified = caps->unified};
-    snprintf(info->name, sizeof(info->name), "%s", caps->name);
-    snprintf(info->driver, sizeof(info->driver), "%.120s %.120s", caps->driver, caps->driver_info);
+    char copy[sizeof(caps->driver) + sizeof(caps->driver_info) + 1];
+    fm_quote(caps->name, strlen(caps->name), info->name, sizeof(info->name)); // a driver's words, shown on terminals
+    snprintf(copy, sizeof(copy), "%s %s", caps->driver, caps->driver_info);
+    fm_quote(copy, strlen(copy), info->driver, sizeof(info->driver));
     uuid_text(caps->uuid, info->uuid);
 }
 

@@ -106,7 +106,7 @@ static enum fm_result load_weight(struct loading *l, const struct fm_value *valu
         result = put_as_f32(l, tensor, value->row0 * (value->n_dims > 1 ? k : 1), rows * k);
     } else if (value->n_dims == 1) {
         if (!fm_type_bytes(value->type, value->row0, &first_bytes))
-            return fm_fail(FM_FORMAT, "tensor '%s' cannot be cut at element %u", tensor->name, value->row0);
+            return fm_fail(FM_FORMAT, "tensor '%s' cannot be cut at element %u", FM_QUOTE_Z(tensor->name), value->row0);
         result = fm_pack_rows(value->type, 1, k, 0, 1, tensor->data + first_bytes, put, l);
     } else {
         (void)fm_type_bytes(value->type, k, &row_bytes); // the layout has checked it
@@ -150,7 +150,8 @@ static enum fm_result check_room(const struct fm_model *model, const struct fm_c
     return fm_fail(FM_NOSPACE,
                    "%s does not fit on %s: %.1f MB of weights + %.1f MB of state (context %u, %u slots) + %.1f MB of activations = "
                    "%.1f MB, but %.1f of %.1f MB are available",
-                   model->path, caps->name, (double)need.weights_bytes * 1e-6, (double)need.state_bytes * 1e-6, need.n_ctx, need.n_slots,
+                   model->path, FM_QUOTE_Z(caps->name), (double)need.weights_bytes * 1e-6, (double)need.state_bytes * 1e-6,
+                   need.n_ctx, need.n_slots,
                    (double)(need.arena_bytes + need.step_bytes + need.result_bytes) * 1e-6, (double)need.total_bytes * 1e-6,
                    (double)caps->available_bytes * 1e-6, (double)caps->device_bytes * 1e-6);
 }
@@ -158,7 +159,7 @@ static enum fm_result check_room(const struct fm_model *model, const struct fm_c
 // After FM_NOSPACE: the message goes on with the context that would fit, if a shorter one does.
 static enum fm_result say_longest(const struct fm_model *model, const struct fm_caps *caps, const struct fm_session_params *params)
 {
-    char message[512];
+    char message[4096]; // as long as messages get
     snprintf(message, sizeof(message), "%s", fm_error_message());
     uint32_t n_ctx = fm_blueprint_longest(model, caps, params);
     if (n_ctx == 0)

@@ -52,8 +52,8 @@ static enum fm_result measure_weights(struct fm_model *model)
             continue;
         uint64_t k = value->dims[value->n_dims - 1];
         if (k == 0 || !fm_value_elems(value, &no_dims, &elems) || !fm_pack_layout(value->type, elems / k, k, &pack))
-            return fm_fail(FM_FORMAT, "%s: weight '%s' is too large, or its rows are no whole blocks of %s", model->path, value->name,
-                           fm_type_info(value->type)->name);
+            return fm_fail(FM_FORMAT, "%s: weight '%s' is too large, or its rows are no whole blocks of %s", model->path,
+                           FM_QUOTE_Z(value->name), fm_type_info(value->type)->name);
         add_type(model, value->type, elems, pack.bytes);
         model->n_params += elems;
         model->weight_bytes += pack.bytes;
@@ -88,7 +88,6 @@ static enum fm_result build_graph(struct fm_model *model)
 static enum fm_result open_file(struct fm_model *model, const char *path)
 {
     struct fm_text name;
-    char quoted[FM_QUOTE_BYTES];
     enum fm_result result = fm_file_open(path, &model->file);
     if (result != FM_OK)
         return result;
@@ -96,7 +95,7 @@ static enum fm_result open_file(struct fm_model *model, const char *path)
     if ((result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
         (result = fm_meta_string(model->file, "general.name", false, &name)) != FM_OK)
         return result;
-    model->name = fm_arena_printf(&model->arena, "%s", fm_file_quote(name, quoted)); // it is shown on terminals
+    model->name = fm_arena_printf(&model->arena, "%s", FM_QUOTE_TEXT(name)); // it is shown on terminals
     if (model->name == NULL)
         return fm_nomem();
     model->kv_type = default_kv_type(model->file);
@@ -122,12 +121,10 @@ enum fm_result fm_model_open(const char *path, struct fm_model **out_model)
 
 static enum fm_result unknown_shape(const char *shape)
 {
-    char list[320] = "";
-    for (const struct fm_shape *s = fm_shapes; s->name != NULL; s++) {
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof(list) - used, " %s", s->name);
-    }
-    return fm_fail(FM_ARG, "no built-in shape '%.64s', there are%s", shape, list);
+    char known[2048] = "";
+    for (const struct fm_shape *s = fm_shapes; s->name != NULL; s++)
+        fm_append(known, sizeof(known), " %s", s->name);
+    return fm_fail(FM_ARG, "no built-in shape '%s', there are%s", FM_QUOTE_Z(shape), known);
 }
 
 enum fm_result fm_model_open_shape(const char *name, const char *type_name, struct fm_model **out_model)
@@ -137,7 +134,8 @@ enum fm_result fm_model_open_shape(const char *name, const char *type_name, stru
     if (shape == NULL)
         return unknown_shape(name);
     if (type == FM_TYPE_NONE || !fm_type_info(type)->is_weight)
-        return fm_fail(FM_ARG, "no weight type '%.32s' (f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_K q5_K q6_K)", type_name);
+        return fm_fail(FM_ARG, "no weight type '%s' (f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_K q5_K q6_K)",
+                       FM_QUOTE_Z(type_name));
     struct fm_model *model = fm_alloc_zero(1, sizeof(*model));
     if (model == NULL)
         return fm_nomem();
@@ -276,7 +274,8 @@ enum fm_result fm_model_why(const struct fm_model *model, const struct fm_device
             node = &bucket->graph.nodes[i];
     struct fm_want want;
     if (node == NULL)
-        result = fm_fail(FM_ARG, "no node '%.80s' in the plan for %u tokens (its listing has their names)", name, bucket->tokens);
+        result = fm_fail(FM_ARG, "no node '%s' in the plan for %u tokens (its listing has their names)", FM_QUOTE_Z(name),
+                         bucket->tokens);
     else
         result = fm_want_from_node(&bucket->graph, node, &bucket->plan.dims, caps, &want);
     if (result == FM_OK)

@@ -260,8 +260,8 @@ static enum fm_result check(enum fm_chat_template t, const struct fm_chat_messag
         if (messages[i].role == NULL || messages[i].content == NULL)
             return fm_fail(FM_ARG, "chat message %zu: role or content is NULL", i);
         if (!is_role(&messages[i], "system") && !is_role(&messages[i], "user") && !is_role(&messages[i], "assistant"))
-            return fm_fail(FM_ARG, "chat message %zu: role '%.32s', expected system, user or assistant", i,
-                           messages[i].role);
+            return fm_fail(FM_ARG, "chat message %zu: role '%s', expected system, user or assistant", i,
+                           FM_QUOTE_Z(messages[i].role));
     }
     return FM_OK;
 }

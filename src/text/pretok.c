@@ -3,7 +3,6 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
-#include <stdio.h>
 
 #include "base/utf8.h"
 
@@ -128,12 +127,11 @@ static void pcre_free(void *ptr, void *user)
 
 static enum fm_result unknown_name(const char *name, size_t name_bytes)
 {
-    char known[384] = "";
-    size_t used = 0;
+    char known[2048] = "";
     for (size_t i = 0; i < FM_COUNT(names); i++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i == 0 ? "" : " ", names[i].name);
-    return fm_fail(FM_UNSUPPORTED, "metadata 'tokenizer.ggml.pre': unknown pre-tokenizer '%.*s', known are: %s",
-                   (int)FM_MIN(name_bytes, (size_t)64), name, known);
+        fm_append(known, sizeof(known), "%s%s", i == 0 ? "" : " ", names[i].name);
+    return fm_fail(FM_UNSUPPORTED, "metadata 'tokenizer.ggml.pre': unknown pre-tokenizer '%s', known are: %s",
+                   FM_QUOTE(name, name_bytes), known);
 }
 
 // Every expression is a constant of this file, so a failure to compile can only be a lack of memory.

@@ -63,8 +63,8 @@ enum fm_result fm_tokenizer_create(const struct fm_file *file, struct fm_tokeniz
     }
     return fm_fail(
         FM_UNSUPPORTED,
-        "%s: metadata 'tokenizer.ggml.model': '%.*s' is not supported, supported are: llama gpt2 none no_vocab",
-        fm_file_path(file), (int)FM_MIN(name.bytes, (uint64_t)64), name.data);
+        "%s: metadata 'tokenizer.ggml.model': '%s' is not supported, supported are: llama gpt2 none no_vocab",
+        fm_file_path(file), FM_QUOTE_TEXT(name));
 }
 
 void fm_tokenizer_destroy(struct fm_tokenizer **tok)

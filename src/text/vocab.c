@@ -193,8 +193,8 @@ static enum fm_result read_bytes(const struct fm_file *file, struct fm_tokenizer
         if (token->type != FM_TOKEN_BYTE)
             continue;
         if (value < 0)
-            return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "'[%u]: byte token '%.*s', expected <0x00> to <0xFF>",
-                           fm_file_path(file), id, (int)FM_MIN(token->text_bytes, 32u), token->text);
+            return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "'[%u]: byte token '%s', expected <0x00> to <0xFF>",
+                           fm_file_path(file), id, FM_QUOTE(token->text, token->text_bytes));
         token->piece = bytes + value;
         token->piece_bytes = 1;
         if (tok->byte_ids[value] == FM_TOKEN_NONE)

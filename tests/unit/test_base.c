@@ -83,6 +83,19 @@ static void test_long_messages(void **state)
     }
 }
 
+static void test_append(void **state)
+{
+    char text[16] = "";
+    (void)state;
+    fm_append(text, sizeof(text), "%s", "known:");
+    fm_append(text, sizeof(text), " %s", "12345678");
+    assert_string_equal(text, "known: 12345678"); // fills it
+    fm_append(text, sizeof(text), " %s", "9");
+    assert_string_equal(text, "known: 12345...");
+    fm_append(text, sizeof(text), " %s", "9");
+    assert_string_equal(text, "known: 12345...");
+}
+
 static void check_quoted(const char *text, size_t bytes, const char *expected)
 {
     char out[FM_QUOTE_BYTES];
@@ -585,6 +598,7 @@ int main(void)
         cmocka_unit_test(test_results),
         cmocka_unit_test(test_long_messages),
         cmocka_unit_test(test_quote),
+        cmocka_unit_test(test_append),
         cmocka_unit_test(test_messages_are_per_thread),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_version),
