@@ -212,7 +212,7 @@ static int save(struct chat *c, const char *path)
     size_t held = 0;
     if (chat_history_last(&c->history)[0] == '\0')
         return tool_bad("nothing was said yet: no conversation to save");
-    struct fm_saved saved = {.token = FM_NO_TOKEN, .seed = c->sampling.seed, .note = chat_history_write(&c->history, c->template)};
+    struct fm_saved saved = {.token = FM_TOKEN_NONE, .seed = c->sampling.seed, .note = chat_history_write(&c->history, c->template)};
     if (saved.note == NULL)
         return tool_fail(FM_NOMEM);
     enum fm_result result = fm_session_save(c->setup.session, 0, &saved, path);

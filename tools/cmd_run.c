@@ -188,7 +188,7 @@ static int take_unread(const struct tool_options *options, const struct fm_saved
     if (n > 0)
         status = put_before(list, n, tokens, count);
     free(list);
-    return status == 0 && saved->token != FM_NO_TOKEN ? put_before(&saved->token, 1, tokens, count) : status;
+    return status == 0 && saved->token != FM_TOKEN_NONE ? put_before(&saved->token, 1, tokens, count) : status;
 }
 
 // Load the slot. The seed is the file's unless one is given.

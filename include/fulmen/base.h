@@ -44,11 +44,21 @@ enum fm_result {
 // Short English text of a result; never NULL. The string is static.
 FM_API const char *fm_result_text(enum fm_result result);
 
+// Where a token is expected: none.
+#define FM_TOKEN_NONE UINT32_MAX
+
 // The one-line message of the last error on this thread ("" when none): what, where, expected, found.
 // Valid until the next failing fulmen call on the same thread.
 FM_API const char *fm_error_message(void);
 
-// "0.1.0" and the commit the library was built from ("unknown" outside a checkout). Static strings.
+// The version of these headers. FM_VERSION_NUMBER grows from version to version, so that #if can compare it.
+#define FM_VERSION_MAJOR 0
+#define FM_VERSION_MINOR 1
+#define FM_VERSION_PATCH 0
+#define FM_VERSION_NUMBER (FM_VERSION_MAJOR * 10000 + FM_VERSION_MINOR * 100 + FM_VERSION_PATCH)
+#define FM_VERSION_STRING "0.1.0"
+
+// Of the library that runs: "0.1.0", and the commit the library was built from ("unknown" outside a checkout). Static strings.
 FM_API const char *fm_version(void);
 FM_API const char *fm_commit(void);
 

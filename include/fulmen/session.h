@@ -40,11 +40,10 @@ FM_API enum fm_result fm_session_fork(struct fm_session *session, uint32_t from,
 
 // What goes with a saved slot: the caller's, to continue as if nothing had happened.
 struct fm_saved {
-    uint32_t token; // sampled last and not read yet: the first of the next call's tokens; FM_NO_TOKEN = none
+    uint32_t token; // sampled last and not read yet: the first of the next call's tokens; FM_TOKEN_NONE = none
     uint64_t seed;  // of the sampling
     char *note;     // text of the caller's own, or NULL; one that was loaded is released with fm_text_free
 };
-#define FM_NO_TOKEN UINT32_MAX
 
 // Write the slot's tokens and state to a file: through a temporary beside it, so that `path` never holds half of one. The
 // file is for this model (its tensors' names, shapes, types and a sample of their bytes) and cache type, with a checksum.

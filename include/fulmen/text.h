@@ -12,8 +12,6 @@ extern "C" {
 struct fm_file;      // internal: models hand out their tokenizer through fm_model_tokenizer
 struct fm_tokenizer; // immutable after creation, so safe to share between threads
 
-#define FM_TOKEN_NONE UINT32_MAX
-
 enum fm_encode_flags {
     FM_ENCODE_BOS = 1,     // prepend BOS where the file asks for it (add_bos_token)
     FM_ENCODE_SPECIAL = 2, // match special tokens written out in the text ("<|im_start|>")

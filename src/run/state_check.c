@@ -50,7 +50,7 @@ enum fm_result fm_state_file_check(const struct fm_state_file *file, const char 
     for (uint32_t i = 0; i < h->tokens; i++)
         if (file->tokens[i] >= vocab)
             return fm_fail(FM_FORMAT, "%s: token %u is %u, expected less than %u", path, i, file->tokens[i], vocab);
-    if (h->next != FM_NO_TOKEN && h->next >= vocab)
+    if (h->next != FM_TOKEN_NONE && h->next >= vocab)
         return fm_fail(FM_FORMAT, "%s: the next token is %u, expected less than %u", path, h->next, vocab);
     return FM_OK;
 }

@@ -16,7 +16,7 @@ struct fm_state_header {
     uint64_t layout; // of the states: names, types, widths
     uint64_t state_bytes;
     uint64_t seed;
-    uint32_t tokens, next; // how many; the one to read first, or FM_NO_TOKEN
+    uint32_t tokens, next; // how many; the one to read first, or FM_TOKEN_NONE
     uint64_t note_bytes;
     uint32_t reserved[2]; // 0
 };

@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+#include "volk_names.h" // generated: volk's names with our prefix; to come before volk.h
 #include <volk.h>
 
 #include "base/map.h"

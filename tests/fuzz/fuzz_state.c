@@ -24,7 +24,7 @@ static void check(const uint8_t *bytes, size_t size_bytes)
         result = fm_state_file_check(&file, "input", VOCAB);
         for (uint32_t i = 0; i < file.header.tokens && result == FM_OK; i++)
             fuzz_require(file.tokens[i] < VOCAB);
-        fuzz_require(result != FM_OK || file.header.next < VOCAB || file.header.next == FM_NO_TOKEN);
+        fuzz_require(result != FM_OK || file.header.next < VOCAB || file.header.next == FM_TOKEN_NONE);
     }
     fuzz_require(result == FM_OK || (result == FM_FORMAT && fm_error_message()[0] != '\0'));
 }

@@ -36,7 +36,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: seeds_state FOLDER\n");
         return 2;
     }
-    bool ok = save(argv[1], "empty", 0, 0, FM_NO_TOKEN, 0, 0);
+    bool ok = save(argv[1], "empty", 0, 0, FM_TOKEN_NONE, 0, 0);
     ok = save(argv[1], "small", 0, 3, 95, 40, 0) && ok;
     ok = save(argv[1], "made-good", 1, 5, 4, 8, 0) && ok;
     ok = save(argv[1], "note", 1, 2, 4, 8, 29) && ok;
