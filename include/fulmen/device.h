@@ -31,6 +31,10 @@ FM_API void fm_device_list_free(struct fm_device_info *infos);
 struct fm_device_params {
     const char *selector; // an index, a UUID or part of a name; NULL or "" = the default
     const char *max_rung; // use no kernels above this rung; NULL = no limit. Unknown names are FM_ARG
+    // A file of what was measured on this device, in place of what is shipped: lines `NAME = NUMBER` (the rows of
+    // src/kernel/tuning.def) and `priority KERNEL = NUMBER`, `#` before a comment. It changes speed, never what is computed
+    // but for the order of sums. NULL = none. FM_IO, FM_FORMAT.
+    const char *tuning;
 };
 // FM_DEVICE when nothing matches (the message lists what there is).
 FM_API enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_device **out_device);

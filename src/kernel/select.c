@@ -157,7 +157,7 @@ bool fm_kernel_fits(const struct fm_caps *caps, const struct fm_kernel *kernel, 
 // Priority, plus one for each parameter that the kernel was made for exactly, minus the penalty of slow features.
 static int32_t score_of(const struct fm_caps *caps, const struct fm_kernel *kernel)
 {
-    int32_t score = kernel->priority;
+    int32_t score = fm_tuning_priority(caps, (uint32_t)(kernel - fm_kernels));
     for (unsigned i = 0; i < kernel->n_windows; i++)
         score += kernel->window[i].min == kernel->window[i].max;
     if (kernel->needs & fm_quirks_slow_bits(caps->quirks))

@@ -52,6 +52,16 @@ void fm_build_fail(struct fm_build *b, enum fm_result result)
         b->error = result;
 }
 
+uint64_t fm_emit_groups(const struct fm_build *b, uint32_t per_core)
+{
+    return b->caps->cores != 0 ? (uint64_t)per_core * b->caps->cores : fm_tuning_of(b->caps)->groups_unknown;
+}
+
+uint64_t fm_emit_part_states_bytes(const struct fm_build *b)
+{
+    return (uint64_t)fm_tuning_of(b->caps)->part_states_mib << 20;
+}
+
 uint32_t fm_float_bits(float value)
 {
     uint32_t bits;

@@ -9,6 +9,7 @@
 
 #define UUID_BYTES 16
 #define PATH_BYTES 1024
+#define TUNING_BYTES_MAX ((size_t)1 << 20)
 
 static void uuid_text(const uint8_t uuid[UUID_BYTES], char out[37])
 {
@@ -55,6 +56,17 @@ void fm_device_list_free(struct fm_device_info *infos)
     fm_free(infos);
 }
 
+static enum fm_result read_tuning(const char *path, struct fm_tuning *out_tuning)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    enum fm_result result = fm_file_read(path, TUNING_BYTES_MAX, &text, &bytes);
+    if (result == FM_OK)
+        result = fm_tuning_parse(text, bytes, path, out_tuning);
+    fm_free(text);
+    return result;
+}
+
 enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_device **out_device)
 {
     static const struct fm_device_params defaults = {0};
@@ -68,15 +80,19 @@ enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_d
     struct fm_device *device = fm_alloc_zero(1, sizeof(*device));
     if (device == NULL)
         return fm_nomem();
-    result = fm_vk_probe(&caps, &count);
+    result = params->tuning != NULL ? read_tuning(params->tuning, &device->tuning) : FM_OK;
+    if (result == FM_OK)
+        result = fm_vk_probe(&caps, &count);
     if (result == FM_OK)
         result = fm_vk_choose(caps, count, params->selector, &index);
     if (result == FM_OK) {
         struct fm_caps masked = fm_caps_mask(&caps[index], rung);
+        masked.tuning = params->tuning != NULL ? &device->tuning : NULL;
         result = fm_vk_open(&masked, &device->vk);
     }
     fm_free(caps);
     if (result != FM_OK) {
+        fm_tuning_finish(&device->tuning);
         fm_free(device);
         return result;
     }
@@ -90,6 +106,7 @@ void fm_device_close(struct fm_device **device)
         return;
     fm_vk_cache_save((*device)->vk);
     fm_vk_close(&(*device)->vk);
+    fm_tuning_finish(&(*device)->tuning);
     fm_free(*device);
     *device = NULL;
 }

@@ -19,6 +19,7 @@
 struct fm_device {
     struct fm_vk *vk;
     double read_bytes_per_s; // 0 = not measured yet
+    struct fm_tuning tuning; // of its capabilities, where a file was given
 };
 
 struct fm_model_type { // elements and device bytes of one weight type
