@@ -129,10 +129,8 @@ static enum fm_result create_temporary(struct fm_writer *w)
         return fm_nomem();
     errno = EEXIST;
     for (int tries = 0; tries < TRIES; tries++) {
-        if (!make_name(w)) {
-            errno = EIO;
+        if (!make_name(w))
             break;
-        }
         w->fd = fm_sys_open(w->folder, temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
         if (w->fd < 0 && errno == EEXIST)
             continue;

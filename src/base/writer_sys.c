@@ -158,5 +158,8 @@ DIR *fm_sys_opendir(int folder)
 
 bool fm_sys_random(void *out, size_t size_bytes)
 {
-    return !injected() && fm_random_bytes(out, size_bytes);
+    if (injected())
+        return false;
+    errno = EIO; // where there is no other reason
+    return fm_random_bytes(out, size_bytes);
 }

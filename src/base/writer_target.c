@@ -91,7 +91,7 @@ static enum fm_result follow(const char *path, char **io_at)
 }
 
 // *io_at becomes a path that is no link. It may lead to nothing.
-static enum fm_result resolve(const char *path, unsigned flags, char **io_at, struct fm_target *t)
+static enum fm_result resolve(const char *path, unsigned flags, char **io_at, bool *out_is_link, struct fm_target *t)
 {
     for (int links = 0; links <= LINKS_MAX; links++) {
         if (fm_sys_lstat(AT_FDCWD, *io_at, &t->info) != 0)
@@ -103,6 +103,7 @@ static enum fm_result resolve(const char *path, unsigned flags, char **io_at, st
         enum fm_result r = (flags & FM_WRITER_NO_LINK) != 0 ? check_kind(path, &t->info) : check_link(path, *io_at, &t->info);
         if (r == FM_OK)
             r = follow(path, io_at);
+        *out_is_link = true;
         if (r != FM_OK)
             return r;
     }
@@ -132,7 +133,8 @@ static enum fm_result check_rights(const char *path, const struct fm_target *t)
 enum fm_result fm_target_find(const char *path, unsigned flags, struct fm_target *out_target)
 {
     struct fm_target *t = out_target;
-    struct stat through; // all links, also those of /proc, whose texts lead nowhere
+    struct stat through; // all links, also those of /proc to open files, whose texts need not lead anywhere
+    bool is_link = false;
     *t = (struct fm_target){0};
     if (path[0] == '\0')
         return fm_fail(FM_ARG, "the name of the file to write is empty");
@@ -142,10 +144,10 @@ enum fm_result fm_target_find(const char *path, unsigned flags, struct fm_target
     bool is_there = fm_sys_stat(path, &through) == 0;
     enum fm_result r = is_there ? check_kind(path, &through) : FM_OK;
     if (r == FM_OK)
-        r = resolve(path, flags, &at, t);
+        r = resolve(path, flags, &at, &is_link, t);
     if (r == FM_OK && t->exists)
         r = check_kind(path, &t->info);
-    if (r == FM_OK && is_there && (!t->exists || t->info.st_dev != through.st_dev || t->info.st_ino != through.st_ino))
+    if (r == FM_OK && is_there && is_link && !t->exists)
         r = fm_fail(FM_ARG, "%s: leads to an open file, expected the name of a file", path);
     if (r == FM_OK)
         r = split(path, at, t);

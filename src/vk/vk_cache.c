@@ -160,7 +160,8 @@ void fm_vk_cache_save(struct fm_vk *vk)
     pthread_mutex_lock(&vk->pipelines.lock);
     char *bytes = vk->pipelines.unsaved > 0 ? cache_bytes(vk, &size) : NULL;
     if (bytes) {
-        if (cache_path(vk, path, sizeof(path)) == FM_OK && fm_writer_save(path, FM_WRITER_PRIVATE | FM_WRITER_NO_LINK, bytes, size) == FM_OK) {
+        if (cache_path(vk, path, sizeof(path)) == FM_OK &&
+            fm_writer_save(path, FM_WRITER_PRIVATE | FM_WRITER_NO_LINK, bytes, size) == FM_OK) {
             vk->pipelines.unsaved = 0;
             remove_stale(vk);
         } else {
