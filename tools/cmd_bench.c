@@ -320,8 +320,9 @@ static int plot(const struct bench *b)
     }
     snprintf(title, sizeof(title), "%s on %.100s", model_label(b, label), b->device_info.name);
     int status = ok ? 0 : tool_fail(FM_NOMEM);
-    if (ok && !tool_plot(b->options->plot, title, "tokens in the state before (powers of two)", panels, n_panels))
-        status = tool_output_failed(b->options->plot);
+    enum fm_result result = ok ? tool_plot(b->options->plot, title, "tokens in the state before (powers of two)", panels, n_panels) : FM_OK;
+    if (result != FM_OK)
+        status = tool_fail(result);
     free(lines);
     free(points);
     free(names);
@@ -423,7 +424,9 @@ static int run(const struct tool_options *options)
         return tool_bad("bench: -o '%s', expected md, json, jsonl or csv", format);
     if (options->bench_r == 0)
         return tool_bad("bench: -r 0, expected at least 1");
-    int status = add_tests(&b);
+    int status = tool_check_output(options, options->plot);
+    if (status == 0)
+        status = add_tests(&b);
     if (status == 0)
         status = open_all(&b);
     if (status == 0)

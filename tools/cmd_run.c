@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tool.h"
 
@@ -216,18 +215,6 @@ static int load_state(const struct tool_options *options, struct tool_setup *set
     return 0;
 }
 
-// Told before a long run, not after it: whether a file can be made at `path`.
-static int check_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash != NULL ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    if (folder == NULL)
-        return tool_fail(FM_NOMEM);
-    int status = access(folder, W_OK) == 0 ? 0 : tool_bad("--state-save %s: %s", path, strerror(errno));
-    free(folder);
-    return status;
-}
-
 // `next`: what is to be read next, `count` of them, at least one.
 static int save_state(const struct tool_options *options, const struct tool_setup *setup, const struct fm_sampling *sampling,
                       const uint32_t *next, size_t count)
@@ -306,7 +293,7 @@ static int run(const struct tool_options *options)
     struct fm_sampling sampling = tool_sampling(options);
     uint32_t *tokens = NULL;
     size_t count = 0;
-    int status = options->state_save != NULL ? check_folder(options->state_save) : 0;
+    int status = tool_check_output(options, options->state_save);
     if (status == 0)
         status = tool_open_model(options, &setup.model);
     if (status == 0)

@@ -94,6 +94,7 @@ void tool_catch_signals(void)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); // a file that grows beyond its limit is a write error, too
 }
 
 void tool_cancel_target(struct fm_session *session)
@@ -137,6 +138,14 @@ bool tool_progress(void *user, uint64_t done, uint64_t total)
 
 // ---- input
 // -------------------------------------------------------------------------------------------------------------
+
+int tool_check_output(const struct tool_options *options, const char *path)
+{
+    bool reads_stdin = options->file != NULL && strcmp(options->file, "-") == 0;
+    const char *const inputs[] = {options->model, reads_stdin ? "/dev/stdin" : options->file};
+    enum fm_result result = path != NULL ? fm_writer_check(path, inputs, sizeof(inputs) / sizeof(inputs[0])) : FM_OK;
+    return result == FM_OK ? 0 : tool_fail(result);
+}
 
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
 {

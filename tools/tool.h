@@ -176,6 +176,9 @@ void tool_clear_interrupt(void);
 // fm_progress_fn: a bar on standard error if that is a terminal; stops when interrupted. user: the label.
 bool tool_progress(void *user, uint64_t done, uint64_t total);
 
+// A file that is to be written at the end, or NULL for none: told before the work when it cannot be, or is the model or the prompt.
+int tool_check_output(const struct tool_options *options, const char *path);
+
 // Read a whole file or, for "-", standard input; release with free. The text is NUL-terminated.
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes);
 

@@ -62,6 +62,10 @@ FM_API const char *fm_model_shape_name(size_t index); // NULL past the last
 // Accepts NULL. The model's sessions must be gone.
 FM_API void fm_model_close(struct fm_model **model);
 
+// fm_writer_check, and that `path` is not the model's file, which is in use as long as the model is: also where the file has got
+// another name since it was opened. FM_ARG, FM_WRITE, FM_NOMEM.
+FM_API enum fm_result fm_model_check_output(const struct fm_model *model, const char *path);
+
 FM_API void fm_model_get_info(const struct fm_model *model, struct fm_model_info *out_info);
 // NULL when the file has none.
 FM_API const struct fm_tokenizer *fm_model_tokenizer(const struct fm_model *model);

@@ -45,9 +45,9 @@ struct fm_saved {
     char *note;     // text of the caller's own, or NULL; one that was loaded is released with fm_text_free
 };
 
-// Write the slot's tokens and state to a file: through a temporary beside it, so that `path` never holds half of one. The
+// Write the slot's tokens and state to a file that only its owner may read (fulmen/writer.h): `path` never holds half of one. The
 // file is for this model (its tensors' names, shapes, types and a sample of their bytes) and cache type, with a checksum.
-// FM_IO, FM_NOMEM, FM_LOST.
+// FM_ARG where `path` is at fault (fm_model_check_output says so before), FM_WRITE, FM_NOMEM, FM_LOST.
 FM_API enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path);
 // Read it into a slot, whatever that held. FM_FORMAT for a damaged file, FM_UNSUPPORTED for one of another model or cache
 // type, FM_NOSPACE when it holds more tokens than the context, FM_IO, FM_NOMEM: all found before the slot is touched. After

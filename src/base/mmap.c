@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Files: read-only mappings, whole reads, atomic writes, cleaning a folder.
+// Files: read-only mappings, whole reads, cleaning a folder.
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE
 #endif
@@ -89,10 +89,13 @@ enum fm_path_kind fm_path_kind(const char *path)
     return S_ISDIR(info.st_mode) ? FM_PATH_FOLDER : FM_PATH_FILE;
 }
 
-bool fm_path_same(const char *a, const char *b)
+bool fm_path_id(const char *path, struct fm_file_id *out_id)
 {
-    struct stat first, second;
-    return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+    struct stat info;
+    if (stat(path, &info) != 0)
+        return false;
+    *out_id = (struct fm_file_id){.device = (uint64_t)info.st_dev, .inode = (uint64_t)info.st_ino};
+    return true;
 }
 
 enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes)
@@ -128,53 +131,6 @@ enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data,
 fail:
     fclose(file);
     fm_free(data);
-    return result;
-}
-
-static bool write_all(int fd, const uint8_t *data, size_t size_bytes)
-{
-    while (size_bytes > 0) {
-        ssize_t wrote = write(fd, data, size_bytes);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote < 0)
-            return false;
-        data += wrote;
-        size_bytes -= (size_t)wrote;
-    }
-    return true;
-}
-
-enum fm_result fm_file_write_atomic(const char *path, const void *data, size_t size_bytes)
-{
-    enum fm_result result = FM_OK;
-    size_t name_bytes = strlen(path) + 32;
-    char *temp = fm_alloc(name_bytes);
-    if (temp == NULL)
-        return fm_nomem();
-    // Threads of one process may write the same file at once: the address of `temp` keeps their names apart.
-    snprintf(temp, name_bytes, "%s.%ld-%llx", path, (long)getpid(), (unsigned long long)(uintptr_t)temp);
-    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0) {
-        result = fm_fail(FM_IO, "%s: cannot create: %s", temp, strerror(errno));
-        goto done;
-    }
-    bool written = write_all(fd, data, size_bytes);
-    int reason = errno;
-    if (close(fd) != 0 && written) { // a full disk may show only here
-        written = false;
-        reason = errno;
-    }
-    if (written && rename(temp, path) != 0) {
-        written = false;
-        reason = errno;
-    }
-    if (!written) {
-        unlink(temp);
-        result = fm_fail(FM_IO, "%s: cannot write: %s", path, strerror(reason));
-    }
-done:
-    fm_free(temp);
     return result;
 }
 

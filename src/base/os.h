@@ -21,12 +21,14 @@ void fm_mapping_drop(const struct fm_mapping *mapping, uint64_t offset, uint64_t
 
 enum fm_path_kind { FM_PATH_NONE, FM_PATH_FILE, FM_PATH_FOLDER }; // FILE: anything that is there and no folder
 enum fm_path_kind fm_path_kind(const char *path);
-bool fm_path_same(const char *a, const char *b); // both are there, and one file
+
+struct fm_file_id { // which file it is, whatever its names
+    uint64_t device, inode;
+};
+bool fm_path_id(const char *path, struct fm_file_id *out_id); // false when nothing is there
 
 // Read a whole file into memory (NUL added after the end). FM_IO; FM_FORMAT when longer than max_bytes.
 enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes);
-// Write through a temporary beside `path` and rename: the final name never holds half a file.
-enum fm_result fm_file_write_atomic(const char *path, const void *data, size_t size_bytes);
 
 // Remove the regular files directly in `folder` that were last written more than `age_s` seconds ago and whose names
 // is_ours(user, name) accepts. Looks at 10,000 names at most; what cannot be removed stays. Returns how many went.
@@ -44,12 +46,21 @@ uint64_t fm_clock_ns(void); // monotonic
 
 // --- environment (env.c): the only getenv in the library ------------------------------------------------------------
 
-// Folder for the pipeline cache, created if needed: $FULMEN_CACHE_DIR, else $XDG_CACHE_HOME/fulmen, else
-// ~/.cache/fulmen. FM_IO when none can be had (callers then go without a cache).
+// Folder for the pipeline cache, created if needed (mode 0700): $FULMEN_CACHE_DIR, else $XDG_CACHE_HOME/fulmen, else
+// ~/.cache/fulmen. FM_IO when none can be had, or it is not to be trusted (callers then go without a cache).
 enum fm_result fm_env_cache_dir(char *out_path, size_t path_bytes);
 // true when the variable is set to something other than "" and "0".
 bool fm_env_flag(const char *name);
 const char *fm_env_text(const char *name); // NULL when unset
+
+// --- cache folder (cache.c) ----------------------------------------------------------------------------------------
+
+// Whether what lies in `folder` can be trusted: it is the user's, and nobody else may write it. Else one warning a process.
+bool fm_cache_trusts(const char *folder);
+// Read a whole file of the cache folder, where the name may be anything: links are not followed, nothing waits, and only a
+// regular file is read that is the user's and that nobody else may write. false when nothing is there; also, after one warning
+// a process, for anything else. Release with fm_free; no NUL is added.
+bool fm_cache_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes);
 
 // --- threads (thread.c) --------------------------------------------------------------------------------------------
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // A checkpoint folder to GGUF.
+#include <dirent.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "convert/hf.h"
+#include "fulmen/writer.h"
 
 static const struct fm_family *const families[] = {
     &fm_family_llama,  &fm_family_mistral,      &fm_family_qwen2,  &fm_family_gpt2,
@@ -87,9 +89,36 @@ static enum fm_result load_config(struct fm_hf *hf)
     return r == FM_OK ? fm_conf_load(hf->folder, "generation_config.json", false, &hf->generation) : r;
 }
 
+static bool is_gguf(const char *path)
+{
+    char begin[4] = "";
+    FILE *file = fopen(path, "rb");
+    bool read = file != NULL && fread(begin, 1, sizeof(begin), file) == sizeof(begin);
+    if (file != NULL)
+        fclose(file);
+    return read && memcmp(begin, "GGUF", sizeof(begin)) == 0;
+}
+
+// The result must be no file of the checkpoint, all of which lie in its folder. A GGUF file there is none: it is an earlier
+// result.
+static enum fm_result check_output(const struct fm_hf *hf, const char *out_path)
+{
+    enum fm_result r = fm_writer_check(out_path, NULL, 0);
+    DIR *dir = r == FM_OK && !is_gguf(out_path) ? opendir(hf->folder) : NULL;
+    for (const struct dirent *entry; r == FM_OK && dir != NULL && (entry = readdir(dir)) != NULL;) {
+        const char *path = fm_arena_printf(&hf->conv->arena, "%s/%s", hf->folder, entry->d_name);
+        r = path != NULL ? fm_writer_check(out_path, &path, 1) : fm_nomem();
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return r;
+}
+
 static enum fm_result convert(struct fm_hf *hf, const char *out_path)
 {
-    enum fm_result r = load_config(hf);
+    enum fm_result r = check_output(hf, out_path);
+    if (r == FM_OK)
+        r = load_config(hf);
     if (r == FM_OK)
         r = fm_hf_family(hf);
     if (r == FM_OK)

@@ -9,6 +9,7 @@
 
 #include "base/map.h"
 #include "convert/output.h"
+#include "fulmen/writer.h"
 #include "models/arch.h"
 
 #define NAME_BYTES 96
@@ -332,7 +333,7 @@ enum fm_result fm_convert_mambainllama(const char *path, const char *out_path, c
     h->seed = hybrid->seed;
     enum fm_result r = fm_conv_init(&h->conv, params);
     if (r == FM_OK)
-        r = fm_conv_check_paths(path, out_path);
+        r = fm_writer_check(out_path, &path, 1);
     if (r == FM_OK)
         r = fm_file_open(path, &file);
     h->file = file;

@@ -11,13 +11,6 @@
 #define CHUNK_ELEMS ((uint64_t)64 << 10) // what a thread takes at a time, at least a row
 #define COPY_BYTES ((uint64_t)32 << 20)
 
-enum fm_result fm_conv_check_paths(const char *path, const char *out_path)
-{
-    if (fm_path_same(path, out_path))
-        return fm_fail(FM_ARG, "%s: would replace the file that it is made of; name another", out_path);
-    return FM_OK;
-}
-
 enum fm_result fm_conv_init(struct fm_conv *conv, const struct fm_convert_params *params)
 {
     *conv = (struct fm_conv){.want = FM_TYPE_NONE};

@@ -60,8 +60,6 @@ struct fm_conv {
 // Parameters NULL = defaults. FM_ARG lists the known types.
 enum fm_result fm_conv_init(struct fm_conv *conv, const struct fm_convert_params *params);
 void fm_conv_finish(struct fm_conv *conv);
-// FM_ARG where the result would replace the file that it is made of.
-enum fm_result fm_conv_check_paths(const char *path, const char *out_path);
 
 // Append a tensor. `name` is copied; sources must live until fm_conv_write. The parts' rows must add up.
 enum fm_result fm_conv_add(struct fm_conv *conv, const char *name, uint32_t n_dims, const uint64_t *dims,

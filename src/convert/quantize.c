@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // GGUF to GGUF of another type.
 #include "convert/output.h"
+#include "fulmen/writer.h"
 
 static void drop(const void *from, const struct fm_tensor *tensor)
 {
@@ -64,7 +65,7 @@ enum fm_result fm_quantize(const char *path, const char *out_path, const struct 
         return fm_fail(FM_ARG, "fm_quantize needs a type");
     enum fm_result r = fm_conv_init(&conv, params);
     if (r == FM_OK)
-        r = fm_conv_check_paths(path, out_path);
+        r = fm_writer_check(out_path, &path, 1);
     if (r == FM_OK)
         r = fm_file_open(path, &file);
     if (r == FM_OK && fm_file_tensor_count(file) == 0)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/os.h"
+#include "base/writer.h"
 #include "check/check.h"
 #include "run/run.h"
 
@@ -141,9 +142,11 @@ static double bandwidth_load(const struct fm_caps *caps)
 {
     char path[PATH_BYTES], *text = NULL;
     size_t bytes = 0;
-    if (!bandwidth_path(caps, path, sizeof(path)) || fm_file_read(path, 64, &text, &bytes) != FM_OK)
+    if (!bandwidth_path(caps, path, sizeof(path)) || !fm_cache_read(path, 64, &text, &bytes))
         return 0;
-    double value = strtod(text, NULL);
+    double value = 0;
+    for (size_t i = 0; i < bytes && text[i] >= '0' && text[i] <= '9'; i++)
+        value = value * 10 + (text[i] - '0');
     fm_free(text);
     return value > 0 && value < 1e15 ? value : 0;
 }
@@ -152,7 +155,8 @@ static void bandwidth_save(const struct fm_caps *caps, double bytes_per_s)
 {
     char path[PATH_BYTES], text[320]; // any double in digits
     int n = snprintf(text, sizeof(text), "%.0f\n", bytes_per_s); // whole: programs of any locale read it
-    if (!bandwidth_path(caps, path, sizeof(path)) || fm_file_write_atomic(path, text, (size_t)n) != FM_OK)
+    if (!bandwidth_path(caps, path, sizeof(path)) ||
+        fm_writer_save(path, FM_WRITER_PRIVATE | FM_WRITER_NO_LINK, text, (size_t)n) != FM_OK)
         fm_log(FM_LOG_INFO, "the read bandwidth is not kept: %s", fm_error_message());
 }
 

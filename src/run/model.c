@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A model without a device: file, configuration, graph, tokenizer, and what can be said about them.
 #include "run/run.h"
+#include "fulmen/writer.h"
 
 #include <stdio.h>
 
@@ -92,6 +93,8 @@ static enum fm_result open_file(struct fm_model *model, const char *path)
     if (result != FM_OK)
         return result;
     model->path = fm_file_path(model->file);
+    if (!fm_path_id(path, &model->file_id))
+        return fm_fail(FM_IO, "%s: went away while it was opened", path);
     if ((result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
         (result = fm_meta_string(model->file, "general.name", false, &name)) != FM_OK)
         return result;
@@ -117,6 +120,15 @@ enum fm_result fm_model_open(const char *path, struct fm_model **out_model)
     }
     *out_model = model;
     return FM_OK;
+}
+
+enum fm_result fm_model_check_output(const struct fm_model *model, const char *path)
+{
+    struct fm_file_id id;
+    const char *const inputs[] = {model->file != NULL ? model->path : NULL};
+    if (model->file != NULL && fm_path_id(path, &id) && id.device == model->file_id.device && id.inode == model->file_id.inode)
+        return fm_fail(FM_ARG, "%s: is the model's file, which is in use; name another", path);
+    return fm_writer_check(path, inputs, FM_COUNT(inputs));
 }
 
 static enum fm_result unknown_shape(const char *shape)

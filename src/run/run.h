@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "base/os.h"
 #include "fulmen/session.h"
 #include "models/arch.h"
 #include "plan/plan.h"
@@ -31,6 +32,7 @@ struct fm_model {
     struct fm_arena arena;
     const char *path, *name;
     struct fm_file *file; // NULL for built-in shapes
+    struct fm_file_id file_id; // of the file that is open
     const struct fm_arch *arch;
     struct fm_config config;
     struct fm_tokenizer *tokenizer; // NULL when the file has none

@@ -17,6 +17,9 @@ enum fm_result fm_state_file_read(const void *data, uint64_t size_bytes, const c
     memcpy(&f.header, data, sizeof(f.header));
     if (memcmp(f.header.magic, FM_STATE_MAGIC, sizeof(f.header.magic)) != 0)
         return fm_fail(FM_FORMAT, "%s: no saved state (it does not begin with " FM_STATE_MAGIC ")", path);
+    if (f.header.reserved[0] != 0 || f.header.reserved[1] != 0)
+        return fm_fail(FM_FORMAT, "%s: its header's reserved words are %u and %u, expected 0: damaged, or saved by a newer version", path,
+                       f.header.reserved[0], f.header.reserved[1]);
     uint64_t tokens_bytes = (uint64_t)f.header.tokens * sizeof(uint32_t);
     if (!fm_add_u64(sizeof(f.header) + SUM_BYTES + tokens_bytes, f.header.state_bytes, &size) ||
         !fm_add_u64(size, f.header.note_bytes, &size) || size != size_bytes)

@@ -18,7 +18,7 @@ struct fm_state_header {
     uint64_t seed;
     uint32_t tokens, next; // how many; the one to read first, or FM_TOKEN_NONE
     uint64_t note_bytes;
-    uint32_t reserved[2]; // 0
+    uint32_t reserved[2]; // 0; a file where they are not is refused
 };
 _Static_assert(sizeof(struct fm_state_header) == 64, "the header is written as it is");
 

@@ -3,13 +3,11 @@
 // so that the size of a good file is known before anything of it is used.
 #include "base/map.h"
 #include "base/os.h"
+#include "base/writer.h"
 #include "run/session.h"
 #include "run/state_check.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SAMPLE_BYTES 64u // of every tensor's beginning and middle
 
@@ -56,8 +54,7 @@ static uint64_t layout_identity(const struct fm_session *session)
 
 struct saving {
     struct fm_session *session;
-    FILE *file;
-    const char *path;
+    struct fm_writer *file;
     uint8_t *piece; // [FM_STATE_PIECE_BYTES], of which `used` wait to be written
     size_t used;
     uint64_t hash;
@@ -65,11 +62,10 @@ struct saving {
 
 static enum fm_result flush(struct saving *s)
 {
-    if (fwrite(s->piece, 1, s->used, s->file) != s->used)
-        return fm_fail(FM_IO, "%s: %s", s->path, strerror(errno));
+    enum fm_result result = fm_writer_write(s->file, s->piece, s->used);
     s->hash = fm_hash64(s->piece, s->used, s->hash);
     s->used = 0;
-    return FM_OK;
+    return result;
 }
 
 static enum fm_result put(struct saving *s, const void *data, size_t bytes)
@@ -127,9 +123,7 @@ static enum fm_result save_all(struct saving *s, uint32_t slot, const struct fm_
         result = put(s, saved->note, (size_t)header.note_bytes);
     if (result == FM_OK && s->used > 0)
         result = flush(s);
-    if (result == FM_OK && fwrite(&s->hash, sizeof(s->hash), 1, s->file) != 1)
-        result = fm_fail(FM_IO, "%s: %s", s->path, strerror(errno));
-    return result;
+    return result == FM_OK ? fm_writer_write(s->file, &s->hash, sizeof(s->hash)) : result;
 }
 
 enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path)
@@ -138,26 +132,17 @@ enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const 
         return fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
     if (!fm_state_reaches(session, slot, session->slots[slot].count))
         return fm_fail(FM_UNSUPPORTED, "slot %u: its state is ahead of its tokens", slot);
-    size_t path_bytes = strlen(path) + 32;
-    char *temporary = fm_alloc(path_bytes);
-    struct saving s = {.session = session, .path = path, .piece = fm_alloc(FM_STATE_PIECE_BYTES), .hash = FM_HASH_SEED};
-    enum fm_result result = temporary != NULL && s.piece != NULL ? FM_OK : fm_nomem();
-    if (result == FM_OK) {
-        snprintf(temporary, path_bytes, "%s.%ld.part", path, (long)getpid());
-        s.file = fopen(temporary, "wb");
-        result = s.file != NULL ? save_all(&s, slot, saved) : fm_fail(FM_IO, "%s: %s", temporary, strerror(errno));
-    }
-    if (s.file != NULL) {
-        if (result == FM_OK && (fflush(s.file) != 0 || fsync(fileno(s.file)) != 0))
-            result = fm_fail(FM_IO, "%s: %s", path, strerror(errno));
-        if (fclose(s.file) != 0 && result == FM_OK)
-            result = fm_fail(FM_IO, "%s: %s", path, strerror(errno));
-        if (result == FM_OK && rename(temporary, path) != 0)
-            result = fm_fail(FM_IO, "%s: %s", path, strerror(errno));
-        if (result != FM_OK)
-            unlink(temporary);
-    }
-    fm_free(temporary);
+    struct saving s = {.session = session, .hash = FM_HASH_SEED};
+    enum fm_result result = fm_model_check_output(session->model, path);
+    if (result == FM_OK && (s.piece = fm_alloc(FM_STATE_PIECE_BYTES)) == NULL)
+        result = fm_nomem();
+    if (result == FM_OK)
+        result = fm_writer_open(path, FM_WRITER_PRIVATE, &s.file); // it holds what was said
+    if (result == FM_OK)
+        result = save_all(&s, slot, saved);
+    if (result == FM_OK)
+        result = fm_writer_finish(&s.file);
+    fm_writer_discard(&s.file);
     fm_free(s.piece);
     return result;
 }

@@ -246,8 +246,7 @@ def bench_at_depth_is_drawn():
             width, height = struct.unpack(">II", data[16:24])
             assert data[:8] == b"\x89PNG\r\n\x1a\n" and width > 500 and height > 500, data[:24]
             picture.unlink()
-        result = fulmen("bench", "-m", TINY, "-p", 4, "-n", 0, "-r", 1, "--plot", f"{folder}/no/where.png", status=FAILED)
-        result.expect(b"where.png" in result.err, "expected the reason")
+        refused("bench", "-m", TINY, "-p", 4, "-n", 0, "-r", 1, "--plot", f"{folder}/no/where.png", says="where.png")
 
 
 @test

@@ -204,7 +204,7 @@ static void full_disk(void **state)
             assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
             enum fm_result r = fns[i](p, out);
             assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-            assert_int_equal(r, FM_IO);
+            assert_int_equal(r, FM_WRITE);
             assert_non_null(strstr(fm_error_message(), "cannot write"));
             assert_int_equal(empty_out(p), 0);
         }

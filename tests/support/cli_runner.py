@@ -25,6 +25,10 @@ def test(function):
     return function
 
 
+class Skipped(Exception):
+    """Raised by a test that cannot run here; it is counted, with the reason."""
+
+
 class Result:
     def __init__(self, arguments, done):
         self.arguments = arguments
@@ -42,16 +46,16 @@ class Result:
                                  f"  stdout: {self.out[-600:]!r}\n  stderr: {self.err[-600:]!r}")
 
 
-def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subprocess.PIPE):
+def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subprocess.PIPE, env_more=None, **options):
     """Runs the tool. Whatever happens it must not be a crash, and with no terminal nothing may be painted on one."""
     arguments = [str(a) for a in arguments]
-    environment = dict(os.environ)
+    environment = dict(os.environ) | (env_more or {})
     runner = RUNNER
     if no_driver:
         environment |= {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
         runner = []     # it would set its own driver
     done = subprocess.run([*runner, FULMEN, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment,
-                          timeout=SECONDS, check=False)
+                          timeout=SECONDS, check=False, **options)
     result = Result(arguments, done)
     result.expect(done.returncode == status, f"expected exit status {status}")
     result.expect(b"\r" not in done.stderr and b"\x1b" not in done.stderr, "paints on what is no terminal")
@@ -69,13 +73,16 @@ def refused(*arguments, says, status=BAD_INPUT, **options):
 
 
 def main():
-    failed = 0
+    failed = skipped = 0
     for function in tests:
         try:
             function()
             print(f"ok   {function.__name__}", flush=True)
+        except Skipped as reason:
+            skipped += 1
+            print(f"skip {function.__name__}: {reason}", flush=True)
         except (AssertionError, KeyError, IndexError, StopIteration, ValueError, OSError, subprocess.TimeoutExpired) as error:
             failed += 1
             print(f"FAIL {function.__name__}: {type(error).__name__}: {error}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed, 0 skipped")
+    print(f"{len(tests) - failed - skipped} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0

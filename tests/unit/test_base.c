@@ -19,6 +19,7 @@
 #include "base/half.h"
 #include "base/map.h"
 #include "base/os.h"
+#include "base/writer.h"
 
 static char folder[64]; // of this run, removed at the end
 
@@ -447,7 +448,7 @@ static void test_mapping(void **state)
     assert_non_null(data);
     for (size_t i = 0; i < size_bytes; i++)
         data[i] = (uint8_t)(i * 31 >> 3);
-    assert_int_equal(fm_file_write_atomic(in_folder("data"), data, size_bytes), FM_OK);
+    assert_int_equal(fm_writer_save(in_folder("data"), 0, data, size_bytes), FM_OK);
     assert_int_equal(fm_mapping_open(in_folder("data"), &mapping), FM_OK);
     assert_int_equal(mapping.size_bytes, size_bytes);
     assert_memory_equal(mapping.data, data, size_bytes);
@@ -466,7 +467,7 @@ static void test_mapping(void **state)
     assert_non_null(strstr(fm_error_message(), "directory"));
     assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
     assert_int_equal(fm_mapping_open(in_folder("pipe"), &mapping), FM_IO); // and does not wait for a writer
-    assert_int_equal(fm_file_write_atomic(in_folder("empty"), "", 0), FM_OK);
+    assert_int_equal(fm_writer_save(in_folder("empty"), 0, "", 0), FM_OK);
     assert_int_equal(fm_mapping_open(in_folder("empty"), &mapping), FM_OK);
     assert_int_equal(mapping.size_bytes, 0);
     assert_null(mapping.data);
@@ -482,7 +483,7 @@ static void test_file_read(void **state)
     assert_non_null(text);
     memset(text, 'q', 100000);
     for (size_t i = 0; i < FM_COUNT(sizes); i++) {
-        assert_int_equal(fm_file_write_atomic(in_folder("text"), text, sizes[i]), FM_OK);
+        assert_int_equal(fm_writer_save(in_folder("text"), 0, text, sizes[i]), FM_OK);
         assert_int_equal(fm_file_read(in_folder("text"), sizes[i], &data, &size_bytes), FM_OK);
         assert_int_equal(size_bytes, sizes[i]);
         assert_memory_equal(data, text, sizes[i]);
@@ -494,24 +495,6 @@ static void test_file_read(void **state)
     free(text);
     assert_int_equal(fm_file_read(in_folder("absent"), 10, &data, &size_bytes), FM_IO);
     assert_int_equal(fm_file_read(folder, 10, &data, &size_bytes), FM_IO);
-}
-
-static void test_write_atomic(void **state)
-{
-    (void)state;
-    char *data = NULL;
-    size_t size_bytes = 0;
-    char command[256];
-    assert_int_equal(fm_file_write_atomic(in_folder("kept"), "old", 3), FM_OK);
-    assert_int_equal(fm_file_write_atomic(in_folder("kept"), "newer", 5), FM_OK);
-    assert_int_equal(fm_file_read(in_folder("kept"), 100, &data, &size_bytes), FM_OK);
-    assert_string_equal(data, "newer");
-    fm_free(data);
-    assert_int_equal(fm_file_write_atomic(in_folder("no/such/folder"), "x", 1), FM_IO);
-    assert_int_equal(mkdir(in_folder("taken"), 0700), 0);
-    assert_int_equal(fm_file_write_atomic(in_folder("taken"), "x", 1), FM_IO); // a folder cannot be replaced
-    snprintf(command, sizeof(command), "test -z \"$(ls '%s' | grep '^taken.\\|^kept.')\"", folder);
-    assert_int_equal(system(command), 0); // no temporary is left behind
 }
 
 static void test_cache_dir(void **state)
@@ -532,7 +515,7 @@ static void test_cache_dir(void **state)
     snprintf(expected, sizeof(expected), "%s/fulmen", folder);
     assert_int_equal(fm_env_cache_dir(path, sizeof(path)), FM_OK);
     assert_string_equal(path, expected);
-    assert_int_equal(fm_file_write_atomic(in_folder("file"), "x", 1), FM_OK);
+    assert_int_equal(fm_writer_save(in_folder("file"), 0, "x", 1), FM_OK);
     setenv("XDG_CACHE_HOME", in_folder("file"), 1); // a file where a folder is wanted
     assert_int_equal(fm_env_cache_dir(path, sizeof(path)), FM_IO);
 
@@ -614,7 +597,6 @@ int main(void)
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_mapping),
         cmocka_unit_test(test_file_read),
-        cmocka_unit_test(test_write_atomic),
         cmocka_unit_test(test_cache_dir),
         cmocka_unit_test(test_thread_for),
         cmocka_unit_test(test_clock),

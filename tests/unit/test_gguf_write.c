@@ -184,10 +184,10 @@ static void refusals(void **state)
     fm_gguf_writer_destroy(&w);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(fm_gguf_writer_create(&w), FM_OK);
-    assert_int_equal(fm_gguf_begin(w, folder), FM_IO);
+    assert_int_equal(fm_gguf_begin(w, folder), FM_ARG);
     fm_gguf_writer_destroy(&w);
     assert_int_equal(fm_gguf_writer_create(&w), FM_OK);
-    assert_int_equal(fm_gguf_begin(w, "/nonexistent/x.gguf"), FM_IO);
+    assert_int_equal(fm_gguf_begin(w, "/nonexistent/x.gguf"), FM_ARG);
     fm_gguf_writer_destroy(&w);
 }
 
