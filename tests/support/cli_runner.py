@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Running the command-line tool in tests, which end with main(). Their first two arguments are FULMEN and SOURCE_ROOT.
-FM_TEST_RUNNER, if set, is the command line that programs are started with."""
+FM_TEST_RUNNER, if set, is the command line, in a shell's quotes, that programs are started with."""
 
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
 FULMEN = sys.argv[1]
 ROOT = pathlib.Path(sys.argv[2])
-RUNNER = os.environ.get("FM_TEST_RUNNER", "").split()
+RUNNER = shlex.split(os.environ.get("FM_TEST_RUNNER", ""))
 DEMO = ROOT / "models/demo/demo-llama.gguf"
 MODELS = ROOT / "tests/fixtures/models"
 TINY = MODELS / "llama.gguf"        # F32 weights, no tokenizer

@@ -404,9 +404,9 @@ def shared_bytes(row, spirv):
     return max(memory.bytes(dict(zip(ids, values))) for values in itertools.product(*choices))
 
 
-def tool_output(command, what):
+def tool_output(command, what, folder=None):
     try:
-        done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        done = subprocess.run([str(c) for c in command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="replace", check=False)
     except OSError as error:
         raise ManifestError(f"{what}: cannot run {command[0]}: {error.strerror}") from error
@@ -456,8 +456,11 @@ class Compiler:
         made = self.cache / f"{key}.{os.getpid()}.tmp"
         where = f"{row.name} (shaders/{row.file.resolve().relative_to(self.source / 'shaders')})"
         try:
-            words = tool_output([self.tools.glslang, *FLAGS, *(f"-I{f}" for f in self.folders),
-                                 *(f"-D{k}={v}" for k, v in row.defines.items()), "-o", made, row.file], where)
+            # From the folder of the shaders: the compiler puts names of files in #line, where some characters have a meaning.
+            shaders = self.source / "shaders"
+            words = tool_output([self.tools.glslang, *FLAGS, *(f"-I{f.relative_to(shaders)}" for f in self.folders),
+                                 *(f"-D{k}={v}" for k, v in row.defines.items()), "-o", made.absolute(),
+                                 row.file.resolve().relative_to(shaders)], where, shaders)
             if re.search(r"\bwarning\b", words, re.I):
                 raise ManifestError(f"{where}: the compiler warns\n{words.strip()}")
             if row.opt:
@@ -570,13 +573,16 @@ def write_outputs(options, rows, tables):
             f'const char *const fm_kernel_rungs_built = "{" ".join(built)}";\n')
     write_if_changed(options.out_blob, bytes(blob))
     digest = hashlib.sha256(blob).hexdigest()
-    write_if_changed(options.out_asm, ASM_TEXT.format(digest=digest, blob=pathlib.Path(options.out_blob).resolve()).encode())
+    # Relative, too: the assembler runs where ninja runs.
+    blob_path = os.path.relpath(options.out_blob).replace("\\", "\\\\").replace('"', '\\"')
+    write_if_changed(options.out_asm, ASM_TEXT.format(digest=digest, blob=blob_path).encode())
     write_if_changed(options.out_c, text.encode())
 
 
 def write_depfile(options, files):
     outputs = " ".join((options.out_c, options.out_asm, options.out_blob))
-    inputs = " ".join(str(f).replace(" ", "\\ ") for f in sorted(files))
+    # Relative to where ninja runs: the place of the checkout may have characters that no dependency file can hold.
+    inputs = " ".join(os.path.relpath(f).replace("$", "$$").replace(" ", "\\ ") for f in sorted(files))
     pathlib.Path(options.depfile).write_text(f"{outputs}: {inputs}\n", encoding="utf-8")
 
 
