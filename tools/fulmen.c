@@ -33,6 +33,16 @@ static const struct tool_command *find_command(int argc, char **argv, int *out_w
     return found;
 }
 
+static int unknown_command(const char *name)
+{
+    const char *names[N_COMMANDS];
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i]->name;
+    const char *near = tool_nearest(name, names, N_COMMANDS);
+    return tool_bad("unknown command '%s'%s%s%s (fulmen --help lists them)", name, near != NULL ? "; did you mean " : "",
+                    near != NULL ? near : "", near != NULL ? "?" : "");
+}
+
 static void print_usage(FILE *file)
 {
     fprintf(file, "fulmen COMMAND [options]\n\n");
@@ -80,7 +90,7 @@ int main(int argc, char **argv)
     if (name[0] == '-')
         return tool_bad("'%s' before a command: expected fulmen COMMAND [options], as fulmen run -m FILE -p TEXT", name);
     if (name[0] != '\0')
-        return tool_bad("unknown command '%s' (fulmen --help lists them)", name);
+        return unknown_command(name);
     print_usage(stderr);
     return TOOL_BAD_INPUT;
 }

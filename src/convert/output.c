@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdatomic.h>
-#include <stdio.h>
 
 #include "base/os.h"
 
@@ -26,18 +25,9 @@ enum fm_result fm_conv_init(struct fm_conv *conv, const struct fm_convert_params
         conv->progress = params->progress;
         conv->user = params->user;
     }
-    if (params != NULL && params->type != NULL) {
-        conv->want = fm_type_from_name(params->type);
-        if (conv->want == FM_TYPE_NONE || !fm_type_info(conv->want)->is_weight) {
-            char known[256] = "";
-            for (int t = 0; t < FM_TYPE_COUNT; t++) {
-                size_t at = strlen(known);
-                if (fm_type_info((enum fm_type)t)->is_weight)
-                    snprintf(known + at, sizeof(known) - at, " %s", fm_type_info((enum fm_type)t)->name);
-            }
-            return fm_fail(FM_ARG, "type '%s' is unknown, expected one of%s", params->type, known);
-        }
-    }
+    enum fm_result r = params != NULL && params->type != NULL ? fm_conv_type(params->type, &conv->want) : FM_OK;
+    if (r != FM_OK)
+        return r;
     return fm_gguf_writer_create(&conv->writer);
 }
 

@@ -58,9 +58,17 @@ def bad_command_lines():
     refused("run", DEMO, "-p", "x", says="a model is given with -m")
     refused("-m", DEMO, says="'-m' before a command")
     refused("plan", "-m", says="-m needs a value")
-    refused("run", "-m", DEMO, "-p", "x", "-n", "-2", says="-n")
+    refused("run", "-m", DEMO, "-p", "x", "-n", "-3", says="-n: '-3', expected a whole number")
+    refused("run", "-m", DEMO, "-p", "x", "-n", "12x", says="-n: '12x', expected a whole number")
+    refused("run", "-m", DEMO, "-p", "x", "-n", " 4", says="-n: ' 4', expected a whole number")
+    refused("run", "-m", DEMO, "-p", "x", "-n", "", says="-n: '', expected a whole number")
+    refused("run", "-m", DEMO, "-p", "x", "-s", "-7", says="-s: '-7', expected a whole number")
     refused("run", "-m", DEMO, "-p", "x", "-c", "99999999999", says="-c")
     refused("run", "-m", DEMO, "-p", "x", "--temp", "warm", says="--temp")
+    for value in ("nan", "inf", "0x1p-1", "", "0,5"):
+        refused("run", "-m", DEMO, "-p", "x", "--temp", value, says=f"--temp: '{value}', expected a number")
+    for value in ("-1", "nan", "1e-9", "1e9"):
+        refused("run", "-m", DEMO, "-p", "x", "--repeat-penalty", value, says=f"--repeat-penalty: '{value}', expected a number from 0.01")
     refused("bench", "kernels", "-r", "0", says="-r")
     refused("bench", "-m", TINY, "-r", 0, says="-r 0, expected at least 1")
     refused("perplexity", "-m", DEMO, says="no text: give -f FILE or -p TEXT")
@@ -83,6 +91,46 @@ def habits_of_llama_cpp():
     refused("plan", "-m", TINY, "-ngl", says="-ngl needs a value")
     refused("plan", "-m", TINY, "-no-cnv", says="unknown option '-no-cnv'")     # of run only
     refused("devices", "-ngl", "99", says="unknown option '-ngl'")
+
+
+@test
+def numbers_of_llama_cpp():
+    """No limit but the context, a penalty that looks back over all of it, none at all; and values after a sign of equality."""
+    run = ("run", "-m", DEMO, "--tokens", "5,6,7", "--temp=0", "-c", 24, "--ignore-eos", "--json")
+    for length in ("-1", "-2"):
+        result = fulmen(*run, "-n", length).json()
+        assert len(result["tokens"]) == 24 - 3 + 1 and result["stop"] == "context", result
+    plain = fulmen(*run, "--n-predict=12").json()["tokens"]
+    strong = ("-n", 12, "--repeat-penalty=50")
+    whole = fulmen(*run, *strong, "--repeat-last-n", -1).json()["tokens"]
+    assert whole == fulmen(*run, *strong, "--repeat-last-n=24").json()["tokens"] != plain, (whole, plain)
+    assert len(set(whole)) == len(whole), f"a token came again: {whole}"
+    for off in (("--repeat-penalty=0",), ("--repeat-penalty", "1"), (*strong[2:], "--repeat-last-n=0")):
+        assert fulmen(*run, "-n", 12, *off).json()["tokens"] == plain, off
+    assert fulmen(*run, "-n", 12, "--top-k=-1", "--temp=-1").json()["tokens"] == plain
+    assert fulmen(*run, "-n", 4, "--flash-attn=on", "--gpu-layers=99").json()["tokens"] == plain[:4]
+    refused("run", "--json=yes", says="--json takes no value, found 'yes'")
+    refused("run", "-m", DEMO, "--ctx-size=", "-p", "x", says="--ctx-size: '', expected a whole number")
+    # What begins with a dash is a value where one is wanted, and an operand after --.
+    assert fulmen("tokenize", "-m", DEMO, "--prompt=-n=4").out == fulmen("tokenize", "-m", DEMO, "-p", "-n=4").out
+    refused("info", "--", "-n.gguf", says="-n.gguf: ")
+
+
+@test
+def a_name_that_is_near_is_named():
+    for words, says in ((("run", "--temperatur", 1), "unknown option '--temperatur' ("), (("run", "--tmep=1"), "did you mean --temp?"),
+                        (("run", "--n_predict", 1), "did you mean --n-predict?"), (("bench", "--flot", "x"), "did you mean --plot?"),
+                        (("tokenise",), "did you mean tokenize?"), (("xyzzy",), "unknown command 'xyzzy' (")):
+        refused(*words, says=says)
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "out.gguf"
+        for name, near in (("Q4_K_M", "q4_K"), ("q5_k_s", "q5_K"), ("IQ3_XXS", "q4_K"), ("Q2_K", "q4_K"), ("Q8_K", "q8_0")):
+            refused("quantize", TINY, out, name, says=f"type '{name}' is unknown, expected one of f32 f16 q4_0")
+            refused("quantize", TINY, out, name, says=f"(the nearest is {near})")
+        refused("quantize", TINY, out, "heavy", says="bf16")
+        assert not list(pathlib.Path(folder).iterdir())
+        fulmen("quantize", TINY, out, "Q8_0")
+        assert out.read_bytes()[:4] == b"GGUF"
 
 
 @test
