@@ -31,7 +31,7 @@ static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *
             return false;
         }
     }
-    return !tool_interrupted();
+    return !tool_stopped();
 }
 
 static int write_logits(const struct tool_options *options, struct tool_setup *setup, const uint32_t *tokens, size_t count)

@@ -173,22 +173,45 @@ int tool_parse_list(const char *text, const char *what, uint32_t **out_list, siz
 
 // Print the library's message and return the exit code of a result.
 int tool_fail(enum fm_result result);
+// After work that was given up for tool_stopped(): a line if it was a signal; TOOL_FAILED.
+int tool_cancelled(void);
 // Print a line of our own (bad input) and return TOOL_BAD_INPUT.
 int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
-// After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a
-// pipe has gone, else a line and TOOL_FAILED.
-int tool_output_failed(const char *name);
 double tool_seconds(void); // of a monotonic clock
 
-// Ctrl-C: cancels `session` (NULL: none), also when it came before the target was told, and sets the flag. Broken pipes
-// become write errors.
+// ---- stopping (stop.c) ---------------------------------------------------------------------------------------------
+
+// Ctrl-C, SIGTERM and SIGHUP set a flag and cancel `session` (NULL: none), also when they came before the target was told.
+// Another one, while the flag is set, ends the process. Broken pipes become write errors.
 void tool_catch_signals(void);
 void tool_cancel_target(struct fm_session *session);
 bool tool_interrupted(void);
 void tool_clear_interrupt(void);
+// Called from the signal handler before a second signal ends the process; NULL: nothing is.
+void tool_last_words(void (*fn)(void));
+// Whether there is no sense in going on: a signal came, or standard output failed.
+bool tool_stopped(void);
+bool tool_cancel(void *user); // fm_cancel_fn: tool_stopped
+
+// After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a
+// pipe has gone, else a line and TOOL_FAILED.
+int tool_output_failed(const char *name);
+// Of standard output; a failure is told at the end, and makes tool_stopped() true.
+void tool_flush(void);
+// The last thing that a command does: what is left in the buffer goes out. The exit status, `status` unless output failed.
+int tool_finish_output(int status);
+int tool_stopped_by_output(void); // notes that a command ends for that; TOOL_FAILED
+// Standard input, output and error are open, or else closed for good: no other file gets their numbers.
+void tool_open_standard_files(void);
+
+// ---- working (common.c) --------------------------------------------------------------------------------------------
 
 // fm_progress_fn: a bar on standard error if that is a terminal; stops when interrupted. user: the label.
 bool tool_progress(void *user, uint64_t done, uint64_t total);
+
+// fm_tokenizer_encode, until a signal comes. 0, or an exit code after a line; *out_tokens may be set then, too.
+int tool_encode(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, uint32_t **out_tokens,
+                size_t *out_count);
 
 // Read a whole file or, for "-", standard input; release with free. The text is NUL-terminated.
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes);

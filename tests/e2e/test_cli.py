@@ -133,20 +133,33 @@ def a_name_that_is_near_is_named():
         assert out.read_bytes()[:4] == b"GGUF"
 
 
+# One of each command that prints, with little to do.
+PRINTING = (("--help",), ("--version",), ("run", "--help"), ("devices",), ("devices", "--json"), ("info", TINY), ("info", TINY, "--json"),
+            ("plan", "-m", TINY), ("tokenize", "-m", DEMO, "-p", "x"), ("tokenize", "-m", DEMO, "-f", ROOT / "README.md"),
+            ("tokenize", "-m", DEMO, "-f", ROOT / "README.md", "--json"), ("logits", "-m", TINY, "--tokens", "5"),
+            ("run", "-m", DEMO, "-p", "x", "-n", 2), ("run", "-m", DEMO, "-p", "x", "-n", 2, "--json"),
+            ("chat", "-m", DEMO, "-p", "x", "-n", 2), ("perplexity", "-m", DEMO, "-p", "one two three " * 9, "-c", 16),
+            ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1), ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1, "-o", "csv"),
+            ("check", "--op", "embed", "--rung", "base"))
+
+
 @test
 def full_disk_is_noticed():
-    with open("/dev/full", "wb") as full:
-        result = fulmen("devices", status=FAILED, stdout=full)
-    result.expect(b"No space left" in result.err, "expected the reason")
+    for command in PRINTING:
+        with open("/dev/full", "wb") as full:
+            result = fulmen(*command, status=FAILED, stdout=full)
+        result.expect(result.err.count(b"standard output: No space left on device") == 1, "expected the reason")
 
 
 @test
 def closed_pipe_is_quiet():
-    reader, writer = os.pipe()
-    os.close(reader)
-    result = fulmen("plan", "-m", TINY, status=FAILED, stdout=writer)
-    os.close(writer)
-    result.expect(result.err == b"", "expected no message")
+    for command in PRINTING:
+        reader, writer = os.pipe()
+        os.close(reader)
+        result = fulmen(*command, stdout=writer)
+        os.close(writer)
+        lines = [line for line in result.err.decode().splitlines() if not line.startswith("device: ")]
+        result.expect(not lines, "expected no message")
 
 
 # ---------------------------------------------------------------------------------------------------- devices
@@ -180,6 +193,30 @@ def no_driver():
     result = fulmen("info", TINY, no_driver=True)       # a file can be described without a device
     result.expect("device        none: " in result.text(), "expected a line that there is no device")
     assert fulmen("info", TINY, "--json", no_driver=True).json()["devices"] == []
+
+
+@test
+def a_damaged_driver_manifest_is_named():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        no_driver = folder / "no-driver.so"
+        no_driver.write_bytes(b"not a library")
+        icd = '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.3.0"}}'
+        for name, content, says in (("cut.json", b'{"ICD": {', "it is not JSON"), ("empty.json", b"", "it is not JSON"),
+                                    ("other.json", b'{"layer": {}}', "ICD.library_path is missing"),
+                                    ("gone.json", (icd % (folder / "gone.so")).encode(), f"its library {folder}/gone.so is missing"),
+                                    ("odd.json", (icd % no_driver).encode(), f"its library {no_driver} does not load")):
+            manifest = folder / name
+            manifest.write_bytes(content)
+            for command in (("devices",), ("run", "-m", DEMO, "-p", "x")):
+                refused(*command, says=f"no Vulkan driver could be loaded: VK_DRIVER_FILES: {manifest}", status=NO_DEVICE,
+                        no_driver=manifest)
+            refused("devices", says=says, status=NO_DEVICE, no_driver=manifest)
+        both = f"{folder}/odd.json:{folder}/cut.json"       # what is surely wrong is named first
+        refused("check", says=f"{folder}/cut.json: no driver manifest", status=NO_DEVICE, no_driver=both)
+        refused("devices", says="none.json: cannot open", status=NO_DEVICE, no_driver=folder / "none.json")
+        told = fulmen("info", TINY, no_driver=folder / "cut.json").text()
+        assert "device        none: no Vulkan driver" in told, told
 
 
 # ---------------------------------------------------------------------------------------------------- model files

@@ -273,7 +273,8 @@ static void test_bad_arguments(void **state)
     assert_int_equal(fm_session_generate(session, &request, 1), FM_ARG);
     assert_int_equal(fm_session_generate(session, twice, 2), FM_ARG);
     assert_int_equal(fm_session_generate(session, twice, 0), FM_ARG);
-    const struct fm_sampling no_numbers[] = {{.temp = NAN}, {.temp = 1, .top_p = NAN}, {.temp = 1, .min_p = INFINITY}, {.repeat_penalty = NAN}};
+    const struct fm_sampling no_numbers[] = {{.temp = NAN},
+                                              {.temp = 1, .top_p = NAN}, {.temp = 1, .min_p = INFINITY}, {.repeat_penalty = NAN}};
     for (size_t i = 0; i < sizeof(no_numbers) / sizeof(no_numbers[0]); i++) {
         request = (struct fm_request){.tokens = prompt(0, 2), .n_tokens = 2, .n_predict = 1, .sampling = no_numbers[i]};
         assert_int_equal(fm_session_generate(session, &request, 1), FM_ARG);
