@@ -93,6 +93,8 @@ enum fm_result fm_nfc(struct fm_encoder *enc, const char *text, size_t text_byte
         } else if (r == FM_OK && at < text_bytes) {
             size_t end = stretch_end(text, text_bytes, at);
             r = normalise(enc, text + at, end - at, &used);
+            if (r == FM_OK)
+                r = fm_encoder_poll(enc, end - at);
             at = end;
         }
     }
