@@ -66,7 +66,7 @@ static struct fm_session_params session_of(const struct bench *b, const struct t
     return (struct fm_session_params){.n_ctx = n_ctx < UINT32_MAX ? (uint32_t)n_ctx : UINT32_MAX, .n_ubatch = o->ubatch,
                                       .n_slots = keeps_state(b, t) ? 2 : 1,
                                       .cache_type_k = o->cache_type_k, .cache_type_v = o->cache_type_v, .dca = o->dca.kind,
-                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local};
+                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local, .cancel = tool_cancel};
 }
 
 // Feed `count` tokens and generate `predict`.
@@ -184,7 +184,7 @@ static void print_md(const struct bench *b, const struct test *t)
     printf("| %-30s | %6.2f GiB | %10s | %-10s | %3u | %-15s | %21s | %7s | %7s |\n", model_label(b, label),
            (double)b->model_info.weight_bytes / (1 << 30), params, "Vulkan", b->model_info.n_layers + 1, test_name(t, name), speed, bytes,
            share);
-    fflush(stdout);
+    tool_flush();
 }
 
 static cJSON *json_of(const struct bench *b, const struct test *t)
@@ -379,7 +379,7 @@ static int open_all(struct bench *b)
     if (result == FM_OK)
         fm_device_get_info(b->device, &b->device_info);
     if (result == FM_OK && tool_has_bandwidth(&b->device_info) &&
-        fm_device_read_bandwidth(b->device, &read_bytes_per_s) != FM_OK)
+        fm_device_read_bandwidth(b->device, tool_cancel, NULL, &read_bytes_per_s) != FM_OK && !tool_stopped())
         fprintf(stderr, "fulmen: no share of the read bandwidth: %s\n", fm_error_message());
     b->read_gb_per_s = read_bytes_per_s * 1e-9;
     if (result == FM_OK)

@@ -66,13 +66,7 @@ static void report(void *user, const struct fm_kernel_time *t)
                (double)t->median_ns * 1e-3, (double)(t->max_ns - t->min_ns) * 1e-3, gbps(t),
                100 * gbps(t) / s->read_gbps, tflops(t));
     }
-    fflush(stdout);
-}
-
-static bool cancel(void *user)
-{
-    (void)user;
-    return tool_interrupted();
+    tool_flush();
 }
 
 static void print_head(const struct state *s)
@@ -113,11 +107,11 @@ static int bench(const struct tool_options *options, struct state *s, struct fm_
     const struct fm_caps *caps = fm_vk_caps(vk);
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "measuring the read bandwidth of %s\n", caps->name);
-    enum fm_result result = fm_check_read_bandwidth(vk, &s->read_gbps);
+    enum fm_result result = fm_check_read_bandwidth(vk, tool_cancel, NULL, &s->read_gbps);
     if (result != FM_OK)
         return tool_fail(result);
     print_head(s);
-    fflush(stdout);
+    tool_flush();
     result = fm_check_bench(vk, params, options->all_kernels, options->kernel_r, report, s);
     int status = TOOL_DONE;
     if (result == FM_OK && s->count == 0)
@@ -135,7 +129,7 @@ static int run(const struct tool_options *options)
 {
     struct state state = {.format = options->bench_o};
     struct fm_check_params params = {.kernel = options->kernel, .problem = options->problem, .op = options->op,
-                                     .seed = 1, .cancel = cancel, .user = &state};
+                                     .seed = 1, .cancel = tool_cancel, .user = &state};
     struct fm_vk *vk = NULL;
     const char *f = options->bench_o;
     if (strcmp(f, "md") != 0 && strcmp(f, "json") != 0 && strcmp(f, "jsonl") != 0 && strcmp(f, "csv") != 0)

@@ -66,14 +66,8 @@ static void report(void *user, const struct fm_check_result *result)
         printf("ok   %s, rung %s, problem %s: worst error %.3f of its bound\n", kernel, rung, result->problem->name,
                result->worst);
     }
-    fflush(stdout);
+    tool_flush();
     show_progress(s, result);
-}
-
-static bool cancel(void *user)
-{
-    (void)user;
-    return tool_interrupted();
 }
 
 static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung rung,
@@ -133,7 +127,7 @@ static int run(const struct tool_options *options)
 {
     struct state state = {.options = options};
     struct fm_check_params params = {.kernel = options->kernel, .problem = options->problem, .op = options->op,
-                                     .seed = options->check_seed, .report = report, .cancel = cancel, .user = &state};
+                                     .seed = options->check_seed, .report = report, .cancel = tool_cancel, .user = &state};
     struct fm_vk *vk = NULL;
     enum fm_result result = fm_check_validate(&params);
     if (result == FM_OK)

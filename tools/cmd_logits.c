@@ -46,7 +46,7 @@ static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *
             used = 0;
         }
     }
-    return put(sink, bytes, used) && !tool_interrupted();
+    return put(sink, bytes, used) && !tool_stopped();
 }
 
 // NULL where the logits go to standard output.

@@ -44,7 +44,7 @@ static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *
         s->sum_squares += nll * nll;
         s->count++;
     }
-    return !tool_interrupted();
+    return !tool_stopped();
 }
 
 static int score_chunks(struct tool_setup *setup, uint32_t *tokens, size_t count, bool with_bos)

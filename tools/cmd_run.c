@@ -105,7 +105,7 @@ static struct numbers measure(const struct tool_setup *setup, const struct fm_re
     struct fm_memory_need need;
     fm_session_get_need(setup->session, &need);
     n.gb_per_s = n.generate_per_s * tool_token_bytes(&setup->model_info, &need, (double)held_tokens(setup) - r->n_generated * 0.5) * 1e-9;
-    if (tool_has_bandwidth(&setup->device_info) && fm_device_read_bandwidth(setup->device, &n.read_gb_per_s) == FM_OK)
+    if (tool_has_bandwidth(&setup->device_info) && fm_device_read_bandwidth(setup->device, tool_cancel, NULL, &n.read_gb_per_s) == FM_OK)
         n.read_gb_per_s *= 1e-9;
     return n;
 }

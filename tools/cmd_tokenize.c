@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // fulmen tokenize: text to ids.
-#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,18 +8,12 @@
 static const enum tool_option option_list[] = {OPT_MODEL,  OPT_PROMPT, OPT_FILE,   OPT_NO_BOS,
                                                OPT_NO_SPECIAL, OPT_JSON, OPT_VERBOSE};
 
-static int print_json(const uint32_t *tokens, size_t count)
+static void print_json(const uint32_t *tokens, size_t count)
 {
-    cJSON *list = cJSON_CreateArray();
-    for (size_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(tokens[i]));
-    char *text = cJSON_PrintUnformatted(list);
-    cJSON_Delete(list);
-    if (text == NULL)
-        return tool_fail(FM_NOMEM);
-    printf("%s\n", text);
-    cJSON_free(text);
-    return TOOL_DONE;
+    putchar('[');
+    for (size_t i = 0; i < count && !tool_stopped(); i++)
+        printf("%s%u", i > 0 ? "," : "", tokens[i]);
+    printf("]\n");
 }
 
 // Is the token's text whole characters? `buffer` has room for fm_tokenizer_max_piece + 4 bytes.
@@ -37,7 +30,7 @@ static int print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tok
     char *buffer = malloc(fm_tokenizer_max_piece(tokenizer) + 4);
     if (buffer == NULL)
         return tool_fail(FM_NOMEM);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !tool_stopped(); i++) {
         size_t bytes = 0;
         const char *piece = fm_tokenizer_piece(tokenizer, tokens[i], true, &bytes);
         bool text = is_text(tokenizer, tokens[i], piece, bytes, buffer);
@@ -61,12 +54,13 @@ static int encode(const struct tool_options *options, const struct fm_tokenizer 
     uint32_t *tokens = NULL;
     size_t count = 0;
     unsigned flags = (options->no_bos ? 0 : FM_ENCODE_BOS) | (options->no_parse_special ? 0 : FM_ENCODE_SPECIAL);
-    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, flags, &tokens, &count);
-    if (result != FM_OK)
-        return tool_fail(result);
-    int status = options->json ? print_json(tokens, count) : print_lines(tokenizer, tokens, count);
+    int status = tool_encode(tokenizer, text, bytes, flags, &tokens, &count);
+    if (status == 0 && options->json)
+        print_json(tokens, count);
+    else if (status == 0)
+        status = print_lines(tokenizer, tokens, count);
     fm_tokens_free(tokens);
-    return status;
+    return status == 0 && tool_stopped() ? tool_cancelled() : status;
 }
 
 static int run(const struct tool_options *options)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
 #include <float.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -24,6 +23,8 @@ int tool_fail(enum fm_result result)
 {
     const char *message = fm_error_message();
     clear_bar();
+    if (result == FM_CANCELLED && !tool_interrupted()) // what stopped it is told at the end
+        return tool_stopped_by_output();
     fprintf(stderr, "fulmen: %s\n", message[0] != '\0' ? message : fm_result_text(result));
     switch (result) {
     case FM_OK:
@@ -42,6 +43,15 @@ int tool_fail(enum fm_result result)
     }
 }
 
+int tool_cancelled(void)
+{
+    if (!tool_interrupted())
+        return tool_stopped_by_output();
+    clear_bar();
+    fputs("fulmen: interrupted\n", stderr);
+    return TOOL_FAILED;
+}
+
 int tool_bad(const char *fmt, ...)
 {
     va_list args;
@@ -53,18 +63,6 @@ int tool_bad(const char *fmt, ...)
     return TOOL_BAD_INPUT;
 }
 
-int tool_output_failed(const char *name)
-{
-    int reason = errno;
-    if (reason == EPIPE) { // the reader has gone, as with `| head`: nothing more to say, and nothing is wrong
-        if (freopen("/dev/null", "w", stdout) == NULL)
-            clearerr(stdout);
-        return TOOL_DONE;
-    }
-    fprintf(stderr, "fulmen: %s: %s\n", name, strerror(reason));
-    return TOOL_FAILED;
-}
-
 double tool_seconds(void)
 {
     struct timespec now;
@@ -72,51 +70,9 @@ double tool_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-// ---- signals
-// -----------------------------------------------------------------------------------------------------------
-
-static volatile sig_atomic_t interrupted;
-static struct fm_session *volatile cancel_target;
-
-static void on_interrupt(int signal_number)
-{
-    struct fm_session *session = cancel_target;
-    (void)signal_number;
-    interrupted = 1;
-    if (session != NULL)
-        fm_session_cancel(session);
-}
-
-void tool_catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigemptyset(&action.sa_mask); // no SA_RESTART: reading a line from the terminal ends too
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); // a file that grows beyond its limit is a write error, too
-}
-
-void tool_cancel_target(struct fm_session *session)
-{
-    cancel_target = session;
-    if (session != NULL && interrupted) // it came before there was anything to cancel
-        fm_session_cancel(session);
-}
-
-bool tool_interrupted(void)
-{
-    return interrupted != 0;
-}
-
-void tool_clear_interrupt(void)
-{
-    interrupted = 0;
-}
-
 bool tool_progress(void *user, uint64_t done, uint64_t total)
 {
-    if (interrupted) {
+    if (tool_stopped()) {
         clear_bar();
         return false;
     }
@@ -160,7 +116,7 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
     while (status == 0) {
         size_t n = fread(text + used, 1, cap - used - 1, file);
         used += n;
-        if (n == 0)
+        if (n == 0 || tool_interrupted())
             break;
         char *more = used + 1 < cap ? text : realloc(text, cap *= 2);
         if (more == NULL)
@@ -168,7 +124,9 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
         else
             text = more;
     }
-    if (status == 0 && ferror(file))
+    if (status == 0 && tool_interrupted())
+        status = tool_cancelled();
+    else if (status == 0 && ferror(file))
         status = tool_bad("%s: %s", path, strerror(errno));
     if (file != NULL && file != stdin)
         fclose(file);
@@ -182,6 +140,13 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
     return 0;
 }
 
+int tool_encode(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, uint32_t **out_tokens,
+                size_t *out_count)
+{
+    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, flags, out_tokens, out_count);
+    return result != FM_OK ? tool_fail(result) : tool_interrupted() ? tool_cancelled() : 0;
+}
+
 static int prompt_text(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text, size_t bytes,
                        uint32_t **out_tokens, size_t *out_count)
 {
@@ -190,9 +155,11 @@ static int prompt_text(const struct tool_options *options, const struct fm_token
     if (tokenizer == NULL)
         return tool_bad("%s has no tokenizer: give the prompt with --tokens", options->model);
     unsigned begin = options->state_load == NULL ? FM_ENCODE_BOS : 0;
-    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, begin | FM_ENCODE_SPECIAL, &ids, &count);
-    if (result != FM_OK)
-        return tool_fail(result);
+    int status = tool_encode(tokenizer, text, bytes, begin | FM_ENCODE_SPECIAL, &ids, &count);
+    if (status != 0) {
+        fm_tokens_free(ids);
+        return status;
+    }
     *out_tokens = count > 0 ? malloc(count * sizeof(**out_tokens)) : NULL;
     if (*out_tokens != NULL)
         memcpy(*out_tokens, ids, count * sizeof(**out_tokens));
@@ -273,7 +240,7 @@ struct fm_session_params tool_session_params(const struct tool_options *o, const
         n_ctx = info.context;
     return (struct fm_session_params){.n_ctx = n_ctx, .n_ubatch = o->ubatch, .cache_type_k = o->cache_type_k,
                                       .cache_type_v = o->cache_type_v, .dca = o->dca.kind,
-                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local};
+                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local, .cancel = tool_cancel};
 }
 
 int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slots, struct tool_setup *setup)

@@ -42,6 +42,9 @@ enum fm_result {
     FM_RESULT_COUNT
 };
 
+// Asked now and then by calls that may take long, one question at a time, from any thread: true ends the call with FM_CANCELLED.
+typedef bool fm_cancel_fn(void *user);
+
 // Short English text of a result; never NULL. The string is static.
 FM_API const char *fm_result_text(enum fm_result result);
 

@@ -36,6 +36,8 @@ struct fm_session_params {
                               // states more. Models of attention alone roll back anywhere
     enum fm_dca dca;          // all but FM_DCA_FILE and FM_DCA_OFF: FM_UNSUPPORTED for models without rotary positions
     uint32_t dca_cap, dca_local; // largest relative position; positions around a token that stay exact, fewer than dca_cap
+    fm_cancel_fn *cancel;        // NULL = none. Asked between steps and between pipelines, also while the session is created
+    void *cancel_user;
 };
 
 struct fm_model_info {

@@ -51,7 +51,7 @@ struct fm_saved {
 FM_API enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path);
 // Read it into a slot, whatever that held. FM_FORMAT for a damaged file, FM_UNSUPPORTED for one of another model or cache
 // type, FM_NOSPACE when it holds more tokens than the context, FM_IO, FM_NOMEM: all found before the slot is touched. After
-// the failure of a device the slot is empty.
+// the failure of a device, and after FM_CANCELLED, the slot is empty.
 FM_API enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const char *path, struct fm_saved *out_saved);
 
 // ---- generating -----------------------------------------------------------------------------------------------------

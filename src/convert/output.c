@@ -8,8 +8,10 @@
 #include "base/os.h"
 
 #define BATCH_ELEMS ((uint64_t)8 << 20)  // of f32: 32 MiB
+#define FIRST_BATCH_ELEMS ((uint64_t)1 << 20)
 #define CHUNK_ELEMS ((uint64_t)64 << 10) // what a thread takes at a time, at least a row
 #define COPY_BYTES ((uint64_t)32 << 20)
+#define BATCH_NS 100000000u // aim: the caller is asked whether to go on after each batch
 
 enum fm_result fm_conv_init(struct fm_conv *conv, const struct fm_convert_params *params)
 {
@@ -18,16 +20,9 @@ enum fm_result fm_conv_init(struct fm_conv *conv, const struct fm_convert_params
         conv->progress = params->progress;
         conv->user = params->user;
     }
-    if (params != NULL && params->type != NULL) {
-        conv->want = fm_type_from_name(params->type);
-        if (conv->want == FM_TYPE_NONE || !fm_type_info(conv->want)->is_weight) {
-            char known[1024] = "";
-            for (int t = 0; t < FM_TYPE_COUNT; t++)
-                if (fm_type_info((enum fm_type)t)->is_weight)
-                    fm_append(known, sizeof(known), " %s", fm_type_info((enum fm_type)t)->name);
-            return fm_fail(FM_ARG, "type '%s' is unknown, expected one of%s", FM_QUOTE_Z(params->type), known);
-        }
-    }
+    enum fm_result r = params != NULL && params->type != NULL ? fm_conv_type(params->type, &conv->want) : FM_OK;
+    if (r != FM_OK)
+        return r;
     return fm_gguf_writer_create(&conv->writer);
 }
 
@@ -166,6 +161,7 @@ struct stream {
     uint64_t done, total; // elements
     float *f32;
     uint64_t f32_elems;
+    uint64_t batch_elems; // of the next batch, by the time that the last one took
     uint8_t *out;
     uint64_t out_bytes;
 };
@@ -237,31 +233,43 @@ static enum fm_result check_blocks(const struct fm_output *o)
     return FM_OK;
 }
 
+// Slow types get smaller batches, so that a caller who wants to stop does not wait.
+static void adapt(struct stream *s, uint64_t ns)
+{
+    if (ns > BATCH_NS)
+        s->batch_elems = FM_MAX(s->batch_elems / 2, CHUNK_ELEMS);
+    else if (ns < BATCH_NS / 4)
+        s->batch_elems = FM_MIN(s->batch_elems * 2, BATCH_ELEMS);
+}
+
 static enum fm_result encode_tensor(struct stream *s, const struct fm_output *o)
 {
-    uint64_t row_bytes, batch_rows = FM_MAX(BATCH_ELEMS / o->cols, (uint64_t)1);
+    uint64_t row_bytes, most_rows = FM_MIN(FM_MAX(BATCH_ELEMS / o->cols, (uint64_t)1), o->rows);
     enum fm_result r = check_blocks(o);
     if (r == FM_OK && !fm_type_bytes(o->type, o->cols, &row_bytes))
         r = fm_fail(FM_ARG, "tensor '%s': rows of %llu elements do not fill blocks of %s", FM_QUOTE_Z(o->name),
                     (unsigned long long)o->cols, fm_type_info(o->type)->name);
-    batch_rows = FM_MIN(batch_rows, o->rows);
     if (r == FM_OK)
-        r = reserve(s, batch_rows * o->cols, batch_rows * row_bytes);
-    for (uint64_t row = 0; r == FM_OK && row < o->rows; row += batch_rows) {
-        struct batch b = {.o = o, .row0 = row, .rows = FM_MIN(batch_rows, o->rows - row), .row_bytes = row_bytes,
+        r = reserve(s, most_rows * o->cols, most_rows * row_bytes);
+    for (uint64_t row = 0, rows; r == FM_OK && row < o->rows; row += rows) {
+        uint64_t start_ns = fm_clock_ns();
+        rows = FM_MIN(FM_MIN(FM_MAX(s->batch_elems / o->cols, (uint64_t)1), most_rows), o->rows - row);
+        struct batch b = {.o = o, .row0 = row, .rows = rows, .row_bytes = row_bytes,
                           .chunk_rows = FM_MAX(CHUNK_ELEMS / o->cols, (uint64_t)1), .f32 = s->f32, .out = s->out};
-        fm_thread_for(0, (uint32_t)((b.rows + b.chunk_rows - 1) / b.chunk_rows), batch_chunk, &b);
+        fm_thread_for(0, (uint32_t)((rows + b.chunk_rows - 1) / b.chunk_rows), batch_chunk, &b);
         uint64_t bad = atomic_load(&b.bad);
-        r = bad > 0 ? fail_value(&b, bad - 1) : fm_gguf_write(s->conv->writer, s->out, b.rows * row_bytes);
+        r = bad > 0 ? fail_value(&b, bad - 1) : fm_gguf_write(s->conv->writer, s->out, rows * row_bytes);
         if (r == FM_OK)
-            r = advance(s, o, b.rows * o->cols);
+            r = advance(s, o, rows * o->cols);
+        if (rows * o->cols >= s->batch_elems / 2)
+            adapt(s, fm_clock_ns() - start_ns);
     }
     return r;
 }
 
 enum fm_result fm_conv_write(struct fm_conv *conv, const char *path, bool check)
 {
-    struct stream s = {.conv = conv};
+    struct stream s = {.conv = conv, .batch_elems = FIRST_BATCH_ELEMS};
     const char *temp;
     enum fm_result r = fm_conv_types(conv);
     for (size_t i = 0; i < conv->output_count; i++) {

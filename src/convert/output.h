@@ -68,6 +68,8 @@ enum fm_result fm_conv_add(struct fm_conv *conv, const char *name, uint32_t n_di
 // model before it gets its name.
 enum fm_result fm_conv_write(struct fm_conv *conv, const char *path, bool check);
 
+// types.c: the type of a name, in letters of any case. FM_ARG lists the known ones, and says which is near.
+enum fm_result fm_conv_type(const char *name, enum fm_type *out_type);
 // types.c: the type of every output by conv->want, and the keys that say so.
 enum fm_result fm_conv_types(struct fm_conv *conv);
 // verify.c: can `bytes`, which will be `path`, be read as a model of an architecture that fulmen knows?

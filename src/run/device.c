@@ -160,14 +160,14 @@ static void bandwidth_save(const struct fm_caps *caps, double bytes_per_s)
         fm_log(FM_LOG_INFO, "the read bandwidth is not kept: %s", fm_error_message());
 }
 
-enum fm_result fm_device_read_bandwidth(struct fm_device *device, double *out_bytes_per_s)
+enum fm_result fm_device_read_bandwidth(struct fm_device *device, fm_cancel_fn *cancel, void *user, double *out_bytes_per_s)
 {
     const struct fm_caps *caps = fm_vk_caps(device->vk);
     if (device->read_bytes_per_s <= 0)
         device->read_bytes_per_s = bandwidth_load(caps);
     if (device->read_bytes_per_s <= 0) {
         double gb_per_s = 0;
-        enum fm_result result = fm_check_read_bandwidth(device->vk, &gb_per_s);
+        enum fm_result result = fm_check_read_bandwidth(device->vk, cancel, user, &gb_per_s);
         if (result != FM_OK)
             return result;
         device->read_bytes_per_s = gb_per_s * 1e9;

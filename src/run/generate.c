@@ -5,6 +5,8 @@
 #include "run/session.h"
 #include "shaders/lib/abi.h"
 
+#include <math.h>
+
 struct running {
     struct fm_request *request;
     struct fm_batch_source source;
@@ -44,12 +46,24 @@ static enum fm_result check_tokens(const struct fm_session *session, uint32_t sl
     return FM_OK;
 }
 
+static enum fm_result check_sampling(uint32_t slot, const struct fm_sampling *s)
+{
+    const struct { const char *name; float value; } all[] = {
+        {"temp", s->temp}, {"top_p", s->top_p}, {"min_p", s->min_p}, {"repeat_penalty", s->repeat_penalty}};
+    for (size_t i = 0; i < FM_COUNT(all); i++)
+        if (!isfinite(all[i].value))
+            return fm_fail(FM_ARG, "slot %u: %s is %g, expected a finite number", slot, all[i].name, (double)all[i].value);
+    return FM_OK;
+}
+
 static enum fm_result check_requests(const struct fm_session *session, const struct fm_request *requests, size_t count)
 {
     if (count == 0 || count > session->paper.n_slots)
         return fm_fail(FM_ARG, "%zu requests for %u slots", count, session->paper.n_slots);
     for (size_t i = 0; i < count; i++) {
         enum fm_result result = check_tokens(session, requests[i].slot, requests[i].tokens, requests[i].n_tokens);
+        if (result == FM_OK)
+            result = check_sampling(requests[i].slot, &requests[i].sampling);
         if (result != FM_OK)
             return result;
         for (size_t j = 0; j < i; j++)

@@ -7,7 +7,8 @@
 
 #define SLICE_BYTES (2ull << 20)    // copied by one thread at a time
 #define CONVERT_ELEMS (1u << 16)    // decoded to f32 at a time
-#define ROWS_BYTES (256ull << 20)   // file bytes between two looks at the progress callback
+#define ROWS_BYTES (256ull << 20)   // file bytes that are packed at a time
+#define REPORT_BYTES (16ull << 20)  // between two looks at the progress callback
 
 struct loading {
     const struct fm_model *model;
@@ -16,11 +17,12 @@ struct loading {
     const struct fm_layout *layout;
     const struct fm_load_params *params;
     uint64_t base;             // offset of the tensor in the pool
-    uint64_t done_bytes, total_bytes;
+    uint64_t done_bytes, told_bytes, total_bytes;
 };
 
-static enum fm_result report(const struct loading *l)
+static enum fm_result report(struct loading *l)
 {
+    l->told_bytes = l->done_bytes;
     if (l->params->progress != NULL && !l->params->progress(l->params->user, l->done_bytes, l->total_bytes))
         return fm_fail(FM_CANCELLED, "loading cancelled after %.1f of %.1f MB", (double)l->done_bytes * 1e-6,
                        (double)l->total_bytes * 1e-6);
@@ -67,7 +69,7 @@ static enum fm_result put(void *user, uint64_t offset, const void *data, size_t 
         at += c.bytes;
         left -= c.bytes;
         l->done_bytes += c.bytes;
-        if (slices > 1 && (result = report(l)) != FM_OK)
+        if (l->done_bytes - l->told_bytes >= REPORT_BYTES && (result = report(l)) != FM_OK)
             return result;
     }
     return FM_OK;

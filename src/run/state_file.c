@@ -160,8 +160,9 @@ static enum fm_result take_range(void *user, uint64_t offset, uint64_t bytes)
     struct loading *l = user;
     enum fm_result result = FM_OK;
     for (uint64_t done = 0; done < bytes && result == FM_OK; done += FM_STATE_PIECE_BYTES)
-        result = fm_vk_upload(l->session->vk, l->session->state, offset + done, l->at + done,
-                              (size_t)FM_MIN(bytes - done, FM_STATE_PIECE_BYTES));
+        if ((result = fm_step_cancelled(l->session)) == FM_OK)
+            result = fm_vk_upload(l->session->vk, l->session->state, offset + done, l->at + done,
+                                  (size_t)FM_MIN(bytes - done, FM_STATE_PIECE_BYTES));
     l->at += bytes;
     return result;
 }

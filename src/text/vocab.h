@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "format/file.h"
+#include "text/bigrams.h"
 #include "text/matcher.h"
 #include "text/merge.h"
 #include "text/pretok.h"
@@ -36,7 +37,7 @@ struct fm_token {
     const char *piece; // the bytes that it stands for
     uint32_t text_bytes;
     uint32_t piece_bytes;
-    uint32_t priority; // SPM: merges with a smaller one go first
+    uint32_t priority; // SPM: merges with a smaller one go first; equal scores have the same one
     uint8_t type;      // enum fm_token_type
     bool end;          // ends an answer
 };
@@ -62,6 +63,8 @@ struct fm_tokenizer {
     uint32_t byte_ids[256];           // the token of one byte, or FM_TOKEN_NONE
     struct fm_map spans;              // SPM: text → id of what merges may make; BPE with ignore_merges: piece → id
     uint32_t max_span_bytes;          // longest key of `spans`
+    uint32_t priorities;              // merges have priorities less than this
+    struct fm_bigrams bigrams;        // SPM: of the keys of `spans`; empty when texts must not be cut
     struct fm_matcher special;        // matched in the text with FM_ENCODE_SPECIAL
     struct fm_matcher user;           // matched always: BPE in the text, SPM after its escaping
     struct fm_pretok *pretok;         // BPE
@@ -76,11 +79,17 @@ struct fm_tokenizer {
 // One call of fm_tokenizer_encode.
 struct fm_encoder {
     const struct fm_tokenizer *tok;
+    fm_cancel_fn *cancel; // may be NULL
+    void *cancel_user;
+    unsigned work; // since `cancel` was asked
     uint32_t *ids;
     size_t count;
     size_t ids_cap;
     struct fm_merge merge;
-    char *buffer; // SPM: escaped text; BPE: normalised text
+    struct fm_match_walk special; // of the whole text
+    struct fm_match_walk user;    // SPM: of the escaped text
+    char *buffer;                 // SPM: escaped text; BPE: normalised text
+    size_t buffer_bytes; // SPM
     size_t buffer_cap;
     int32_t *points; // BPE: code points of what is being normalised
     size_t points_cap;
@@ -89,6 +98,9 @@ struct fm_encoder {
     uint32_t *pending;                 // SPM: stack of spans still to be split: begin, bytes
     size_t pending_cap;
 };
+
+// Note `work` bytes or steps done; now and then asks whether to go on. FM_CANCELLED.
+enum fm_result fm_encoder_poll(struct fm_encoder *enc, size_t work);
 
 enum fm_result fm_encoder_emit(struct fm_encoder *enc, uint32_t id);
 

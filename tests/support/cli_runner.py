@@ -48,12 +48,14 @@ class Result:
 
 
 def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subprocess.PIPE, env_more=None, **options):
-    """Runs the tool. Whatever happens it must not be a crash, and with no terminal nothing may be painted on one."""
+    """Runs the tool. Whatever happens it must not be a crash, and with no terminal nothing may be painted on one. no_driver: True,
+    or what the loader is told to take for the manifests of the drivers."""
     arguments = [str(a) for a in arguments]
     environment = dict(os.environ) | (env_more or {})
     runner = RUNNER
     if no_driver:
-        environment |= {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
+        manifests = "/nonexistent.json" if no_driver is True else str(no_driver)
+        environment |= {"VK_DRIVER_FILES": manifests, "VK_ICD_FILENAMES": manifests}
         runner = []     # it would set its own driver
     done = subprocess.run([*runner, FULMEN, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment,
                           timeout=SECONDS, check=False, **options)
