@@ -5,113 +5,33 @@
 #include <pcre2.h>
 #include <stdio.h>
 
-#include "base/utf8.h"
+#include "text/pretok_recipes.h"
+#include "text/unicode.h"
 
-#define MAX_STAGES 5
 #define BOUNDED_PIECE_BYTES 1024
 
-// White space as Unicode defines it. PCRE2's own \s takes in U+180E, which no longer is.
-#define SPACE "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define S "[" SPACE "]"
-#define NOT_S "[^" SPACE "]"
-
-#define CONTRACTION "'s|'t|'re|'ve|'m|'ll|'d"
-#define GPT2 CONTRACTION "| ?\\p{L}+| ?\\p{N}+| ?[^" SPACE "\\p{L}\\p{N}]+|" S "+(?!" NOT_S ")|" S "+"
-// The expression of cl100k and its descendants, which differ in how many digits make a piece.
-#define CL100K(digits)                                                                                      \
-    "(?i:" CONTRACTION ")|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" SPACE "\\p{L}\\p{N}]+[\\r\\n]*|" S \
-    "*[\\r\\n]+|" S "+(?!" NOT_S ")|" S "+"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define TEKKEN                                                                                                \
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*|\\p{N}| ?[^" SPACE \
-    "\\p{L}\\p{N}]+[\\r\\n/]*|" S "*[\\r\\n]+|" S "+(?!" NOT_S ")|" S "+"
-
-// The expressions apply one after the other, each to the pieces of the one before; what none of them matches is a piece
-// too.
-struct recipe {
-    const char *stages[MAX_STAGES];
-    struct fm_pretok_traits traits;
-};
-
-enum recipe_id {
-    RECIPE_DEFAULT,
-    RECIPE_GPT2,
-    RECIPE_NEOX,
-    RECIPE_LLAMA3,
-    RECIPE_DBRX,
-    RECIPE_QWEN2,
-    RECIPE_DIGITS1,
-    RECIPE_SMOLLM,
-    RECIPE_TEKKEN,
-    RECIPE_DEEPSEEK_CODER,
-    RECIPE_FALCON
-};
-
-static const struct recipe recipes[] = {
-    [RECIPE_DEFAULT] = {{"[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, {0}},
-    [RECIPE_GPT2] = {{GPT2}, {0}},
-    [RECIPE_NEOX] = {{GPT2}, {.nfc = true}},
-    [RECIPE_LLAMA3] = {{CL100K("\\p{N}{1,3}")}, {.ignore_merges = true, .add_bos = true}},
-    [RECIPE_DBRX] = {{CL100K("\\p{N}{1,3}")}, {0}},
-    [RECIPE_QWEN2] = {{CL100K("\\p{N}")}, {.nfc = true}},
-    [RECIPE_DIGITS1] = {{CL100K("\\p{N}")}, {0}},
-    [RECIPE_SMOLLM] = {{"\\p{N}", GPT2}, {0}},
-    [RECIPE_TEKKEN] = {{TEKKEN}, {.ignore_merges = true, .add_bos = true}},
-    [RECIPE_DEEPSEEK_CODER] = {{"[\\r\\n]", S "?\\p{L}+", S "?\\p{P}+",
-                                "[\\x{4e00}-\\x{9fa5}\\x{800}-\\x{4e00}\\x{ac00}-\\x{d7ff}]+", "\\p{N}"},
-                               {0}},
-    // Punctuation (ASCII's symbols count), GPT-2's words, numbers apart, in threes: as the tokenizer itself has it.
-    [RECIPE_FALCON] = {{"[\\p{P}$+<=>^~|`]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"}, {0}},
-};
-
-// Names as converters write them; error messages list them in this order.
-static const struct {
-    const char *name;
-    enum recipe_id recipe;
-} names[] = {
-    {"gpt-2", RECIPE_GPT2},
-    {"phi-2", RECIPE_GPT2},
-    {"gigachat", RECIPE_GPT2},
-    {"jais", RECIPE_GPT2},
-    {"trillion", RECIPE_GPT2},
-    {"mellum", RECIPE_GPT2},
-    {"mpt", RECIPE_NEOX},
-    {"olmo", RECIPE_NEOX},
-    {"llama-bpe", RECIPE_LLAMA3},
-    {"llama3", RECIPE_LLAMA3},
-    {"llama-v3", RECIPE_LLAMA3},
-    {"falcon3", RECIPE_LLAMA3},
-    {"dbrx", RECIPE_DBRX},
-    {"smaug-bpe", RECIPE_DBRX},
-    {"qwen2", RECIPE_QWEN2},
-    {"megrez", RECIPE_DIGITS1},
-    {"stablelm2", RECIPE_DIGITS1},
-    {"deepseek-r1-qwen", RECIPE_DIGITS1},
-    {"hunyuan", RECIPE_DIGITS1},
-    {"smollm", RECIPE_SMOLLM},
-    {"starcoder", RECIPE_SMOLLM},
-    {"refact", RECIPE_SMOLLM},
-    {"command-r", RECIPE_SMOLLM},
-    {"codeshell", RECIPE_SMOLLM},
-    {"exaone", RECIPE_SMOLLM},
-    {"minerva-7b", RECIPE_SMOLLM},
-    {"tekken", RECIPE_TEKKEN},
-    {"default", RECIPE_DEFAULT},
-    {"deepseek-coder", RECIPE_DEEPSEEK_CODER},
-    {"falcon", RECIPE_FALCON},
-};
-
 struct fm_pretok {
-    const struct recipe *recipe;
+    const struct fm_pretok_recipe *recipe;
     pcre2_general_context *memory;
-    pcre2_code *stages[MAX_STAGES];
+    pcre2_code *codes[FM_PRETOK_MAX_STAGES]; // NULL for a stage without an expression
     unsigned stage_count;
 };
 
 struct fm_pretok_scratch {
     pcre2_general_context *memory;
     pcre2_match_data *match;
+    char *pinned; // copy of the text by fm_unicode_pin
+    size_t pinned_cap;
+};
+
+// One call of fm_pretok_split.
+struct split {
+    const struct fm_pretok *pretok;
+    struct fm_pretok_scratch *scratch;
+    const char *text;
+    const char *pinned; // as long as the text; the text itself where nothing in it had to be replaced
+    fm_pretok_piece_fn *fn;
+    void *user;
 };
 
 static void *pcre_alloc(PCRE2_SIZE size_bytes, void *user)
@@ -128,44 +48,49 @@ static void pcre_free(void *ptr, void *user)
 
 static enum fm_result unknown_name(const char *name, size_t name_bytes)
 {
-    char known[384] = "";
+    char known[1024] = "";
     size_t used = 0;
-    for (size_t i = 0; i < FM_COUNT(names); i++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, "%s%s", i == 0 ? "" : " ", names[i].name);
-    return fm_fail(FM_UNSUPPORTED, "metadata 'tokenizer.ggml.pre': unknown pre-tokenizer '%.*s', known are: %s",
-                   (int)FM_MIN(name_bytes, (size_t)64), name, known);
+    for (size_t i = 0; fm_pretok_name(i) != NULL && used < sizeof(known); i++)
+        used += (size_t)snprintf(known + used, sizeof(known) - used, " %s", fm_pretok_name(i));
+    return fm_fail(FM_UNSUPPORTED, "metadata 'tokenizer.ggml.pre': unknown pre-tokenizer '%s', known are:%s",
+                   FM_QUOTE(name, name_bytes), known);
 }
 
-// Every expression is a constant of this file, so a failure to compile can only be a lack of memory.
+// Every expression is a constant, so a failure to compile can only be a lack of memory.
+static enum fm_result compile_stage(struct fm_pretok *pretok, unsigned stage)
+{
+    pcre2_compile_context *context = pcre2_compile_context_create(pretok->memory);
+    if (context == NULL)
+        return fm_nomem();
+    int error;
+    PCRE2_SIZE at;
+    pretok->codes[stage] = pcre2_compile((PCRE2_SPTR)pretok->recipe->stages[stage].expression, PCRE2_ZERO_TERMINATED,
+                                         PCRE2_UTF | PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE, &error, &at, context);
+    pcre2_compile_context_free(context);
+    if (pretok->codes[stage] == NULL)
+        return fm_fail(FM_NOMEM, "pre-tokenizer expression %u: error %d at %zu", stage, error, (size_t)at);
+    // Without just-in-time compilation (a platform, or a policy against executable memory) matching is slower, not
+    // wrong.
+    if (pcre2_jit_compile(pretok->codes[stage], PCRE2_JIT_COMPLETE) != 0)
+        fm_log(FM_LOG_DEBUG, "pre-tokenizer expression %u is interpreted", stage);
+    return FM_OK;
+}
+
 static enum fm_result compile_stages(struct fm_pretok *pretok)
 {
-    for (unsigned i = 0; i < MAX_STAGES && pretok->recipe->stages[i] != NULL; i++) {
-        pcre2_compile_context *context = pcre2_compile_context_create(pretok->memory);
-        if (context == NULL)
-            return fm_nomem();
-        int error;
-        PCRE2_SIZE at;
-        pretok->stages[i] = pcre2_compile((PCRE2_SPTR)pretok->recipe->stages[i], PCRE2_ZERO_TERMINATED,
-                                          PCRE2_UTF | PCRE2_UCP | PCRE2_NO_AUTO_CAPTURE, &error, &at, context);
-        pcre2_compile_context_free(context);
-        if (pretok->stages[i] == NULL)
-            return fm_fail(FM_NOMEM, "pre-tokenizer expression %u: error %d at %zu", i, error, (size_t)at);
+    enum fm_result r = FM_OK;
+    const struct fm_pretok_stage *stages = pretok->recipe->stages;
+    for (unsigned i = 0; r == FM_OK && i < FM_PRETOK_MAX_STAGES && stages[i].kind != FM_STAGE_NONE; i++) {
+        if (stages[i].expression != NULL)
+            r = compile_stage(pretok, i);
         pretok->stage_count = i + 1;
-        // Without just-in-time compilation (a platform, or a policy against executable memory) matching is slower, not
-        // wrong.
-        if (pcre2_jit_compile(pretok->stages[i], PCRE2_JIT_COMPLETE) != 0)
-            fm_log(FM_LOG_DEBUG, "pre-tokenizer expression %u is interpreted", i);
     }
-    return FM_OK;
+    return r;
 }
 
 enum fm_result fm_pretok_create(const char *name, size_t name_bytes, struct fm_pretok **out_pretok)
 {
-    const struct recipe *recipe = NULL;
-    for (size_t i = 0; i < FM_COUNT(names); i++) {
-        if (strlen(names[i].name) == name_bytes && memcmp(names[i].name, name, name_bytes) == 0)
-            recipe = &recipes[names[i].recipe];
-    }
+    const struct fm_pretok_recipe *recipe = fm_pretok_recipe_find(name, name_bytes);
     if (recipe == NULL)
         return unknown_name(name, name_bytes);
     enum fm_result r = FM_OK;
@@ -187,8 +112,8 @@ void fm_pretok_destroy(struct fm_pretok **pretok)
 {
     if (pretok == NULL || *pretok == NULL)
         return;
-    for (unsigned i = 0; i < MAX_STAGES; i++)
-        pcre2_code_free((*pretok)->stages[i]);
+    for (unsigned i = 0; i < FM_PRETOK_MAX_STAGES; i++)
+        pcre2_code_free((*pretok)->codes[i]);
     pcre2_general_context_free((*pretok)->memory);
     fm_free(*pretok);
     *pretok = NULL;
@@ -221,6 +146,7 @@ void fm_pretok_scratch_destroy(struct fm_pretok_scratch **scratch)
         return;
     pcre2_match_data_free((*scratch)->match);
     pcre2_general_context_free((*scratch)->memory);
+    fm_free((*scratch)->pinned);
     fm_free(*scratch);
     *scratch = NULL;
 }
@@ -238,17 +164,15 @@ static size_t bounded_end(const char *text, size_t text_bytes, size_t from)
 
 // The next match of a stage at or after `from`. Without one *out_begin is text_bytes. Where the matcher gives up at a
 // limit of its own, the text up to *out_end is taken for a match. FM_NOMEM.
-static enum fm_result find(const struct fm_pretok *pretok, struct fm_pretok_scratch *scratch, unsigned stage,
-                           const char *text, size_t text_bytes, size_t from, size_t *out_begin, size_t *out_end)
+static enum fm_result find(const pcre2_code *code, pcre2_match_data *match, const char *text, size_t text_bytes,
+                           size_t from, size_t *out_begin, size_t *out_end)
 {
-    const pcre2_code *code = pretok->stages[stage];
-    int rc = pcre2_match(code, (PCRE2_SPTR)text, text_bytes, from, PCRE2_NO_UTF_CHECK, scratch->match, NULL);
+    int rc = pcre2_match(code, (PCRE2_SPTR)text, text_bytes, from, PCRE2_NO_UTF_CHECK, match, NULL);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc = pcre2_match(code, (PCRE2_SPTR)text, text_bytes, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch->match,
-                         NULL);
+        rc = pcre2_match(code, (PCRE2_SPTR)text, text_bytes, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match, NULL);
     if (rc == PCRE2_ERROR_NOMEMORY)
         return fm_nomem();
-    const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(scratch->match);
+    const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(match);
     if (rc == PCRE2_ERROR_NOMATCH) {
         *out_begin = *out_end = text_bytes;
     } else if (rc < 0 || ovector[1] <= ovector[0]) {
@@ -261,29 +185,110 @@ static enum fm_result find(const struct fm_pretok *pretok, struct fm_pretok_scra
     return FM_OK;
 }
 
-static enum fm_result split_stage(const struct fm_pretok *pretok, struct fm_pretok_scratch *scratch, unsigned stage,
-                                  const char *text, size_t text_bytes, fm_pretok_piece_fn *fn, void *user)
+// The stages from `stage` on, for the text from `begin` to `end`.
+static enum fm_result split_stage(const struct split *split, unsigned stage, size_t begin, size_t end);
+
+// A run of digits: the first piece takes what threes leave over.
+static enum fm_result split_groups(const struct split *split, unsigned stage, size_t begin, size_t end)
 {
-    if (text_bytes == 0)
-        return FM_OK;
-    if (stage == pretok->stage_count)
-        return fn(user, text, text_bytes);
     enum fm_result r = FM_OK;
-    size_t done = 0;
-    while (r == FM_OK && done < text_bytes) {
-        size_t begin = done, end = text_bytes;
-        r = find(pretok, scratch, stage, text, text_bytes, done, &begin, &end);
-        if (r == FM_OK)
-            r = split_stage(pretok, scratch, stage + 1, text + done, begin - done, fn, user);
-        if (r == FM_OK)
-            r = split_stage(pretok, scratch, stage + 1, text + begin, end - begin, fn, user);
-        done = end;
+    size_t digits = 0, bytes;
+    for (size_t at = begin; at < end; at += bytes, digits++)
+        fm_unicode_point(split->text + at, &bytes);
+    for (size_t at = begin; r == FM_OK && at < end;) {
+        size_t from = at;
+        do {
+            fm_unicode_point(split->text + at, &bytes);
+            at += bytes;
+            digits--;
+        } while (digits % 3 != 0);
+        r = split_stage(split, stage + 1, from, at);
     }
     return r;
+}
+
+static enum fm_result split_expression(const struct split *split, unsigned stage, size_t begin, size_t end)
+{
+    const enum fm_pretok_stage_kind kind = split->pretok->recipe->stages[stage].kind;
+    const char *text = (kind == FM_STAGE_RANGES ? split->text : split->pinned) + begin;
+    const size_t text_bytes = end - begin;
+    enum fm_result r = FM_OK;
+    for (size_t done = 0; r == FM_OK && done < text_bytes;) {
+        size_t from = done, to = text_bytes;
+        r = find(split->pretok->codes[stage], split->scratch->match, text, text_bytes, done, &from, &to);
+        if (r == FM_OK)
+            r = split_stage(split, stage + 1, begin + done, begin + from);
+        if (r == FM_OK && kind == FM_STAGE_GROUPS)
+            r = split_groups(split, stage, begin + from, begin + to);
+        else if (r == FM_OK)
+            r = split_stage(split, stage + 1, begin + from, begin + to);
+        done = to;
+    }
+    return r;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+// Is what GPT-2's alphabet writes for this byte a number? Of Latin-1 that are the digits, superscripts and fractions.
+static bool is_byte_number(char c)
+{
+    const uint8_t byte = (uint8_t)c;
+    return is_digit(c) || byte == 0xB2 || byte == 0xB3 || byte == 0xB9 || (byte >= 0xBC && byte <= 0xBE);
+}
+
+static bool is_three_digits(const char *text, size_t begin, size_t end)
+{
+    return end - begin >= 3 && is_digit(text[begin]) && is_digit(text[begin + 1]) && is_digit(text[begin + 2]);
+}
+
+// End of the piece that begins at `begin`: three digits, or a run of numbers up to the next three digits, or of bytes that
+// are no numbers.
+static size_t byte_numbers_end(const char *text, size_t begin, size_t end)
+{
+    const bool number = is_byte_number(text[begin]);
+    if (is_three_digits(text, begin, end))
+        return begin + 3;
+    size_t at = begin + 1;
+    while (at < end && is_byte_number(text[at]) == number && !is_three_digits(text, at, end))
+        at++;
+    return at;
+}
+
+static enum fm_result split_byte_numbers(const struct split *split, size_t begin, size_t end)
+{
+    enum fm_result r = FM_OK;
+    while (r == FM_OK && begin < end) {
+        size_t to = byte_numbers_end(split->text, begin, end);
+        r = split->fn(split->user, split->text + begin, to - begin);
+        begin = to;
+    }
+    return r;
+}
+
+static enum fm_result split_stage(const struct split *split, unsigned stage, size_t begin, size_t end)
+{
+    if (begin == end)
+        return FM_OK;
+    if (stage == split->pretok->stage_count)
+        return split->fn(split->user, split->text + begin, end - begin);
+    if (split->pretok->recipe->stages[stage].kind == FM_STAGE_BYTE_NUMBERS)
+        return split_byte_numbers(split, begin, end);
+    return split_expression(split, stage, begin, end);
 }
 
 enum fm_result fm_pretok_split(const struct fm_pretok *pretok, struct fm_pretok_scratch *scratch, const char *text,
                                size_t text_bytes, fm_pretok_piece_fn *fn, void *user)
 {
-    return split_stage(pretok, scratch, 0, text, text_bytes, fn, user);
+    struct split split = {.pretok = pretok, .scratch = scratch, .text = text, .pinned = text, .fn = fn, .user = user};
+    if (fm_unicode_needs_pin(text, text_bytes)) {
+        enum fm_result r = fm_array_reserve((void **)&scratch->pinned, &scratch->pinned_cap, text_bytes, 1);
+        if (r != FM_OK)
+            return r;
+        fm_unicode_pin(text, text_bytes, scratch->pinned);
+        split.pinned = scratch->pinned;
+    }
+    return split_stage(&split, 0, 0, text_bytes);
 }
