@@ -15,12 +15,15 @@ struct sink {
     FILE *file;
     size_t vocab;
     int error; // errno of a failed write
+    size_t bad_rows, first_bad; // rows that are no numbers; the first one's token
 };
 
 static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *logits)
 {
     struct sink *sink = user;
-    (void)first_token;
+    for (size_t i = 0; i < n_rows; i++)
+        if (!tool_row_has_numbers(logits + i * sink->vocab, sink->vocab) && sink->bad_rows++ == 0)
+            sink->first_bad = first_token + i;
     for (size_t i = 0; i < n_rows * sink->vocab; i++) {
         uint32_t bits;
         memcpy(&bits, &logits[i], sizeof(bits));
@@ -46,6 +49,10 @@ static int write_logits(const struct tool_options *options, struct tool_setup *s
         errno = sink.error;
         return tool_output_failed(sink.file != stdout ? options->output : "standard output");
     }
+    if (sink.bad_rows > 0)
+        fprintf(stderr, "fulmen: %zu rows of logits are no numbers (NaN or infinite), the first is that of token %zu: the file may be "
+                "damaged (fulmen info --verify FILE reads all of it), or the driver computes wrongly (fulmen check)\n", sink.bad_rows,
+                sink.first_bad);
     return result == FM_OK ? TOOL_DONE : tool_fail(result);
 }
 

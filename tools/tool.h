@@ -159,6 +159,8 @@ int tool_parse_list(const char *text, const char *what, uint32_t **out_list, siz
 
 // Print the library's message and return the exit code of a result.
 int tool_fail(enum fm_result result);
+// Has a row of logits probabilities? False with a NaN in it, without a finite value, or with an infinite greatest one.
+bool tool_row_has_numbers(const float *logits, size_t vocab);
 // Print a line of our own (bad input) and return TOOL_BAD_INPUT.
 int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
 // After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a

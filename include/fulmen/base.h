@@ -32,7 +32,8 @@ extern "C" {
     X(LOST, "the device was lost")                                                                                     \
     X(NOSPACE, "out of device memory or context")                                                                      \
     X(CANCELLED, "cancelled")                                                                                          \
-    X(BUSY, "busy")
+    X(BUSY, "busy")                                                                                                    \
+    X(NAN, "the model computed what is no number")
 
 enum fm_result {
 #define X(name, text) FM_##name,
