@@ -160,8 +160,12 @@ static int answer(struct chat *c)
         errno = c->write_error;
         return tool_output_failed("standard output");
     }
-    if (c->no_memory || (result != FM_OK && result != FM_CANCELLED))
-        return tool_fail(c->no_memory ? FM_NOMEM : result);
+    if (c->no_memory || (result != FM_OK && result != FM_CANCELLED)) {
+        status = tool_fail(c->no_memory ? FM_NOMEM : result);
+        if (result == FM_NAN) // what was read may hold what is no number: the next message begins anew
+            (void)fm_session_rewind(c->setup.session, 0, 0);
+        return status;
+    }
     if (result == FM_OK && request.stop == FM_STOP_CONTEXT)
         fprintf(stderr, "fulmen: stopped: the context of %u tokens is full (-c sets it, /clear begins anew)\n", c->setup.n_ctx);
     if (c->options->verbose && result == FM_OK && request.prompt_ns > 0)

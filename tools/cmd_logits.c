@@ -18,6 +18,7 @@ struct sink {
     size_t vocab;
     enum fm_result failed; // of a write to the file
     int error;             // errno of a failed write to standard output
+    size_t bad_rows, first_bad; // rows that are no numbers; the first one's token
 };
 
 static bool put(struct sink *sink, const unsigned char *bytes, size_t count)
@@ -34,7 +35,9 @@ static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *
     struct sink *sink = user;
     unsigned char bytes[ROW_BYTES];
     size_t used = 0;
-    (void)first_token;
+    for (size_t i = 0; i < n_rows; i++)
+        if (!tool_row_has_numbers(logits + i * sink->vocab, sink->vocab) && sink->bad_rows++ == 0)
+            sink->first_bad = first_token + i;
     for (size_t i = 0; i < n_rows * sink->vocab; i++) {
         uint32_t bits;
         memcpy(&bits, &logits[i], sizeof(bits));
@@ -71,6 +74,10 @@ static int write_logits(const struct tool_options *options, struct tool_setup *s
         errno = sink.error;
         return tool_output_failed("standard output");
     }
+    if (sink.bad_rows > 0)
+        fprintf(stderr, "fulmen: %zu rows of logits are no numbers (NaN or infinite), the first is that of token %zu: the file may be "
+                "damaged (fulmen info --verify FILE reads all of it), or the driver computes wrongly (fulmen check)\n", sink.bad_rows,
+                sink.first_bad);
     return result == FM_OK ? TOOL_DONE : tool_fail(result);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
 #include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -50,6 +51,17 @@ int tool_cancelled(void)
     clear_bar();
     fputs("fulmen: interrupted\n", stderr);
     return TOOL_FAILED;
+}
+
+bool tool_row_has_numbers(const float *logits, size_t vocab)
+{
+    float top = -INFINITY;
+    bool nan = false;
+    for (size_t i = 0; i < vocab; i++) {
+        nan |= isnan(logits[i]);
+        top = logits[i] > top ? logits[i] : top;
+    }
+    return !nan && isfinite(top);
 }
 
 int tool_bad(const char *fmt, ...)

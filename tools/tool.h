@@ -175,6 +175,8 @@ int tool_parse_list(const char *text, const char *what, uint32_t **out_list, siz
 int tool_fail(enum fm_result result);
 // After work that was given up for tool_stopped(): a line if it was a signal; TOOL_FAILED.
 int tool_cancelled(void);
+// Has a row of logits probabilities? False with a NaN in it, without a finite value, or with an infinite greatest one.
+bool tool_row_has_numbers(const float *logits, size_t vocab);
 // Print a line of our own (bad input) and return TOOL_BAD_INPUT.
 int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
 double tool_seconds(void); // of a monotonic clock

@@ -33,7 +33,8 @@ extern "C" {
     X(NOSPACE, "out of device memory or context")                                                                      \
     X(CANCELLED, "cancelled")                                                                                          \
     X(BUSY, "busy")                                                                                                    \
-    X(WRITE, "a file could not be written")
+    X(WRITE, "a file could not be written")                                                                            \
+    X(NAN, "the model computed what is no number")
 
 enum fm_result {
 #define X(name, text) FM_##name,

@@ -99,7 +99,9 @@ struct fm_request {
 // together; each gives what it would give alone. Afterwards a slot holds its prompt and all generated tokens but the
 // last. FM_NOSPACE before anything is read when a prompt does not fit its slot. After FM_CANCELLED slots hold what had
 // been read until then, and on_token has had every token that was chosen: what follows a prompt that was read to its end
-// is never lost.
+// is never lost. FM_NAN when logits hold a NaN, or none of a row is finite (or one is +infinity): a damaged file, or a driver
+// that computes wrongly. The message names slot and token; tokens that were chosen before it, of this and of other requests,
+// were handed out, and the slot holds what was read.
 FM_API enum fm_result fm_session_generate(struct fm_session *session, struct fm_request *requests, size_t count);
 
 // Stop the call that is running (or, if none is, the next one) with FM_CANCELLED, between two steps. From any thread,
@@ -109,7 +111,8 @@ FM_API void fm_session_cancel(struct fm_session *session);
 // Rows of logits, [n_rows, vocab] f32, of the tokens first_token ... of the call. false stops with FM_CANCELLED.
 typedef bool fm_logits_fn(void *user, size_t first_token, size_t n_rows, const float *logits);
 
-// Append tokens to the slot and hand out the logits after the last one (all = false) or after each.
+// Append tokens to the slot and hand out the logits after the last one (all = false) or after each. They are handed out as
+// they are, also where they are no numbers.
 FM_API enum fm_result fm_session_logits(struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count,
                                         bool all, fm_logits_fn *fn, void *user);
 

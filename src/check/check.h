@@ -15,7 +15,8 @@ enum fm_problem_data {
     FM_DATA_HUGE,    // near the overflow of f32 sums of squares, but not over
     FM_DATA_CANCEL,  // +a, -a, ... : sums near zero
     FM_DATA_COUNT,
-    FM_DATA_NAN = FM_DATA_COUNT // products only: normal but for one NaN in the middle, which must reach what it should
+    FM_DATA_NAN = FM_DATA_COUNT, // products and sampling: normal but for one NaN in the middle, which must reach what it should
+    FM_DATA_INF                  // sampling only: a row of -inf
 };
 
 // One op on one shape. Fields that an op does not use are 0.
