@@ -159,7 +159,9 @@ int tool_parse_list(const char *text, const char *what, uint32_t **out_list, siz
 
 // Print the library's message and return the exit code of a result.
 int tool_fail(enum fm_result result);
-// Print a line of our own (bad input) and return TOOL_BAD_INPUT.
+// Print a line of our own, "fulmen: ..." on standard error, quoted (fm_quote): it may name files and hold what they say.
+void tool_say(const char *fmt, ...) FM_PRINTF(1, 2);
+// The same for bad input: returns TOOL_BAD_INPUT.
 int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
 // After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a
 // pipe has gone, else a line and TOOL_FAILED.
@@ -176,7 +178,8 @@ void tool_clear_interrupt(void);
 // fm_progress_fn: a bar on standard error if that is a terminal; stops when interrupted. user: the label.
 bool tool_progress(void *user, uint64_t done, uint64_t total);
 
-// Read a whole file or, for "-", standard input; release with free. The text is NUL-terminated.
+// Read a whole file or, for "-", standard input, as UTF-8 (tool_text_in of text.h); release with free. The text is
+// NUL-terminated, and may hold NULs.
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes);
 
 struct tool_setup {
