@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "chat_history.h"
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -72,7 +73,7 @@ static bool append(struct text *t, const char *data, size_t bytes)
 // How much of the answer may be shown: all but what may be the beginning of the stop text.
 static size_t showable(struct chat *c)
 {
-    const char *found = c->template == FM_CHAT_PLAIN ? strstr(c->answer.data, PLAIN_STOP) : NULL;
+    const char *found = c->template == FM_CHAT_PLAIN ? memmem(c->answer.data, c->answer.bytes, PLAIN_STOP, strlen(PLAIN_STOP)) : NULL;
     if (found != NULL) {
         c->stopped = true;
         c->answer.bytes = (size_t)(found - c->answer.data);
@@ -88,7 +89,7 @@ static size_t showable(struct chat *c)
 
 static bool show(struct chat *c, size_t end)
 {
-    if (end > c->printed && (fwrite(c->answer.data + c->printed, 1, end - c->printed, stdout) != end - c->printed || fflush(stdout) != 0))
+    if (end > c->printed && !tool_write(c->answer.data + c->printed, end - c->printed))
         c->write_error = errno;
     c->printed = end > c->printed ? end : c->printed;
     return c->write_error == 0;
@@ -125,6 +126,29 @@ static int read_tokens(struct chat *c, uint32_t **out_tokens, size_t *out_count,
     if (result == FM_OK)
         result = fm_session_keep(c->setup.session, 0, *out_tokens, *out_count, out_kept);
     return result == FM_OK ? 0 : tool_fail(result);
+}
+
+// The answer becomes a message. Messages end at a NUL: where a model wrote one, U+FFFD stands for it.
+static bool keep_answer(struct chat *c)
+{
+    struct text kept = {0};
+    size_t nuls = 0, at = 0;
+    bool ok = append(&kept, "", 0);
+    while (ok && at < c->answer.bytes) {
+        size_t part = strnlen(c->answer.data + at, c->answer.bytes - at);
+        ok = append(&kept, c->answer.data + at, part);
+        at += part;
+        if (ok && at < c->answer.bytes) {
+            ok = append(&kept, "\xEF\xBF\xBD", 3);
+            nuls++;
+            at++;
+        }
+    }
+    if (nuls > 0)
+        tool_say("the answer has %zu NUL characters: the conversation goes on with U+FFFD for each", nuls);
+    ok = ok && chat_history_add(&c->history, "assistant", kept.data);
+    free(kept.data);
+    return ok;
 }
 
 // Answer the last message. An interrupted answer is kept as far as it came.
@@ -172,7 +196,7 @@ static int answer(struct chat *c)
         fprintf(stderr, "prompt: %zu tokens (%zu kept), %.1f tokens/s; answer: %u tokens, %.1f tokens/s\n", request.n_tokens, kept,
                 (double)request.n_tokens / ((double)request.prompt_ns * 1e-9), request.n_generated,
                 request.n_generated > 1 ? (request.n_generated - 1) / ((double)request.generate_ns * 1e-9) : 0.0);
-    if (!chat_history_add(&c->history, "assistant", c->answer.data))
+    if (!keep_answer(c))
         return tool_fail(FM_NOMEM);
     return result == FM_CANCELLED ? TOOL_FAILED : 0;
 }
@@ -224,7 +248,7 @@ static int save(struct chat *c, const char *path)
     if (result != FM_OK)
         return tool_fail(result);
     (void)fm_session_tokens(c->setup.session, 0, &held);
-    fprintf(stderr, "fulmen: saved %zu tokens to %s\n", held, path);
+    tool_say("saved %zu tokens to %s", held, path);
     return 0;
 }
 
@@ -247,7 +271,7 @@ static int load(struct chat *c, const char *path)
     c->history = history;
     c->sampling.seed = saved.seed;
     (void)fm_session_tokens(c->setup.session, 0, &held);
-    fprintf(stderr, "fulmen: loaded %zu tokens from %s\n", held, path);
+    tool_say("loaded %zu tokens from %s", held, path);
     return 0;
 }
 
@@ -257,7 +281,9 @@ static int read_aloud(struct chat *c, const char *path)
     size_t bytes = 0;
     if (tool_read_text(path, &text, &bytes) != 0)
         return TOOL_BAD_INPUT;
-    int status = ask(c, text);
+    int status = tool_refuse_nul(path, text, bytes);
+    if (status == 0)
+        status = ask(c, text);
     free(text);
     return status;
 }
@@ -295,10 +321,12 @@ static int command(struct chat *c, const char *line, bool *out_leave)
 static void take_line(struct chat *c, char *line, bool *out_leave)
 {
     line[strcspn(line, "\r\n")] = '\0';
-    if (line[0] == '/')
+    if (line[0] == '/') {
         (void)command(c, line, out_leave);
-    else if (line[0] != '\0')
+    } else if (line[0] != '\0') {
+        tool_tell_invalid("the message", line, strlen(line));
         (void)ask(c, line);
+    }
 }
 
 static int converse(struct chat *c)
@@ -316,7 +344,7 @@ static int converse(struct chat *c)
         el_set(edit, EL_HIST, history, past);
         el_source(edit, NULL);
         fprintf(stderr, "%s, template %s; " COMMANDS "; Ctrl-C stops an answer, and leaves at the prompt\n",
-                c->setup.model_info.name, fm_chat_template_name(c->template));
+                TOOL_QUOTE(c->setup.model_info.name), fm_chat_template_name(c->template));
     }
     while (!leave && c->write_error == 0) {
         int count = 0;
@@ -350,21 +378,24 @@ static int answer_one(struct chat *c)
     int status = 0;
     if (c->options->prompt != NULL && c->options->file != NULL)
         return tool_bad("chat: expected one of -p TEXT and -f FILE, found both");
-    if (c->options->prompt != NULL)
+    if (c->options->prompt != NULL) {
         text = strdup(c->options->prompt);
-    else
+        bytes = strlen(c->options->prompt);
+        tool_tell_invalid("-p", c->options->prompt, bytes);
+    } else {
         status = tool_read_text(c->options->file != NULL ? c->options->file : "-", &text, &bytes);
+    }
     if (status != 0)
         return status;
     if (text == NULL)
         return tool_fail(FM_NOMEM);
-    size_t end = strlen(text);
-    while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'))
-        text[--end] = '\0';
-    if (end == 0)
+    while (bytes > 0 && (text[bytes - 1] == '\n' || text[bytes - 1] == '\r'))
+        text[--bytes] = '\0';
+    status = tool_refuse_nul(c->options->file != NULL ? c->options->file : "standard input", text, bytes);
+    if (status == 0 && bytes == 0)
         status = tool_bad(c->options->prompt != NULL || c->options->file != NULL ? "chat: the prompt is empty"
                                                                                  : "chat: no prompt on standard input");
-    else if (!chat_history_add(&c->history, "user", text))
+    else if (status == 0 && !chat_history_add(&c->history, "user", text))
         status = tool_fail(FM_NOMEM);
     free(text);
     return status == 0 ? answer(c) : status;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // fulmen info: what a model file holds, what it needs, and where it fits.
-#include <cjson/cJSON.h>
-
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -14,9 +13,9 @@ static void print_model(const struct fm_model *model)
     bool known = true;
     const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
     fm_model_get_info(model, &info);
-    printf("file          %s\n", info.path);
+    printf("file          %s\n", TOOL_QUOTE(info.path));
     if (info.name[0] != '\0')
-        printf("name          %s\n", info.name);
+        printf("name          %s\n", TOOL_QUOTE(info.name));
     printf("architecture  %s, %u layers\n", info.arch, info.n_layers);
     printf("widths        model %u, FFN %u, %u heads of %u (%u for keys and values), vocabulary %u\n", info.width,
            info.ffn, info.heads, info.head, info.heads_kv, info.vocab);
@@ -42,8 +41,8 @@ static cJSON *json_of_model(const struct fm_model *model)
     const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
     cJSON *o = cJSON_CreateObject();
     fm_model_get_info(model, &info);
-    cJSON_AddStringToObject(o, "file", info.path);
-    cJSON_AddStringToObject(o, "name", info.name);
+    tool_json_add(o, "file", info.path);
+    tool_json_add(o, "name", info.name);
     cJSON_AddStringToObject(o, "architecture", info.arch);
     const struct { const char *key; uint64_t value; } numbers[] = {
         {"layers", info.n_layers}, {"width", info.width}, {"ffn", info.ffn}, {"heads", info.heads},
@@ -77,7 +76,7 @@ struct fit {
     struct fm_device_info device;
     struct fm_memory_need need;
     bool can_run;
-    char message[256]; // when it cannot
+    char message[4096]; // when it cannot
 };
 
 static enum fm_result find_fit(const struct tool_options *options, const struct fm_model *model, const char *selector,
@@ -114,13 +113,13 @@ static void print_fit(const struct fit *fit)
 {
     const struct fm_memory_need *n = &fit->need;
     if (!fit->can_run) {
-        printf("device        %s: %s\n", fit->device.name, fit->message);
+        printf("device        %s: %s\n", TOOL_QUOTE(fit->device.name), fit->message);
         return;
     }
     double rest = (double)(n->total_bytes - n->weights_bytes - n->state_bytes);
     printf("device        %s, rung %s: context %u needs %.1f MB = %.1f weights + %.1f state + %.1f activations; "
            "%s (%.1f MB available)\n",
-           fit->device.name, fit->device.rung, n->n_ctx, (double)n->total_bytes * 1e-6, (double)n->weights_bytes * 1e-6,
+           TOOL_QUOTE(fit->device.name), fit->device.rung, n->n_ctx, (double)n->total_bytes * 1e-6, (double)n->weights_bytes * 1e-6,
            (double)n->state_bytes * 1e-6, rest * 1e-6,
            n->total_bytes <= fit->device.available_bytes ? "fits" : "does not fit",
            (double)fit->device.available_bytes * 1e-6);
@@ -130,12 +129,12 @@ static cJSON *json_of_fit(const struct fit *fit)
 {
     const struct fm_memory_need *n = &fit->need;
     cJSON *o = cJSON_CreateObject();
-    cJSON_AddStringToObject(o, "name", fit->device.name);
+    tool_json_add(o, "name", fit->device.name);
     cJSON_AddStringToObject(o, "uuid", fit->device.uuid);
     cJSON_AddNumberToObject(o, "available_bytes", (double)fit->device.available_bytes);
     cJSON_AddBoolToObject(o, "fits", fit->can_run && n->total_bytes <= fit->device.available_bytes);
     if (!fit->can_run) {
-        cJSON_AddStringToObject(o, "message", fit->message);
+        tool_json_add(o, "message", fit->message);
         return o;
     }
     cJSON_AddStringToObject(o, "rung", fit->device.rung);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -29,7 +30,7 @@ struct output {
 static bool emit(struct output *out, const char *text, size_t bytes)
 {
     if (!out->quiet) {
-        if (fwrite(text, 1, bytes, stdout) != bytes || fflush(stdout) != 0)
+        if (!tool_write(text, bytes))
             out->write_error = errno;
         return out->write_error == 0;
     }
@@ -126,7 +127,7 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
     struct numbers n = measure(setup, r);
     cJSON *root = cJSON_CreateObject(), *ids = cJSON_AddArrayToObject(root, "tokens");
     if (out->tokenizer != NULL)
-        cJSON_AddStringToObject(root, "text", out->text != NULL ? out->text : "");
+        cJSON_AddItemToObject(root, "text", tool_json_text(out->text, out->text_bytes));
     else
         cJSON_AddNullToObject(root, "text");
     for (size_t i = 0; i < out->n_ids; i++)
@@ -144,8 +145,8 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
     cJSON_AddNumberToObject(timings, "load_ms", n.load_s * 1e3);
     cJSON_AddNumberToObject(timings, "pipelines_ms", n.pipelines_s * 1e3);
     cJSON *device = cJSON_AddObjectToObject(root, "device");
-    cJSON_AddStringToObject(device, "name", setup->device_info.name);
-    cJSON_AddStringToObject(device, "driver", setup->device_info.driver);
+    tool_json_add(device, "name", setup->device_info.name);
+    tool_json_add(device, "driver", setup->device_info.driver);
     cJSON_AddStringToObject(device, "uuid", setup->device_info.uuid);
     cJSON_AddStringToObject(device, "rung", setup->device_info.rung);
     char *text = cJSON_PrintUnformatted(root);
@@ -243,8 +244,8 @@ static int save_end(const struct tool_options *options, const struct tool_setup 
     int status = out->n_ids > 0 ? save_state(options, setup, sampling, out->ids + out->n_ids - 1, 1)
                                 : save_state(options, setup, sampling, tokens + read, count - read);
     if (status == 0 && interrupted)
-        fprintf(stderr, "fulmen: interrupted: %zu of %zu prompt tokens read, %zu generated; --state-load %s goes on\n", read, count,
-                out->n_ids, options->state_save);
+        tool_say("interrupted: %zu of %zu prompt tokens read, %zu generated; --state-load %s goes on", read, count, out->n_ids,
+                 options->state_save);
     return status;
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {OPT_MODEL,  OPT_PROMPT, OPT_FILE,   OPT_NO_BOS,
@@ -16,35 +17,26 @@ static void print_json(const uint32_t *tokens, size_t count)
     printf("]\n");
 }
 
-// Is the token's text whole characters? `buffer` has room for fm_tokenizer_max_piece + 4 bytes.
-static bool is_text(const struct fm_tokenizer *tokenizer, uint32_t token, const char *piece, size_t bytes, char *buffer)
-{
-    struct fm_utf8_stream stream = {.started = true};
-    size_t n = fm_tokenizer_stream(tokenizer, &stream, token, true, buffer);
-    return n == bytes && memcmp(buffer, piece, bytes) == 0;
-}
-
-// One line a token: id, and its text with what is no text as \xNN.
+// One line a token: id, and its text with backslashes, controls and what is no character as \xNN.
 static int print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tokens, size_t count)
 {
-    char *buffer = malloc(fm_tokenizer_max_piece(tokenizer) + 4);
-    if (buffer == NULL)
+    size_t shown_bytes = fm_tokenizer_max_piece(tokenizer) * 4 + 1; // all of it as \xNN
+    char *shown = malloc(shown_bytes);
+    if (shown == NULL)
         return tool_fail(FM_NOMEM);
     for (size_t i = 0; i < count && !tool_stopped(); i++) {
         size_t bytes = 0;
         const char *piece = fm_tokenizer_piece(tokenizer, tokens[i], true, &bytes);
-        bool text = is_text(tokenizer, tokens[i], piece, bytes, buffer);
         printf("%6u -> '", tokens[i]);
-        for (size_t b = 0; b < bytes; b++) {
-            unsigned char c = (unsigned char)piece[b];
-            if (c < 0x20 || c == 0x7f || c == '\\' || (c >= 0x80 && !text))
-                printf("\\x%02x", c);
-            else
-                putchar(c);
+        for (size_t at = 0; at < bytes; at++) {
+            const char *slash = memchr(piece + at, '\\', bytes - at);
+            size_t part = slash != NULL ? (size_t)(slash - piece) - at : bytes - at;
+            printf("%s%s", fm_quote(piece + at, part, shown, shown_bytes), slash != NULL ? "\\x5c" : "");
+            at += part;
         }
         printf("'\n");
     }
-    free(buffer);
+    free(shown);
     return TOOL_DONE;
 }
 
@@ -77,9 +69,10 @@ static int run(const struct tool_options *options)
     const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
     if (tokenizer == NULL)
         status = tool_bad("%s has no tokenizer", options->model);
-    else if (options->prompt != NULL)
+    else if (options->prompt != NULL) {
+        tool_tell_invalid("-p", options->prompt, strlen(options->prompt));
         status = encode(options, tokenizer, options->prompt, strlen(options->prompt));
-    else if ((status = tool_read_text(options->file, &text, &bytes)) == 0)
+    } else if ((status = tool_read_text(options->file, &text, &bytes)) == 0)
         status = encode(options, tokenizer, text, bytes);
     free(text);
     fm_model_close(&model);

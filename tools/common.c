@@ -7,9 +7,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "text.h"
 #include "tool.h"
 
 #define BAR_COLUMNS 40
+#define LINE_BYTES 4096 // of what is said on standard error
 
 static int bar_shown = -1; // columns of the progress bar that stands on the terminal; -1 = none does
 
@@ -64,14 +66,28 @@ bool tool_row_has_numbers(const float *logits, size_t vocab)
     return !nan && isfinite(top);
 }
 
+FM_PRINTF(1, 0) static void say(const char *fmt, va_list args)
+{
+    char text[2 * LINE_BYTES], line[LINE_BYTES];
+    if (vsnprintf(text, sizeof(text), fmt, args) < 0)
+        text[0] = '\0';
+    fprintf(stderr, "fulmen: %s\n", fm_quote(text, strlen(text), line, sizeof(line)));
+}
+
+void tool_say(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    say(fmt, args);
+    va_end(args);
+}
+
 int tool_bad(const char *fmt, ...)
 {
     va_list args;
-    fputs("fulmen: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    say(fmt, args);
     va_end(args);
-    fputc('\n', stderr);
     return TOOL_BAD_INPUT;
 }
 
@@ -147,6 +163,11 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
         return status;
     }
     text[used] = '\0';
+    status = tool_text_in(file == stdin ? "standard input" : path, &text, &used);
+    if (status != 0) {
+        free(text);
+        return status;
+    }
     *out_text = text;
     *out_bytes = used;
     return 0;
@@ -189,8 +210,10 @@ int tool_prompt(const struct tool_options *options, const struct fm_model *model
         return tool_bad("more than one prompt: expected one of -p TEXT, -f FILE and --tokens IDS");
     if (options->tokens != NULL)
         return tool_parse_list(options->tokens, "--tokens", out_tokens, out_count);
-    if (options->prompt != NULL)
+    if (options->prompt != NULL) {
+        tool_tell_invalid("-p", options->prompt, strlen(options->prompt));
         return prompt_text(options, tokenizer, options->prompt, strlen(options->prompt), out_tokens, out_count);
+    }
     if (options->file == NULL) {
         *out_tokens = NULL;
         *out_count = 0;
@@ -266,7 +289,7 @@ int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slo
     if (result != FM_OK)
         return tool_fail(result);
     fm_device_get_info(setup->device, &setup->device_info);
-    fprintf(stderr, "device: %s, rung %s, %.1f GB\n", setup->device_info.name, setup->device_info.rung,
+    fprintf(stderr, "device: %s, rung %s, %.1f GB\n", TOOL_QUOTE(setup->device_info.name), setup->device_info.rung,
             (double)setup->device_info.memory_bytes * 1e-9);
     struct fm_session_params session = tool_session_params(options, setup->model);
     session.n_ctx = n_ctx != 0 ? n_ctx : session.n_ctx;

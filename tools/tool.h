@@ -177,7 +177,9 @@ int tool_fail(enum fm_result result);
 int tool_cancelled(void);
 // Has a row of logits probabilities? False with a NaN in it, without a finite value, or with an infinite greatest one.
 bool tool_row_has_numbers(const float *logits, size_t vocab);
-// Print a line of our own (bad input) and return TOOL_BAD_INPUT.
+// Print a line of our own, "fulmen: ..." on standard error, quoted (fm_quote): it may name files and hold what they say.
+void tool_say(const char *fmt, ...) FM_PRINTF(1, 2);
+// The same for bad input: returns TOOL_BAD_INPUT.
 int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
 double tool_seconds(void); // of a monotonic clock
 
@@ -217,7 +219,8 @@ int tool_check_output(const struct tool_options *options, const char *path);
 int tool_encode(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, uint32_t **out_tokens,
                 size_t *out_count);
 
-// Read a whole file or, for "-", standard input; release with free. The text is NUL-terminated.
+// Read a whole file or, for "-", standard input, as UTF-8 (tool_text_in of text.h); release with free. The text is
+// NUL-terminated, and may hold NULs.
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes);
 
 struct tool_setup {

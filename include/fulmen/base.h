@@ -75,6 +75,9 @@ FM_API const char *fm_quote(const char *text, size_t text_bytes, char *out, size
 enum fm_quote_flag { FM_QUOTE_LINES = 1 };
 FM_API const char *fm_quote_flags(const char *text, size_t text_bytes, unsigned flags, char *out, size_t out_bytes);
 
+// Length of the longest beginning of text that is well-formed UTF-8, in bytes.
+FM_API size_t fm_utf8_valid_prefix(const char *text, size_t text_bytes);
+
 enum fm_log_level { FM_LOG_ERROR, FM_LOG_WARN, FM_LOG_INFO, FM_LOG_DEBUG };
 
 // Receives every log line (no newline at the end). May be called from any thread.
