@@ -33,6 +33,8 @@ struct chat {
     enum fm_chat_template template;
     struct chat_history history;
     struct fm_sampling sampling;
+    char **read; // files that /read has read
+    size_t n_read;
     char *piece;
     struct fm_utf8_stream stream;
     struct text answer;
@@ -212,10 +214,13 @@ static int save(struct chat *c, const char *path)
     size_t held = 0;
     if (chat_history_last(&c->history)[0] == '\0')
         return tool_bad("nothing was said yet: no conversation to save");
+    enum fm_result result = fm_writer_check(path, (const char *const *)c->read, c->n_read);
+    if (result != FM_OK)
+        return tool_fail(result);
     struct fm_saved saved = {.token = FM_NO_TOKEN, .seed = c->sampling.seed, .note = chat_history_write(&c->history, c->template)};
     if (saved.note == NULL)
         return tool_fail(FM_NOMEM);
-    enum fm_result result = fm_session_save(c->setup.session, 0, &saved, path);
+    result = fm_session_save(c->setup.session, 0, &saved, path);
     cJSON_free(saved.note);
     if (result != FM_OK)
         return tool_fail(result);
@@ -247,13 +252,23 @@ static int load(struct chat *c, const char *path)
     return 0;
 }
 
+// /save must not replace it.
+static bool remember_read(struct chat *c, const char *path)
+{
+    char **more = realloc(c->read, (c->n_read + 1) * sizeof(*more));
+    if (more == NULL)
+        return false;
+    c->read = more;
+    return (more[c->n_read] = strdup(path)) != NULL && ++c->n_read > 0;
+}
+
 static int read_aloud(struct chat *c, const char *path)
 {
     char *text = NULL;
     size_t bytes = 0;
     if (tool_read_text(path, &text, &bytes) != 0)
         return TOOL_BAD_INPUT;
-    int status = ask(c, text);
+    int status = remember_read(c, path) ? ask(c, text) : tool_fail(FM_NOMEM);
     free(text);
     return status;
 }
@@ -397,6 +412,9 @@ static int run(const struct tool_options *options)
     chat_history_finish(&c.history);
     free(c.piece);
     free(c.answer.data);
+    for (size_t i = 0; i < c.n_read; i++)
+        free(c.read[i]);
+    free(c.read);
     tool_close(&c.setup);
     return status;
 }

@@ -321,12 +321,16 @@ class Chat:
 @test
 @in_folder
 def a_conversation_is_not_saved_over_the_model(folder):
-    model, moved = folder / "model.gguf", folder / "moved.gguf"
+    model, moved, notes = folder / "model.gguf", folder / "moved.gguf", folder / "notes.txt"
+    notes.write_text("Hello.", encoding="utf-8")
     before = model.read_bytes()
     os.link(model, folder / "hard")
     os.mkfifo(folder / "pipe")
     with Chat("-m", model, "-n", 4, "-c", 128, "--temp", 0) as chat:
         chat.say("Who are you?")
+        chat.say(f"/read {notes}")
+        assert "would replace a file that is read" in chat.say(f"/save {notes}") and notes.read_text(encoding="utf-8") == "Hello."
+        notes.unlink()
         for name, says in (("model.gguf", "is the model's file"), ("hard", "is the model's file"), ("pipe", "is a pipe"),
                            (".", "is a directory"), ("no/where", "No such file")):
             told = chat.say(f"/save {folder}/{name}")
