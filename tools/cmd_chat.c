@@ -34,6 +34,8 @@ struct chat {
     enum fm_chat_template template;
     struct chat_history history;
     struct fm_sampling sampling;
+    char **read; // files that /read has read
+    size_t n_read;
     char *piece;
     struct fm_utf8_stream stream;
     struct text answer;
@@ -240,10 +242,13 @@ static int save(struct chat *c, const char *path)
     size_t held = 0;
     if (chat_history_last(&c->history)[0] == '\0')
         return tool_bad("nothing was said yet: no conversation to save");
+    enum fm_result result = fm_writer_check(path, (const char *const *)c->read, c->n_read);
+    if (result != FM_OK)
+        return tool_fail(result);
     struct fm_saved saved = {.token = FM_TOKEN_NONE, .seed = c->sampling.seed, .note = chat_history_write(&c->history, c->template)};
     if (saved.note == NULL)
         return tool_fail(FM_NOMEM);
-    enum fm_result result = fm_session_save(c->setup.session, 0, &saved, path);
+    result = fm_session_save(c->setup.session, 0, &saved, path);
     cJSON_free(saved.note);
     if (result != FM_OK)
         return tool_fail(result);
@@ -275,6 +280,16 @@ static int load(struct chat *c, const char *path)
     return 0;
 }
 
+// /save must not replace it.
+static bool remember_read(struct chat *c, const char *path)
+{
+    char **more = realloc(c->read, (c->n_read + 1) * sizeof(*more));
+    if (more == NULL)
+        return false;
+    c->read = more;
+    return (more[c->n_read] = strdup(path)) != NULL && ++c->n_read > 0;
+}
+
 static int read_aloud(struct chat *c, const char *path)
 {
     char *text = NULL;
@@ -283,7 +298,7 @@ static int read_aloud(struct chat *c, const char *path)
         return TOOL_BAD_INPUT;
     int status = tool_refuse_nul(path, text, bytes);
     if (status == 0)
-        status = ask(c, text);
+        status = remember_read(c, path) ? ask(c, text) : tool_fail(FM_NOMEM);
     free(text);
     return status;
 }
@@ -432,6 +447,9 @@ static int run(const struct tool_options *options)
     chat_history_finish(&c.history);
     free(c.piece);
     free(c.answer.data);
+    for (size_t i = 0; i < c.n_read; i++)
+        free(c.read[i]);
+    free(c.read);
     tool_close(&c.setup);
     return status;
 }

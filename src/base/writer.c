@@ -72,15 +72,15 @@ static bool is_temporary(const struct fm_writer *w, const char *name)
     return strspn(digits, "0123456789abcdef") == 2 * RANDOM_BYTES && strcmp(digits + 2 * RANDOM_BYTES, SUFFIX) == 0;
 }
 
-// Remove a temporary that nobody writes: ours by its owner, and its lock can be had. What cannot be removed stays.
+// Remove a temporary that nobody writes: its lock can be had. What cannot be removed stays.
 static void remove_if_stale(const struct fm_writer *w, const char *name)
 {
     struct stat opened, named;
     int fd = fm_sys_open(w->folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
     if (fd < 0)
         return;
-    if (fm_sys_fstat(fd, &opened) == 0 && S_ISREG(opened.st_mode) && opened.st_uid == geteuid() && fm_sys_lock(fd) == 0 &&
-        fm_sys_lstat(w->folder, name, &named) == 0 && named.st_dev == opened.st_dev && named.st_ino == opened.st_ino &&
+    if (fm_sys_fstat(fd, &opened) == 0 && S_ISREG(opened.st_mode) && fm_sys_lock(fd) == 0 && fm_sys_lstat(w->folder, name, &named) == 0 &&
+        named.st_dev == opened.st_dev && named.st_ino == opened.st_ino &&
         fm_sys_unlink(w->folder, name) == 0)
         fm_log(FM_LOG_INFO, "%s: removed %s, which a writer that was killed had left", w->path, FM_QUOTE_Z(name));
     (void)fm_sys_close(fd);

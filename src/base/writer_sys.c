@@ -63,14 +63,11 @@ ssize_t fm_sys_readlink(const char *path, char *out, size_t out_bytes)
     return injected() ? -1 : readlink(path, out, out_bytes);
 }
 
-int fm_sys_access_at(int folder, const char *name, int how)
-{
-    return injected() ? -1 : faccessat(folder, name, how, AT_EACCESS);
-}
-
 int fm_sys_access(const char *path, int how)
 {
-    return fm_sys_access_at(AT_FDCWD, path, how);
+    // The flag costs a system call that old sandboxes refuse.
+    int flags = geteuid() == getuid() && getegid() == getgid() ? 0 : AT_EACCESS;
+    return injected() ? -1 : faccessat(AT_FDCWD, path, how, flags);
 }
 
 int fm_sys_open(int folder, const char *path, int flags, mode_t mode)

@@ -15,7 +15,6 @@ int fm_sys_stat(const char *path, struct stat *out_info);
 int fm_sys_fstat(int fd, struct stat *out_info);
 ssize_t fm_sys_readlink(const char *path, char *out, size_t out_bytes);
 int fm_sys_access(const char *path, int how); // with the effective user's rights
-int fm_sys_access_at(int folder, const char *name, int how);
 int fm_sys_open(int folder, const char *path, int flags, mode_t mode);
 int fm_sys_dup(int fd);
 int fm_sys_lock(int fd); // exclusively, without waiting

@@ -24,8 +24,8 @@ import time
 sys.path.insert(0, str(pathlib.Path(sys.argv[2]) / "tests/support"))
 
 from checkpoint_back import fixture_checkpoint, write_folder     # pylint: disable=wrong-import-position
-from cli_runner import (BAD_INPUT, DEMO, DONE, FAILED, FULMEN, MODELS, RUNNER, SECONDS, Skipped, fulmen,     # pylint: disable=wrong-import-position
-                        main, refused, test)
+from cli_runner import (BAD_INPUT, DEMO, DONE, FAILED, FULMEN, MODELS, RUNNER, SECONDS,     # pylint: disable=wrong-import-position
+                        Skipped, fulmen, main, refused, test)
 
 NOBODY = 65534
 RUN = ("-p", "Once upon a time", "-n", 2, "-c", 64, "--temp", 0)
@@ -205,17 +205,24 @@ def a_full_disk_keeps_the_old_file(folder):
 @test
 @in_folder
 def a_read_only_folder_is_told_before_the_work(folder):
-    if os.geteuid() == 0:
-        raise Skipped("rights do not bind root (tests/unit/test_writer_faults.c becomes another user)")
+    shutil.copy(FULMEN, folder / "fulmen")  # where it lies may be closed to others
+    folder.chmod(0o755)
     (folder / "sub").mkdir()
     (folder / "sub/old").write_bytes(b"old")
     (folder / "sub").chmod(0o555)
+    another = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}    # rights do not bind root
     for name in ("old", "new"):
         for arguments in writers(folder, folder / "sub" / name):
-            result = fulmen(*arguments, status=FAILED, no_driver=True)
-            result.expect(b"Permission denied" in result.err, "expected the reason")
+            done = subprocess.run([folder / "fulmen", *(str(a) for a in arguments)], stdin=subprocess.DEVNULL, capture_output=True,
+                                  timeout=SECONDS, check=False, **another)
+            assert done.returncode == FAILED and b"Permission denied" in done.stderr and b"device" not in done.stderr, done
     assert names(folder / "sub") == ["old"] and (folder / "sub/old").read_bytes() == b"old"
     (folder / "sub").chmod(0o755)
+
+
+def begun(*arguments, runner=tuple(RUNNER), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=None):
+    """fulmen, running."""
+    return subprocess.Popen([*runner, FULMEN, *(str(a) for a in arguments)], stdin=stdin, stdout=stdout, stderr=stderr, env=env)
 
 
 @test
@@ -227,14 +234,14 @@ def what_a_kill_left_goes_with_the_next_writer(folder):
     large_model(model)
     left = 0
     for _ in range(5):
-        child = subprocess.Popen([FULMEN, "quantize", model, sub / "out.gguf", "q4_0"], stdin=subprocess.DEVNULL,   # pylint: disable=consider-using-with
-                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        child = begun("quantize", model, sub / "out.gguf", "q4_0", runner=())
         end = time.monotonic() + SECONDS
         seen = set(names(sub))
         while set(names(sub)) <= seen and child.poll() is None and time.monotonic() < end:
             time.sleep(0.001)
         child.kill()
-        left += child.wait(timeout=SECONDS) == -signal.SIGKILL
+        child.communicate(timeout=SECONDS)
+        left += child.returncode == -signal.SIGKILL
         assert len(names(sub)) <= 1, names(sub)     # each writer removed what the one before left
     assert left > 0 and len(names(sub)) == 1, (left, names(sub))
     fulmen("quantize", model, sub / "out.gguf", "q4_0")
@@ -262,9 +269,8 @@ def large_model(path):
 def two_that_save_to_one_path_leave_a_whole_file(folder):
     state = folder / "state"
     for _ in range(3):
-        children = [subprocess.Popen([*RUNNER, FULMEN, "run", "-m", DEMO, "-p", text, "-n", str(n), "-c", "128", "--temp", "0",   # pylint: disable=consider-using-with
-                                      "--state-save", state], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.PIPE) for text, n in (("Once", 2), ("There was a fox in the wood", 60))]
+        children = [begun("run", "-m", DEMO, "-p", text, "-n", n, "-c", 128, "--temp", 0, "--state-save", state)
+                    for text, n in (("Once", 2), ("There was a fox in the wood", 60))]
         for child in children:
             err = child.communicate(timeout=SECONDS)[1]
             assert child.returncode == DONE, err
@@ -280,8 +286,7 @@ class Chat:
     def __init__(self, *arguments):
         self.messages = tempfile.TemporaryFile()    # pylint: disable=consider-using-with
         self.ours, theirs = pty.openpty()
-        self.child = subprocess.Popen([*RUNNER, FULMEN, "chat", *(str(a) for a in arguments)], stdin=theirs, stdout=theirs,     # pylint: disable=consider-using-with
-                                      stderr=self.messages, env=os.environ | {"TERM": "dumb"})
+        self.child = begun("chat", *arguments, stdin=theirs, stdout=theirs, stderr=self.messages, env=os.environ | {"TERM": "dumb"})
         os.close(theirs)
         self.told = 0
         self.wait()
@@ -318,12 +323,16 @@ class Chat:
 @test
 @in_folder
 def a_conversation_is_not_saved_over_the_model(folder):
-    model, moved = folder / "model.gguf", folder / "moved.gguf"
+    model, moved, notes = folder / "model.gguf", folder / "moved.gguf", folder / "notes.txt"
+    notes.write_text("Hello.", encoding="utf-8")
     before = model.read_bytes()
     os.link(model, folder / "hard")
     os.mkfifo(folder / "pipe")
     with Chat("-m", model, "-n", 4, "-c", 128, "--temp", 0) as chat:
         chat.say("Who are you?")
+        chat.say(f"/read {notes}")
+        assert "would replace a file that is read" in chat.say(f"/save {notes}") and notes.read_text(encoding="utf-8") == "Hello."
+        notes.unlink()
         for name, says in (("model.gguf", "is the model's file"), ("hard", "is the model's file"), ("pipe", "is a pipe"),
                            (".", "is a directory"), ("no/where", "No such file")):
             told = chat.say(f"/save {folder}/{name}")

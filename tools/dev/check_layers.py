@@ -11,6 +11,7 @@
 - The library never ends the process: no exit, abort, assert.
 - Text of a file reaches a message through FM_QUOTE alone: in the folders that read files, what a %s of a message takes is a
   constant, a path, a word from the lists below, or quoted.
+- Files are created, renamed and truncated in base/writer*.c alone (tests may): library, tool and examples write through it.
 - Files: UTF-8, no tabs, no trailing blanks, lines that aim at 120 columns and never pass 140, an SPDX line at the top.
 
 Prints one line per breach (file:line: what) and leaves with 1 if there is any, else one line with the count of files.
@@ -35,6 +36,9 @@ VENDOR_NAME = re.compile(
     r"mesa(?!-vulkan-drivers)|lavapipe|llvmpipe|swiftshader)(?![a-z])|\bAMD\b", re.IGNORECASE)
 GETENV = re.compile(r"\b(?:secure_)?getenv\s*\(")
 ENDS_PROCESS = re.compile(r"\b(?:exit|_exit|_Exit|quick_exit|abort|assert)\s*\(")
+WRITES_FILE = re.compile(
+    r"\bO_(?:CREAT|TRUNC|TMPFILE)\b|\b(?:creat|mkstemps?|mkostemps?|tmpfile|tempnam|tmpnam|rename|renameat2?|f?truncate|"
+    r"stbi_write_(?:png|bmp|tga|jpg|hdr))\s*\(|\bf(?:re)?open\s*\([^;]*,\s*\"[^\"]*[wa+][^\"]*\"")
 TOKENS = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
 
 # Messages: what a %s may take in the folders that read files. Names of tensors, keys, tokens, values of configurations are not
@@ -186,6 +190,10 @@ class Checker:
                 self.breach(path, number, "the library must not end the process: " + ENDS_PROCESS.search(code).group(0))
             if in_library and place != "vk" and VULKAN_NAME.search(code):
                 self.breach(path, number, f"Vulkan name {VULKAN_NAME.search(code).group(0)} outside src/vk/")
+            writes = WRITES_FILE.search(no_comments[number - 1])
+            if writes and relative.startswith(("src/", "models/", "include/", "tools/", "examples/")) and \
+                    not relative.startswith("src/base/writer") and '"/dev/null"' not in writes.group(0):
+                self.breach(path, number, f"writes a file, {writes.group(0)}, outside src/base/writer.c")
             vendor = VENDOR_NAME.search(no_comments[number - 1])
             if in_library and vendor and not relative.startswith("src/kernel/quirks"):
                 self.breach(path, number, f"vendor name '{vendor.group(0)}' outside src/kernel/quirks")
