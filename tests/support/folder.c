@@ -7,33 +7,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-char test_folder[512];
+char test_folder[TEST_PATH_BYTES];
 
 bool test_folder_make(void)
 {
-    const char *base = getenv("TMPDIR");
-    snprintf(test_folder, sizeof(test_folder), "%s/fulmen-test-XXXXXX", base != NULL && base[0] != '\0' ? base : "/tmp");
-    return mkdtemp(test_folder) != NULL;
-}
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
-{
-    (void)info;
-    (void)kind;
-    (void)walk;
-    return remove(path);
+    return test_temporary_folder("test", test_folder);
 }
 
 static int remove_inner(const char *path, const struct stat *info, int kind, struct FTW *walk)
 {
-    return walk->level > 0 ? remove_one(path, info, kind, walk) : 0;
+    (void)info;
+    (void)kind;
+    return walk->level > 0 ? remove(path) : 0;
 }
 
 void test_folder_remove(void)
 {
-    nftw(test_folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    test_remove_folder(test_folder);
 }
 
 void test_folder_empty(void)
@@ -43,7 +34,7 @@ void test_folder_empty(void)
 
 const char *in_folder(const char *name)
 {
-    static char paths[16][1024];
+    static char paths[16][TEST_PATH_BYTES + 256];
     static unsigned next;
     char *path = paths[next++ % 16];
     snprintf(path, sizeof(paths[0]), "%s/%s", test_folder, name);

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-// A folder of a test's own, made below $TMPDIR (else /tmp) under a name that is free.
+// A folder of a test's own, made where temporary.h says.
 #ifndef FM_TESTS_SUPPORT_FOLDER_H
 #define FM_TESTS_SUPPORT_FOLDER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-extern char test_folder[512];
+#include "support/temporary.h"
+
+extern char test_folder[TEST_PATH_BYTES];
 
 bool test_folder_make(void);
 void test_folder_remove(void); // with all that is in it
