@@ -256,6 +256,8 @@ enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t te
         size_t valid = fm_utf8_valid_prefix(text + at, text_bytes - at);
         if (valid == 0) {
             r = emit_byte(enc, text[at++]);
+            if (r == FM_OK)
+                r = fm_encoder_poll(enc, 1);
             continue;
         }
         const char *run = text + at;

@@ -217,6 +217,9 @@ static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t te
         memcpy(out, from, written);
         out += written;
         i += bytes;
+        r = fm_encoder_poll(enc, bytes);
+        if (r != FM_OK)
+            return r;
     }
     *out_bytes = (size_t)(out - enc->buffer);
     return FM_OK;
