@@ -57,25 +57,26 @@ static int encode(const struct tool_options *options, const struct fm_tokenizer 
 
 static int run(const struct tool_options *options)
 {
-    struct fm_model *model = NULL;
+    struct fm_tokenizer *tokenizer = NULL;
     char *text = NULL;
     size_t bytes = 0;
     if ((options->prompt == NULL) == (options->file == NULL))
         return tool_bad("tokenize: expected one of -p TEXT and -f FILE, found %s",
                         options->prompt == NULL ? "none" : "both");
-    int status = tool_open_model(options, &model);
-    if (status != 0)
-        return status;
-    const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
-    if (tokenizer == NULL)
-        status = tool_bad("%s has no tokenizer", options->model);
+    if (options->model == NULL)
+        return tool_bad("no model: give -m FILE");
+    tool_catch_signals();
+    enum fm_result result = fm_tokenizer_open(options->model, &tokenizer);
+    int status = 0;
+    if (result != FM_OK)
+        status = tool_fail(result);
     else if (options->prompt != NULL) {
         tool_tell_invalid("-p", options->prompt, strlen(options->prompt));
         status = encode(options, tokenizer, options->prompt, strlen(options->prompt));
     } else if ((status = tool_read_text(options->file, &text, &bytes)) == 0)
         status = encode(options, tokenizer, text, bytes);
     free(text);
-    fm_model_close(&model);
+    fm_tokenizer_close(&tokenizer);
     return status;
 }
 

@@ -173,10 +173,25 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
     return 0;
 }
 
+static void warn_two_bos(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags)
+{
+    size_t bos_bytes = 0;
+    uint32_t bos = fm_tokenizer_bos(tokenizer);
+    if (!(flags & FM_ENCODE_BOS) || !(flags & FM_ENCODE_SPECIAL) || bos == FM_TOKEN_NONE || !fm_tokenizer_adds_bos(tokenizer))
+        return;
+    const char *piece = fm_tokenizer_piece(tokenizer, bos, true, &bos_bytes);
+    if (bos_bytes > 0 && bytes >= bos_bytes && memcmp(text, piece, bos_bytes) == 0)
+        tool_say("warning: the text begins with %.*s, and the model adds one of its own: --no-bos leaves that out", (int)bos_bytes,
+                 piece);
+}
+
 int tool_encode(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, uint32_t **out_tokens,
                 size_t *out_count)
 {
-    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, flags, out_tokens, out_count);
+    warn_two_bos(tokenizer, text, bytes, flags);
+    enum fm_result result = fm_tokenizer_encode_until(tokenizer, text, bytes, flags, tool_cancel, NULL, out_tokens, out_count);
+    if (result == FM_CANCELLED)
+        return tool_cancelled();
     return result != FM_OK ? tool_fail(result) : tool_interrupted() ? tool_cancelled() : 0;
 }
 
@@ -187,7 +202,7 @@ static int prompt_text(const struct tool_options *options, const struct fm_token
     size_t count = 0;
     if (tokenizer == NULL)
         return tool_bad("%s has no tokenizer: give the prompt with --tokens", options->model);
-    unsigned begin = options->state_load == NULL ? FM_ENCODE_BOS : 0;
+    unsigned begin = options->state_load == NULL && !options->no_bos ? FM_ENCODE_BOS : 0;
     int status = tool_encode(tokenizer, text, bytes, begin | FM_ENCODE_SPECIAL, &ids, &count);
     if (status != 0) {
         fm_tokens_free(ids);
