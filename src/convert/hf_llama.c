@@ -3,6 +3,8 @@
 // keeps them (NEOX).
 #include "convert/hf.h"
 
+#include <stdio.h>
+
 #define IN_LAYER(x) "model.layers.%u." x
 #define BLK(x) "blk.%u." x
 
@@ -32,6 +34,9 @@ static const struct fm_rule llama_rules[] = {
     BIAS("self_attn.v_proj", "attn_v", FM_S_K, FM_R_OPTIONAL),
     BIAS("self_attn.o_proj", "attn_output", FM_S_D, FM_R_OPTIONAL),
     FEED_FORWARD,
+    BIAS("mlp.gate_proj", "ffn_gate", FM_S_F, FM_R_OPTIONAL),
+    BIAS("mlp.up_proj", "ffn_up", FM_S_F, FM_R_OPTIONAL),
+    BIAS("mlp.down_proj", "ffn_down", FM_S_D, FM_R_OPTIONAL),
 };
 
 static const struct fm_rule qwen2_rules[] = {
@@ -49,10 +54,35 @@ static const struct fm_rule qwen2_rules[] = {
 
 static const char *const ignored[] = {"rotary_emb.inv_freq", NULL};
 
+// A key that says whether projections have biases, and the tensors of every layer: they must agree. Without the key the
+// tensors alone count.
+static enum fm_result check_biases(const struct fm_hf *hf, const char *key, const char *const *parts, size_t n_parts)
+{
+    bool said;
+    enum fm_result r = fm_conf_bool(&hf->config, key, false, &said);
+    if (r != FM_OK || fm_conf_get(&hf->config, NULL, key) == NULL)
+        return r;
+    for (size_t i = 0; i < n_parts * hf->n_layers; i++) {
+        char name[96];
+        snprintf(name, sizeof(name), IN_LAYER("%s.bias"), (unsigned)(i / n_parts), parts[i % n_parts]);
+        bool there = fm_checkpoint_find(hf->checkpoint, name) != NULL;
+        if (there != said)
+            return fm_fail(FM_FORMAT, "%s: '%s' is %s, but tensor '%s' is %s", hf->config.path, key, said ? "true" : "false", name,
+                           there ? "there" : "missing");
+    }
+    return FM_OK;
+}
+
 static enum fm_result llama_config(struct fm_hf *hf)
 {
+    static const char *const attention[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
+    static const char *const feed_forward[] = {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"};
     uint32_t window;
     enum fm_result r = fm_hf_llama_keys(hf);
+    if (r == FM_OK)
+        r = check_biases(hf, "attention_bias", attention, FM_COUNT(attention));
+    if (r == FM_OK)
+        r = check_biases(hf, "mlp_bias", feed_forward, FM_COUNT(feed_forward));
     if (r == FM_OK)
         r = fm_conf_bool(&hf->config, "tie_word_embeddings", false, &hf->tied);
     if (r == FM_OK)
