@@ -65,6 +65,13 @@ static enum fm_result read_angles(const struct fm_file *file, struct fm_arena *a
     return FM_OK;
 }
 
+static bool has_angles(const struct fm_file *file, uint32_t layer)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "blk.%u.attn_lrpe.weight", layer);
+    return fm_file_find(file, name) != NULL;
+}
+
 static enum fm_result lrpe(const struct fm_file *file, struct fm_arena *arena, struct fm_config *c)
 {
     const struct fm_meta *flags = fm_file_meta_find(file, ARCH ".attention.lrpe");
@@ -78,6 +85,9 @@ static enum fm_result lrpe(const struct fm_file *file, struct fm_arena *arena, s
         enum fm_result r = FM_OK;
         if (flags ? flags->data[i] != 0 : i == 0)
             r = read_angles(file, arena, c, i, &angles[i]);
+        else if (has_angles(file, i))
+            r = fm_fail(FM_UNSUPPORTED, "%s: tensor 'blk.%u.attn_lrpe.weight' is of a layer that has no LRPE by " ARCH ".attention.lrpe",
+                        fm_file_path(file), i);
         if (r != FM_OK)
             return r;
     }
@@ -206,8 +216,13 @@ static void build(struct fm_builder *b, const struct fm_config *c, const struct 
         y = fm_build_node(b, FM_OP_NORM_GATE, "attn_gate", &gated, 2, (uint32_t[]){y, gate});
         y = fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT), FM_NONE);
         x = fm_build_add(b, "attn_add", y, x);
+        const struct fm_ffn ffn = {
+            .gate = fm_weight(w, layer, FFN_GATE), .gate_bias = FM_NONE,
+            .up = fm_weight(w, layer, FFN_UP), .up_bias = FM_NONE,
+            .down = fm_weight(w, layer, FFN_DOWN), .down_bias = FM_NONE,
+        };
         n = fm_build_norm(b, "ffn_norm", FM_NORM_RMS, x, ones, FM_NONE, c->norm_eps);
-        y = fm_build_ffn(b, FM_ACT_NONE, n, fm_weight(w, layer, FFN_GATE), fm_weight(w, layer, FFN_UP), fm_weight(w, layer, FFN_DOWN));
+        y = fm_build_ffn(b, FM_ACT_NONE, n, &ffn);
         x = fm_build_add(b, "ffn_add", y, x);
     }
     fm_build_prefix(b, "%s", "");
@@ -220,6 +235,8 @@ const struct fm_arch fm_arch_transnormer = {
     .weights = weights,
     .n_weights = FM_COUNT(weights),
     .n_roles = N_ROLES,
+    .keys = (const char *const[]){FM_KEYS_DECODER, "attention.layer_norm_rms_epsilon", "embedding_scale", "attention.activation",
+                                   "attention.lrpe", "attention.decay", NULL},
     .config = config,
     .build = build,
 };

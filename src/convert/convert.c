@@ -126,6 +126,8 @@ static enum fm_result convert(struct fm_hf *hf, const char *out_path)
     if (r == FM_OK)
         r = hf->family->config(hf);
     if (r == FM_OK)
+        r = fm_hf_extra_keys(hf);
+    if (r == FM_OK)
         r = fm_checkpoint_open(hf->folder, &hf->checkpoint);
     if (r != FM_OK)
         return r;

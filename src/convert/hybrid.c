@@ -257,7 +257,8 @@ static enum fm_result put_keys(struct hybrid *h)
 // The file as a Llama, shapes checked, and what the hybrid cannot have.
 static enum fm_result open_llama(struct hybrid *h)
 {
-    static const char *const refused[] = {"attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias"};
+    static const char *const refused[] = {"attn_q.bias",   "attn_k.bias", "attn_v.bias",  "attn_output.bias",
+                                          "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"};
     const struct fm_arch *arch;
     struct fm_graph graph = {0};
     const struct fm_graph_options options = {.kv_type = {FM_TYPE_F32, FM_TYPE_F32}};
@@ -270,8 +271,7 @@ static enum fm_result open_llama(struct hybrid *h)
     for (size_t i = 0; r == FM_OK && i < FM_COUNT(refused) * h->config.n_layers; i++) {
         const struct fm_tensor *t = tensor(h, (uint32_t)(i / FM_COUNT(refused)), refused[i % FM_COUNT(refused)]);
         if (t != NULL)
-            r = fm_fail(FM_UNSUPPORTED, "%s: tensor '%s': the projections of a hybrid have no biases", fm_file_path(h->file),
-                        FM_QUOTE_Z(t->name));
+            r = fm_fail(FM_UNSUPPORTED, "%s: tensor '%s': a hybrid has no biases", fm_file_path(h->file), FM_QUOTE_Z(t->name));
     }
     if (r == FM_OK && h->config.rotated != h->config.head)
         r = fm_fail(FM_UNSUPPORTED, "%s: RoPE turns %u of %u elements of a head, expected all", fm_file_path(h->file),
