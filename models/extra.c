@@ -131,11 +131,10 @@ static bool is_neutral(const struct fm_config *config, const struct fm_meta *met
 // A value as it is told: a number, a text, or what it is.
 static const char *value_text(const struct fm_meta *meta, char *out, size_t out_bytes)
 {
-    char quoted[FM_QUOTE_BYTES];
     if (meta->kind == FM_META_ARRAY)
         snprintf(out, out_bytes, "an array of %llu", (unsigned long long)meta->count);
     else if (meta->kind == FM_META_STRING)
-        snprintf(out, out_bytes, "'%s'", fm_file_quote(meta->texts[0], quoted));
+        snprintf(out, out_bytes, "'%s'", FM_QUOTE_TEXT(meta->texts[0]));
     else if (meta->kind == FM_META_BOOL)
         snprintf(out, out_bytes, "%s", fm_meta_int_at(meta, 0) ? "true" : "false");
     else
@@ -162,7 +161,7 @@ static const char *harmless_reason(struct fm_text rest)
 
 enum fm_result fm_extra_keys(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file)
 {
-    char prefix[64], quoted[FM_QUOTE_BYTES], value[FM_QUOTE_BYTES + 8];
+    char prefix[64], value[FM_QUOTE_BYTES + 8];
     snprintf(prefix, sizeof(prefix), "%s.", arch->name);
     for (uint32_t i = 0; i < fm_file_meta_count(file); i++) {
         const struct fm_meta *meta = fm_file_meta(file, i);
@@ -175,9 +174,9 @@ enum fm_result fm_extra_keys(const struct fm_arch *arch, const struct fm_config 
         const char *reason = harmless_reason(rest);
         if (reason == NULL && is_risky(rest))
             return fm_fail(FM_UNSUPPORTED, "%s: %s is %s: architecture %s does not apply this key, and would compute something else",
-                           fm_file_path(file), fm_file_quote(meta->key, quoted), value_text(meta, value, sizeof(value)), arch->name);
+                           fm_file_path(file), FM_QUOTE_TEXT(meta->key), value_text(meta, value, sizeof(value)), arch->name);
         fm_log(reason != NULL ? FM_LOG_INFO : FM_LOG_WARN, "%s: %s is not used by architecture %s: %s", fm_file_path(file),
-               fm_file_quote(meta->key, quoted), arch->name, reason != NULL ? reason : "it does not know it");
+               FM_QUOTE_TEXT(meta->key), arch->name, reason != NULL ? reason : "it does not know it");
     }
     return FM_OK;
 }
@@ -231,13 +230,12 @@ static void on_unused(void *user, const struct fm_tensor *tensor)
 enum fm_result fm_extra_tensors(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file)
 {
     struct found f = {.file = file};
-    char quoted[FM_QUOTE_BYTES], more[48] = "";
+    char more[48] = "";
     enum fm_result r = fm_arch_unused(arch, config, file, on_unused, &f);
     if (r != FM_OK || f.count == 0)
         return r;
-    struct fm_text name = {.data = f.first, .bytes = strlen(f.first)};
     if (f.count > 1)
         snprintf(more, sizeof(more), ", nor %u more", f.count - 1);
     return fm_fail(FM_UNSUPPORTED, "%s: tensor '%s' is not used by architecture %s%s: without it the model would compute something else",
-                   fm_file_path(file), fm_file_quote(name, quoted), arch->name, more);
+                   fm_file_path(file), FM_QUOTE_Z(f.first), arch->name, more);
 }

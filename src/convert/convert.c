@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A checkpoint folder to GGUF.
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 

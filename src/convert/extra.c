@@ -98,8 +98,8 @@ enum fm_result fm_hf_extra_keys(const struct fm_hf *hf)
             continue;
         char *value = cJSON_PrintUnformatted(item);
         enum fm_result r = fm_fail(FM_UNSUPPORTED, "%s: '%s' is %s: model_type '%s' is converted without it, and would compute "
-                                   "something else", hf->config.path, FM_QUOTE_Z(name), value != NULL ? FM_QUOTE(value, strlen(value)) : "set",
-                                   hf->family->model_type);
+                                   "something else", hf->config.path, FM_QUOTE_Z(name),
+                                   value != NULL ? FM_QUOTE_Z(value) : "set", hf->family->model_type);
         cJSON_free(value);
         return r;
     }

@@ -55,7 +55,8 @@ static const struct fm_rule qwen2_rules[] = {
 static const char *const ignored[] = {"rotary_emb.inv_freq", NULL};
 static const char *const llama_keys[] = {FM_HF_LLAMA_KEYS, NULL};
 static const char *const mistral_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", NULL};
-static const char *const qwen2_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", "use_sliding_window", "max_window_layers", "layer_types", NULL};
+static const char *const qwen2_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", "use_sliding_window", "max_window_layers",
+                                         "layer_types", NULL};
 static const char *const hybrid_keys[] = {FM_HF_LLAMA_KEYS, NULL};
 
 // A key that says whether projections have biases, and the tensors of every layer: they must agree. Without the key the
@@ -71,8 +72,8 @@ static enum fm_result check_biases(const struct fm_hf *hf, const char *key, cons
         snprintf(name, sizeof(name), IN_LAYER("%s.bias"), (unsigned)(i / n_parts), parts[i % n_parts]);
         bool there = fm_checkpoint_find(hf->checkpoint, name) != NULL;
         if (there != said)
-            return fm_fail(FM_FORMAT, "%s: '%s' is %s, but tensor '%s' is %s", hf->config.path, key, said ? "true" : "false", name,
-                           there ? "there" : "missing");
+            return fm_fail(FM_FORMAT, "%s: '%s' is %s, but tensor '%s' is %s", hf->config.path, key, said ? "true" : "false",
+                           FM_QUOTE_Z(name), there ? "there" : "missing");
     }
     return FM_OK;
 }
@@ -149,11 +150,13 @@ static enum fm_result qwen2_config(struct fm_hf *hf)
 }
 
 const struct fm_family fm_family_llama = {
-    .model_type = "llama", .keys = llama_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules), .ignored = ignored,
+    .model_type = "llama", .keys = llama_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules),
+    .ignored = ignored,
     .config = llama_config, .extra = llama_extra};
 
 const struct fm_family fm_family_mistral = {
-    .model_type = "mistral", .keys = mistral_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules), .ignored = ignored,
+    .model_type = "mistral", .keys = mistral_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules),
+    .ignored = ignored,
     .config = llama_config, .extra = llama_extra};
 
 const struct fm_family fm_family_qwen2 = {

@@ -50,11 +50,9 @@ enum fm_result fm_conv_type(const char *name, enum fm_type *out_type)
         *out_type = type;
         return FM_OK;
     }
-    for (int t = 0; t < FM_TYPE_COUNT; t++) {
-        size_t at = strlen(known);
+    for (int t = 0; t < FM_TYPE_COUNT; t++)
         if (fm_type_info((enum fm_type)t)->is_weight)
-            snprintf(known + at, sizeof(known) - at, " %s", fm_type_info((enum fm_type)t)->name);
-    }
+            fm_append(known, sizeof(known), " %s", fm_type_info((enum fm_type)t)->name);
     if (near != FM_TYPE_NONE)
         snprintf(hint, sizeof(hint), " (the nearest is %s)", fm_type_info(near)->name);
     return fm_fail(FM_ARG, "type '%s' is unknown, expected one of%s%s", FM_QUOTE_Z(name), known, hint);

@@ -15,6 +15,7 @@ import unittest
 
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 
+sys.path.insert(0, str(ROOT / "tools/dev"))
 spec = importlib.util.spec_from_file_location("check_layers", ROOT / "tools/dev/check_layers.py")
 check = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(check)
