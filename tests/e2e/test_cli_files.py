@@ -222,7 +222,8 @@ def a_read_only_folder_is_told_before_the_work(folder):
 
 def begun(*arguments, runner=tuple(RUNNER), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=None):
     """fulmen, running."""
-    return subprocess.Popen([*runner, FULMEN, *(str(a) for a in arguments)], stdin=stdin, stdout=stdout, stderr=stderr, env=env)
+    return subprocess.Popen([*runner, FULMEN, *(str(a) for a in arguments)],     # pylint: disable=consider-using-with
+                            stdin=stdin, stdout=stdout, stderr=stderr, env=env)
 
 
 @test
