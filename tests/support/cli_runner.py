@@ -49,7 +49,8 @@ def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subproces
     environment = dict(os.environ)
     runner = RUNNER
     if no_driver:
-        environment |= {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
+        absent = str(ROOT / "README.md/no-such-file.json")      # below a file, so it cannot be there
+        environment |= {"VK_DRIVER_FILES": absent, "VK_ICD_FILENAMES": absent}
         runner = []     # it would set its own driver
     done = subprocess.run([*runner, FULMEN, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment,
                           timeout=SECONDS, check=False)

@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <time.h>
 
-#include "base/os.h"
 #include "support/vocab_make.h"
 #include "text/pretok.h"
 
@@ -316,14 +316,14 @@ static void test_pathological_text_is_quick(void **state)
         for (size_t u = 0; u < FM_COUNT(units); u++) {
             for (size_t i = 0; i < text_bytes; i++)
                 text[i] = units[u][i % strlen(units[u])];
-            uint64_t start_ns = fm_clock_ns();
+            clock_t start = clock();
             uint32_t *ids = NULL;
             size_t count = 0;
             assert_int_equal(fm_tokenizer_encode(tok, text, text_bytes, FM_ENCODE_SPECIAL, &ids, &count), FM_OK);
-            double seconds = (double)(fm_clock_ns() - start_ns) * 1e-9;
+            double seconds = (double)(clock() - start) / CLOCKS_PER_SEC; // of the processor
             print_message("%s %zu: %zu tokens in %.3f s\n", names[n], u, count, seconds);
             assert_true(count > 0);
-            // Quadratic time would be minutes; the slack is for sanitizers and busy machines.
+            // Quadratic time would be minutes; the slack is for sanitizers.
             assert_true(seconds < 20);
             fm_tokens_free(ids);
         }

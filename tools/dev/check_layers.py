@@ -33,6 +33,7 @@ VENDOR_NAME = re.compile(
     r"mesa(?!-vulkan-drivers)|lavapipe|llvmpipe|swiftshader)(?![a-z])|\bAMD\b", re.IGNORECASE)
 GETENV = re.compile(r"\b(?:secure_)?getenv\s*\(")
 ENDS_PROCESS = re.compile(r"\b(?:exit|_exit|_Exit|quick_exit|abort|assert)\s*\(")
+FIXED_PLACE = re.compile(r"""["'](?:/tmp\b|/var/tmp\b|/nonexistent|/no-such)""")
 TOKENS = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
 
 SOURCE_SUFFIXES = {".c", ".h", ".def"}
@@ -131,7 +132,10 @@ class Checker:
         lines = text.split("\n")
         if not any("SPDX-License-Identifier: MIT" in line for line in lines[:2]):
             self.breach(path, 1, "no 'SPDX-License-Identifier: MIT' in the first two lines")
+        in_tests = place_of(path, self.root) == "tests"
         for number, line in enumerate(lines, 1):
+            if in_tests and FIXED_PLACE.search(line):
+                self.breach(path, number, "a path that depends on the machine (tests/support/temporary.h makes temporary ones)")
             if "\t" in line:
                 self.breach(path, number, "tab")
             if line != line.rstrip():
