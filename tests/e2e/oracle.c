@@ -13,6 +13,7 @@
 
 #include "base/half.h"
 #include "shaders/lib/abi.h"
+#include "support/temporary.h"
 
 void e2e_ok(enum fm_result result, const char *what, const char *file, int line)
 {
@@ -41,10 +42,9 @@ enum fm_rung e2e_rung(void)
 
 const char *e2e_model_file(const char *arch, const struct fm_config *config, enum fm_type type, uint32_t seed)
 {
-    static char path[] = "/tmp/fulmen-e2e-XXXXXX";
+    static char path[TEST_PATH_BYTES];
     struct gguf_writer w = {0};
-    strcpy(path, "/tmp/fulmen-e2e-XXXXXX");
-    int fd = mkstemp(path);
+    int fd = test_temporary_file("e2e", path);
     assert_true(fd >= 0);
     close(fd);
     model_make(&w, arch, config, type, seed);

@@ -247,7 +247,7 @@ def too_large_a_model_does_not_fit():
 @test
 def bad_files():
     data = TINY.read_bytes()
-    refused("info", "/nonexistent", says="/nonexistent: cannot open")
+    refused("info", TINY / "absent", says=f"{TINY / 'absent'}: cannot open")
     refused("info", ROOT, says=str(ROOT))
     refused("info", ROOT / "README.md", says="expected GGUF")
     refused("info", says="no model")
@@ -293,7 +293,7 @@ def tokenize():
     refused("tokenize", "-m", TINY, "-p", "x", says="has no tokenizer")
     refused("tokenize", "-m", DEMO, says="found none")
     refused("tokenize", "-m", DEMO, "-p", "x", "-f", "y", says="found both")
-    refused("tokenize", "-m", DEMO, "-f", "/nonexistent", says="/nonexistent")
+    refused("tokenize", "-m", DEMO, "-f", TINY / "absent", says=str(TINY / "absent"))
 
 
 @test

@@ -54,7 +54,8 @@ def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subproces
     environment = dict(os.environ) | (env_more or {})
     runner = RUNNER
     if no_driver:
-        manifests = "/nonexistent.json" if no_driver is True else str(no_driver)
+        absent = ROOT / "README.md/no-such-file.json"      # below a file, so it cannot be there
+        manifests = str(absent if no_driver is True else no_driver)
         environment |= {"VK_DRIVER_FILES": manifests, "VK_ICD_FILENAMES": manifests}
         runner = []     # it would set its own driver
     done = subprocess.run([*runner, FULMEN, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment,

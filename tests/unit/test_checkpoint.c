@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -15,34 +14,26 @@
 
 #include "format/checkpoint.h"
 #include "support/checkpoint_make.h"
+#include "support/temporary.h"
 
-static char folder[] = "/tmp/fulmen-checkpoint-XXXXXX";
+static char folder[TEST_PATH_BYTES];
 
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder + strlen(folder) - 6, "XXXXXX");
-    return mkdtemp(folder) == NULL ? -1 : 0;
+    return test_temporary_folder("checkpoint", folder) ? 0 : -1;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
-    char path[512];
-    DIR *dir = opendir(folder);
-    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
-        snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
-        unlink(path);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    return rmdir(folder);
+    return test_remove_folder(folder) ? 0 : -1;
 }
 
 // Takes over the bytes.
 static void save(const char *name, struct gguf_bytes bytes)
 {
-    char path[512];
+    char path[TEST_PATH_BYTES + 512];
     snprintf(path, sizeof(path), "%s/%s", folder, name);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
@@ -84,7 +75,7 @@ static void save_torch(const char *name, const char *tensor)
 
 static struct fm_checkpoint *open_or_fail(const char *name)
 {
-    char path[512];
+    char path[TEST_PATH_BYTES + 512];
     struct fm_checkpoint *checkpoint = NULL;
     snprintf(path, sizeof(path), "%s%s", folder, name);
     if (fm_checkpoint_open(path, &checkpoint) != FM_OK)
@@ -94,7 +85,7 @@ static struct fm_checkpoint *open_or_fail(const char *name)
 
 static void refuse(const char *name, enum fm_result expected, const char *text)
 {
-    char path[512];
+    char path[TEST_PATH_BYTES + 512];
     struct fm_checkpoint *checkpoint = NULL;
     snprintf(path, sizeof(path), "%s%s", folder, name);
     enum fm_result result = fm_checkpoint_open(path, &checkpoint);
@@ -205,7 +196,7 @@ static void test_drop(void **state)
 
 static struct fm_checkpoint *open_fixture(const char *name)
 {
-    char path[512];
+    char path[TEST_PATH_BYTES + 512];
     const char *data = getenv("FULMEN_TEST_DATA");
     struct fm_checkpoint *checkpoint = NULL;
     assert_non_null(data);

@@ -14,6 +14,7 @@
 
 #include "format/file.h"
 #include "support/gguf_write.h"
+#include "support/temporary.h"
 
 static const uint64_t matrix_dims[] = {3, 64}; // 3 rows of 64
 static const uint64_t vector_dims[] = {5};
@@ -130,8 +131,8 @@ static void test_versions_and_alignments(void **state)
 static void test_mapped(void **state)
 {
     (void)state;
-    char path[] = "/tmp/fulmen-gguf-XXXXXX";
-    int fd = mkstemp(path);
+    char path[TEST_PATH_BYTES];
+    int fd = test_temporary_file("gguf", path);
     assert_true(fd >= 0);
     close(fd);
     struct gguf_bytes bytes = make(3, 0);

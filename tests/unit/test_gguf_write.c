@@ -12,14 +12,15 @@
 #include <unistd.h>
 
 #include "format/gguf_write.h"
+#include "support/temporary.h"
 
-static char folder[] = "/tmp/fulmen-write-XXXXXX";
-static char path[64], other[64];
+static char folder[TEST_PATH_BYTES];
+static char path[TEST_PATH_BYTES + 16], other[TEST_PATH_BYTES + 16];
 
 static int set_up(void **state)
 {
     (void)state;
-    assert_non_null(mkdtemp(folder));
+    assert_true(test_temporary_folder("write", folder));
     snprintf(path, sizeof(path), "%s/a.gguf", folder);
     snprintf(other, sizeof(other), "%s/b.gguf", folder);
     return 0;
@@ -187,7 +188,9 @@ static void refusals(void **state)
     assert_int_equal(fm_gguf_begin(w, folder), FM_ARG);
     fm_gguf_writer_destroy(&w);
     assert_int_equal(fm_gguf_writer_create(&w), FM_OK);
-    assert_int_equal(fm_gguf_begin(w, "/nonexistent/x.gguf"), FM_ARG);
+    char absent[TEST_PATH_BYTES + 32];
+    snprintf(absent, sizeof(absent), "%s/no-such-folder/x.gguf", folder);
+    assert_int_equal(fm_gguf_begin(w, absent), FM_ARG);
     fm_gguf_writer_destroy(&w);
 }
 

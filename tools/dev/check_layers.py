@@ -41,6 +41,7 @@ ENDS_PROCESS = re.compile(r"\b(?:exit|_exit|_Exit|quick_exit|abort|assert)\s*\("
 WRITES_FILE = re.compile(
     r"\bO_(?:CREAT|TRUNC|TMPFILE)\b|\b(?:creat|mkstemps?|mkostemps?|tmpfile|tempnam|tmpnam|rename|renameat2?|f?truncate|"
     r"stbi_write_(?:png|bmp|tga|jpg|hdr))\s*\(|\bf(?:re)?open\s*\([^;]*,\s*\"[^\"]*[wa+][^\"]*\"")
+FIXED_PLACE = re.compile(r"""["'](?:/tmp\b|/var/tmp\b|/nonexistent|/no-such)""")
 
 SOURCE_SUFFIXES = {".c", ".h", ".def"}
 SHADER_SUFFIXES = {".comp", ".glsl"}
@@ -144,7 +145,10 @@ class Checker:
         lines = text.split("\n")
         if not any("SPDX-License-Identifier: MIT" in line for line in lines[:2]):
             self.breach(path, 1, "no 'SPDX-License-Identifier: MIT' in the first two lines")
+        in_tests = place_of(path, self.root) == "tests"
         for number, line in enumerate(lines, 1):
+            if in_tests and FIXED_PLACE.search(line):
+                self.breach(path, number, "a path that depends on the machine (tests/support/temporary.h makes temporary ones)")
             if "\t" in line:
                 self.breach(path, number, "tab")
             if line != line.rstrip():
