@@ -135,7 +135,7 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
 int tool_encode(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, uint32_t **out_tokens,
                 size_t *out_count)
 {
-    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, flags, out_tokens, out_count);
+    enum fm_result result = fm_tokenizer_encode_until(tokenizer, text, bytes, flags, tool_cancel, NULL, out_tokens, out_count);
     return result != FM_OK ? tool_fail(result) : tool_interrupted() ? tool_cancelled() : 0;
 }
 

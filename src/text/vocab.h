@@ -76,9 +76,23 @@ struct fm_tokenizer {
     const char *chat_system; // NUL-terminated, or NULL
 };
 
+struct fm_text_range {
+    size_t begin, end; // bytes
+};
+
+// A text of which some ranges came from somebody who may not write special tokens; the rest is a template's.
+struct fm_mixed_text {
+    const char *text;
+    size_t bytes;
+    const struct fm_text_range *inputs; // rising, not empty
+    size_t input_count;
+};
+
 // One call of fm_tokenizer_encode.
 struct fm_encoder {
     const struct fm_tokenizer *tok;
+    const struct fm_mixed_text *mixed; // NULL: of one kind
+    bool goes_on;                      // SPM: the text to encode is not the beginning of a stretch of plain text
     fm_cancel_fn *cancel; // may be NULL
     void *cancel_user;
     unsigned work; // since `cancel` was asked
@@ -101,6 +115,16 @@ struct fm_encoder {
 
 // Note `work` bytes or steps done; now and then asks whether to go on. FM_CANCELLED.
 enum fm_result fm_encoder_poll(struct fm_encoder *enc, size_t work);
+
+// mixed.c: whether a token is one of those that make turns, so that it is text in a message: a control token, one that ends
+// answers, or a user-defined one in <> or [] that the template writes.
+bool fm_encoder_is_marker(const struct fm_encoder *enc, uint32_t id);
+// mixed.c: encode enc->mixed. `user`: the tokens that are matched in any text as it stands.
+enum fm_result fm_encoder_mixed(struct fm_encoder *enc, const struct fm_matcher *user,
+                                enum fm_result (*encode)(struct fm_encoder *enc, const char *text, size_t text_bytes));
+// tokenizer.c: from the beginning of the text, special tokens outside the inputs only.
+enum fm_result fm_tokenizer_encode_mixed(const struct fm_tokenizer *tok, const struct fm_mixed_text *mixed, fm_cancel_fn *cancel,
+                                         void *user, uint32_t **out_ids, size_t *out_count);
 
 enum fm_result fm_encoder_emit(struct fm_encoder *enc, uint32_t id);
 
