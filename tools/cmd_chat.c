@@ -2,14 +2,13 @@
 // fulmen chat: a conversation on a terminal, or the answer to one prompt.
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <histedit.h>
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "chat_history.h"
 #include "text.h"
+#include "chat_line.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -118,11 +117,8 @@ static bool on_prompt(void *user, uint64_t done, uint64_t total)
 // The conversation as tokens; what the slot holds of it already stays there.
 static int read_tokens(struct chat *c, uint32_t **out_tokens, size_t *out_count, size_t *out_kept)
 {
-    char *text = NULL;
-    enum fm_result result = fm_chat_render(c->template, c->history.messages, c->history.count, true, &text);
-    if (result == FM_OK)
-        result = fm_tokenizer_encode(c->tokenizer, text, strlen(text), FM_ENCODE_BOS | FM_ENCODE_SPECIAL, out_tokens, out_count);
-    fm_text_free(text);
+    enum fm_result result = fm_chat_encode(c->tokenizer, c->template, c->history.messages, c->history.count, true, tool_cancel, NULL,
+                                           out_tokens, out_count);
     if (result == FM_OK && *out_count >= c->setup.n_ctx)
         return tool_bad("the conversation has %zu tokens, the context %u: -c sets it, /clear begins anew", *out_count, c->setup.n_ctx);
     if (result == FM_OK)
@@ -205,13 +201,6 @@ static int answer(struct chat *c)
 
 // ---- on a terminal
 // -----------------------------------------------------------------------------------------------------
-
-static char *prompt_mark(EditLine *line)
-{
-    static char mark[] = "> ";
-    (void)line;
-    return mark;
-}
 
 // Answer `text`. What was not answered at all, since it was too long or the device failed, is forgotten.
 static int ask(struct chat *c, const char *text)
@@ -333,54 +322,34 @@ static int command(struct chat *c, const char *line, bool *out_leave)
     return *out_leave ? 0 : tool_bad("unknown command '%s', there are " COMMANDS, line);
 }
 
-static void take_line(struct chat *c, char *line, bool *out_leave)
+static void take_message(struct chat *c, const char *text, bool *out_leave)
 {
-    line[strcspn(line, "\r\n")] = '\0';
-    if (line[0] == '/') {
-        (void)command(c, line, out_leave);
-    } else if (line[0] != '\0') {
-        tool_tell_invalid("the message", line, strlen(line));
-        (void)ask(c, line);
+    if (text[0] == '/' && strchr(text, '\n') == NULL) { // several lines are a text, whatever it begins with
+        (void)command(c, text, out_leave);
+    } else if (text[0] != '\0') {
+        tool_tell_invalid("the message", text, strlen(text));
+        (void)ask(c, text);
     }
 }
 
 static int converse(struct chat *c)
 {
-    HistEvent event;
-    setlocale(LC_CTYPE, ""); // the editor reads and shows characters of the user's character set
-    EditLine *edit = el_init("fulmen", stdin, stdout, stderr);
-    History *past = history_init();
-    bool leave = edit == NULL || past == NULL;
-    int status = leave ? tool_fail(FM_NOMEM) : 0;
-    if (!leave) {
-        history(past, &event, H_SETSIZE, 500);
-        el_set(edit, EL_PROMPT, prompt_mark);
-        el_set(edit, EL_EDITOR, "emacs");
-        el_set(edit, EL_HIST, history, past);
-        el_source(edit, NULL);
+    struct chat_line *editor = chat_line_open();
+    enum chat_said said = editor != NULL ? CHAT_SAID : CHAT_NO_MEMORY;
+    bool leave = false;
+    if (said == CHAT_SAID)
         fprintf(stderr, "%s, template %s; " COMMANDS "; Ctrl-C stops an answer, and leaves at the prompt\n",
                 TOOL_QUOTE(c->setup.model_info.name), fm_chat_template_name(c->template));
-    }
-    while (!leave && c->write_error == 0) {
-        int count = 0;
+    while (said == CHAT_SAID && !leave && c->write_error == 0) {
+        char *text = NULL;
         tool_clear_interrupt();
-        const char *read = el_gets(edit, &count);
-        if (read == NULL || count <= 0 || tool_interrupted()) // Ctrl-D, or Ctrl-C
-            break;
-        char *line = strdup(read);
-        if (line == NULL) {
-            status = tool_fail(FM_NOMEM);
-            break;
-        }
-        history(past, &event, H_ENTER, line);
-        take_line(c, line, &leave);
-        free(line);
+        said = chat_line_read(editor, &text);
+        if (said == CHAT_SAID)
+            take_message(c, text, &leave);
+        free(text);
     }
-    if (past != NULL)
-        history_end(past);
-    if (edit != NULL)
-        el_end(edit);
-    return status;
+    chat_line_close(&editor);
+    return said == CHAT_NO_MEMORY ? tool_fail(FM_NOMEM) : 0;
 }
 
 // ---- the whole
@@ -457,7 +426,8 @@ static int run(const struct tool_options *options)
 const struct tool_command cmd_chat = {
     .name = "chat", .summary = "a conversation, or the answer to one prompt", .options = option_list,
     .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
-    .notes = "On a terminal, a line that begins with / is a command:\n"
+    .notes = "On a terminal, a line that ends in \\ goes on in the next one, and what is pasted is one message. A line that\n"
+             "begins with / is a command:\n"
              "  /exit        leave, as Ctrl-D does\n"
              "  /regen       make the last answer again\n"
              "  /clear       begin anew\n"

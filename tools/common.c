@@ -190,8 +190,6 @@ int tool_encode(const struct fm_tokenizer *tokenizer, const char *text, size_t b
 {
     warn_two_bos(tokenizer, text, bytes, flags);
     enum fm_result result = fm_tokenizer_encode_until(tokenizer, text, bytes, flags, tool_cancel, NULL, out_tokens, out_count);
-    if (result == FM_CANCELLED)
-        return tool_cancelled();
     return result != FM_OK ? tool_fail(result) : tool_interrupted() ? tool_cancelled() : 0;
 }
 

@@ -97,7 +97,14 @@ FM_API enum fm_chat_template fm_tokenizer_chat_template(const struct fm_tokenize
 // The system text that the file's template puts first when the messages bring none (Qwen2.5 has one); NULL when it has
 // none. fm_chat_render adds none by itself. The pointer lives as long as the tokenizer.
 FM_API const char *fm_tokenizer_chat_system(const struct fm_tokenizer *tok);
-// Render messages; with `add_prompt` the assistant's header is opened at the end. Leaves out the BOS token
+// The conversation as ids, from the beginning of the text (BOS where the file asks for it); with `add_prompt` the assistant's
+// header is opened at the end. Special tokens stand only where the template writes them: a message that spells them out is
+// text, so that nobody can forge a turn. Else as fm_tokenizer_encode_until of the rendered text. FM_ARG on an unknown role.
+// Release with fm_tokens_free.
+FM_API enum fm_result fm_chat_encode(const struct fm_tokenizer *tok, enum fm_chat_template t, const struct fm_chat_message *messages,
+                                     size_t count, bool add_prompt, fm_cancel_fn *cancel, void *user, uint32_t **out_ids,
+                                     size_t *out_count);
+// Render messages as text, to be read by people: in this text messages and template are not told apart. Leaves out the BOS token
 // (fm_tokenizer_encode adds it). FM_ARG on an unknown role. Release with fm_text_free.
 FM_API enum fm_result fm_chat_render(enum fm_chat_template t, const struct fm_chat_message *messages, size_t count,
                                      bool add_prompt, char **out_text);
