@@ -132,7 +132,8 @@ static int bench(const struct tool_options *options, struct state *s, struct fm_
         status = print_json(s, caps, params->max_rung);
     if (strcmp(s->format, "md") == 0)
         printf("\nfulmen %s (%s); %s, driver %s %s, rung %s; reads %.1f GB/s\n", fm_version(), fm_commit(),
-               TOOL_QUOTE(caps->name), TOOL_QUOTE(caps->driver), TOOL_QUOTE(caps->driver_info), fm_rung_name(params->max_rung), s->read_gbps);
+               TOOL_QUOTE(caps->name), TOOL_QUOTE(caps->driver), TOOL_QUOTE(caps->driver_info), fm_rung_name(params->max_rung),
+               s->read_gbps);
     return result == FM_OK ? status : tool_fail(result);
 }
 
