@@ -63,7 +63,7 @@ static int from_utf16(const char *name, bool big, char **io_text, size_t *io_byt
     return 0;
 }
 
-// Latin text in UTF-16 has a NUL in most of its units, always on the same side: the name of the encoding, or NULL.
+// Latin text in UTF-16 has a NUL in most of its units, nearly always on the same side: the name of the encoding, or NULL.
 static const char *plain_utf16(const char *text, size_t bytes)
 {
     size_t zeros[2] = {0, 0};
@@ -71,9 +71,9 @@ static const char *plain_utf16(const char *text, size_t bytes)
         return NULL;
     for (size_t i = 0; i < bytes; i++)
         zeros[i % 2] += text[i] == '\0';
-    if (zeros[0] == 0 && zeros[1] >= bytes / 4)
+    if (zeros[1] >= bytes / 4 && zeros[0] <= zeros[1] / 8)
         return "UTF-16LE";
-    return zeros[1] == 0 && zeros[0] >= bytes / 4 ? "UTF-16BE" : NULL;
+    return zeros[0] >= bytes / 4 && zeros[1] <= zeros[0] / 8 ? "UTF-16BE" : NULL;
 }
 
 static bool begins(const char *text, size_t bytes, const char *mark, size_t mark_bytes)

@@ -12,6 +12,27 @@ void fuzz_require(bool condition)
         abort();
 }
 
+void fuzz_shown(const char *text, bool lines)
+{
+    const uint8_t *s = (const uint8_t *)text;
+    size_t bytes = strlen(text);
+    fuzz_require(fm_utf8_valid_prefix(text, bytes) == bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        bool kept = lines && (s[i] == '\n' || s[i] == '\t');
+        fuzz_require((s[i] >= 0x20 && s[i] != 0x7F) || kept);
+        fuzz_require(!(s[i] == 0xC2 && s[i + 1] < 0xA0)); // C1
+        bool general = s[i] == 0xE2 && s[i + 1] == 0x80, isolate = s[i] == 0xE2 && s[i + 1] == 0x81;
+        fuzz_require(!(general && s[i + 2] >= 0xA8 && s[i + 2] <= 0xAE)); // U+2028 to U+202E
+        fuzz_require(!(isolate && s[i + 2] >= 0xA6 && s[i + 2] <= 0xA9)); // U+2066 to U+2069
+    }
+}
+
+void fuzz_message(void)
+{
+    fuzz_require(fm_error_message()[0] != '\0');
+    fuzz_shown(fm_error_message(), false);
+}
+
 static void walk_texts(const struct fm_meta *meta)
 {
     for (uint64_t i = 0; i < meta->count; i++)
@@ -74,7 +95,8 @@ void fuzz_file(const uint8_t *data, size_t size_bytes)
 {
     struct fm_file *file = NULL;
     if (fm_file_open_memory(data, size_bytes, "fuzz", &file) != FM_OK) {
-        fuzz_require(file == NULL && fm_error_message()[0] != '\0');
+        fuzz_require(file == NULL);
+        fuzz_message();
         return;
     }
     fuzz_require(fm_file_bytes(file) == size_bytes);
