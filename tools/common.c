@@ -187,8 +187,8 @@ void tool_warn_two_bos(const struct fm_tokenizer *tokenizer, const char *text, s
         return;
     const char *piece = fm_tokenizer_piece(tokenizer, bos, true, &bos_bytes);
     if (bos_bytes > 0 && bytes >= bos_bytes && memcmp(text, piece, bos_bytes) == 0)
-        fprintf(stderr, "fulmen: warning: the text begins with %.*s, and the model adds one of its own: --no-bos leaves that out\n",
-                (int)bos_bytes, piece);
+        fprintf(stderr, "fulmen: warning: the text begins with %s, and the model adds one of its own: --no-bos leaves that out\n",
+                fm_quote(piece, bos_bytes, (char[64]){0}, 64));
 }
 
 static int prompt_text(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text, size_t bytes,

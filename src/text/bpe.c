@@ -128,9 +128,9 @@ static enum fm_result index_merges(const struct fm_meta *meta, const struct fm_m
         }
     }
     if (unknown > 0)
-        fm_log(FM_LOG_DEBUG, KEY_MERGES ": %llu of %llu merges ignored, the first is [%llu] '%.*s'",
+        fm_log(FM_LOG_DEBUG, KEY_MERGES ": %llu of %llu merges ignored, the first is [%llu] '%s'",
                (unsigned long long)unknown, (unsigned long long)meta->count, (unsigned long long)first_unknown,
-               (int)FM_MIN(meta->texts[first_unknown].bytes, (uint64_t)64), meta->texts[first_unknown].data);
+               FM_QUOTE(meta->texts[first_unknown].data, meta->texts[first_unknown].bytes));
     return r;
 }
 
@@ -140,8 +140,8 @@ enum fm_result fm_bpe_read_merges(const struct fm_file *file, struct fm_tokenize
     struct fm_map texts = {0};
     enum fm_result r = FM_OK;
     if (meta == NULL)
-        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': missing, tokenizer.ggml.model 'gpt2' needs it",
-                       fm_file_path(file));
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': missing, tokenizer.ggml.model '%s' needs it",
+                       fm_file_path(file), tok->kind == FM_TOKENIZER_BPE ? "gpt2" : "gemma4");
     if (meta->kind != FM_META_ARRAY || meta->elem_kind != FM_META_STRING)
         return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': expected an array of strings", fm_file_path(file));
     if (meta->count >= UINT32_MAX)
