@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // fulmen tokenize: text to ids.
-#include <cjson/cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,17 +9,21 @@
 static const enum tool_option option_list[] = {OPT_MODEL,  OPT_PROMPT, OPT_FILE,   OPT_NO_BOS,
                                                OPT_NO_SPECIAL, OPT_JSON, OPT_VERBOSE};
 
+static int interrupted(void)
+{
+    fflush(stdout);
+    fprintf(stderr, "fulmen: interrupted\n");
+    return TOOL_FAILED;
+}
+
 static int print_json(const uint32_t *tokens, size_t count)
 {
-    cJSON *list = cJSON_CreateArray();
-    for (size_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(tokens[i]));
-    char *text = cJSON_PrintUnformatted(list);
-    cJSON_Delete(list);
-    if (text == NULL)
-        return tool_fail(FM_NOMEM);
-    printf("%s\n", text);
-    cJSON_free(text);
+    putchar('[');
+    for (size_t i = 0; i < count && !tool_interrupted(); i++)
+        printf("%s%u", i == 0 ? "" : ",", tokens[i]);
+    if (tool_interrupted())
+        return interrupted();
+    printf("]\n");
     return TOOL_DONE;
 }
 
@@ -37,7 +41,7 @@ static int print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tok
     char *buffer = malloc(fm_tokenizer_max_piece(tokenizer) + 4);
     if (buffer == NULL)
         return tool_fail(FM_NOMEM);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !tool_interrupted(); i++) {
         size_t bytes = 0;
         const char *piece = fm_tokenizer_piece(tokenizer, tokens[i], true, &bytes);
         bool text = is_text(tokenizer, tokens[i], piece, bytes, buffer);
@@ -52,7 +56,7 @@ static int print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tok
         printf("'\n");
     }
     free(buffer);
-    return TOOL_DONE;
+    return tool_interrupted() ? interrupted() : TOOL_DONE;
 }
 
 static int encode(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text,
