@@ -140,8 +140,8 @@ enum fm_result fm_bpe_read_merges(const struct fm_file *file, struct fm_tokenize
     struct fm_map texts = {0};
     enum fm_result r = FM_OK;
     if (meta == NULL)
-        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': missing, tokenizer.ggml.model 'gpt2' needs it",
-                       fm_file_path(file));
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': missing, tokenizer.ggml.model '%s' needs it",
+                       fm_file_path(file), tok->kind == FM_TOKENIZER_BPE ? "gpt2" : "gemma4");
     if (meta->kind != FM_META_ARRAY || meta->elem_kind != FM_META_STRING)
         return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': expected an array of strings", fm_file_path(file));
     if (meta->count >= UINT32_MAX)

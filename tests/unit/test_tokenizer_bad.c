@@ -235,10 +235,12 @@ static void test_out_of_memory(void **state)
     const char *const merges[] = {"a b", "ab c"};
     const struct vocab_token extra[] = {{"a", -1, 0}, {"b", -1, 0},  {"ab", -1, 5},
                                         {"c", 0, 0},  {"<c>", 0, 3}, {"<u>", 0, 4}};
-    for (int kind = 0; kind < 2; kind++) {
+    for (int kind = 0; kind < 3; kind++) {
         struct gguf_writer w = {0};
         if (kind == 0)
             vocab_make_spm(&w, true, extra, FM_COUNT(extra));
+        else if (kind == 1)
+            vocab_make_char_bpe(&w, merges, FM_COUNT(merges), extra, FM_COUNT(extra));
         else
             vocab_make_bpe(&w, "qwen2", merges, FM_COUNT(merges), extra, FM_COUNT(extra));
         gguf_write_string(&w, "tokenizer.chat_template", "<|im_start|>system\\nHi<|im_end|>");
