@@ -5,6 +5,7 @@
 #include "text/vocab.h"
 
 #include "base/utf8.h"
+#include "text/pipeline.h"
 
 #define SPACE_MARK "\xE2\x96\x81" // U+2581
 #define SPACE_MARK_BYTES 3
@@ -95,7 +96,7 @@ static enum fm_result index_tokens(struct fm_tokenizer *tok)
     for (uint32_t id = 0; r == FM_OK && id < tok->vocab; id++) {
         const struct fm_token *token = &tok->tokens[id];
         uint32_t other;
-        if (token->text_bytes == 0 || token->type == FM_TOKEN_BYTE)
+        if (token->text_bytes == 0 || token->type == FM_TOKEN_BYTE || !fm_pipeline_is_piece(tok, id))
             continue;
         if (token->type == FM_TOKEN_CONTROL || token->type == FM_TOKEN_UNKNOWN) {
             r = fm_matcher_add(&tok->special, token->text, token->text_bytes, id);
@@ -225,14 +226,13 @@ static enum fm_result emit_span(struct fm_encoder *enc, uint32_t begin, uint32_t
     }
 }
 
-enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes)
+enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *matcher, size_t bytes)
 {
     const struct fm_tokenizer *tok = enc->tok;
-    size_t bytes;
-    if (text_bytes == 0)
+    enum fm_result r = FM_OK;
+    if (bytes == 0)
         return FM_OK;
-    enum fm_result r = escape(enc, text, text_bytes, &bytes);
-    if (r == FM_OK && tok->has_unused && enc->splits == NULL) {
+    if (tok->has_unused && enc->splits == NULL) {
         enc->splits = fm_alloc_zero(tok->vocab, sizeof(*enc->splits));
         if (enc->splits == NULL)
             return fm_nomem();
@@ -241,7 +241,7 @@ enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t te
     for (size_t i = 0; r == FM_OK && i < bytes;) {
         uint32_t id;
         size_t length;
-        bool user = fm_matcher_at(&tok->user, enc->buffer + i, bytes - i, &id, &length);
+        bool user = fm_matcher_at(matcher, enc->buffer + i, bytes - i, &id, &length);
         if (!user) {
             fm_utf8_next(enc->buffer + i, bytes - i, &length);
             id = span_id(tok, enc->buffer + i, (uint32_t)length);
@@ -256,4 +256,13 @@ enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t te
         r = symbol->frozen ? fm_encoder_emit(enc, symbol->id) : emit_span(enc, symbol->begin, symbol->bytes);
     }
     return r;
+}
+
+enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes)
+{
+    size_t bytes;
+    if (text_bytes == 0)
+        return FM_OK;
+    enum fm_result r = escape(enc, text, text_bytes, &bytes);
+    return r == FM_OK ? fm_spm_merge(enc, &enc->tok->user, bytes) : r;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Making a tokenizer from a file, and text to ids. The way back is decode.c.
-#include "text/vocab.h"
+#include "text/pipeline.h"
 
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
 
@@ -29,7 +29,11 @@ static enum fm_result create(const struct fm_file *file, const struct model *mod
     tok->kind = model->kind;
     enum fm_result r = fm_vocab_read(file, tok);
     if (r == FM_OK)
+        r = fm_pipeline_read(file, tok);
+    if (r == FM_OK)
         r = model->create(file, tok);
+    if (r == FM_OK)
+        r = fm_pipeline_prepare(file, tok);
     if (r == FM_OK)
         r = fm_chat_detect(file, tok);
     if (r != FM_OK) {
@@ -76,6 +80,7 @@ void fm_tokenizer_destroy(struct fm_tokenizer **tok)
     fm_matcher_finish(&(*tok)->special);
     fm_matcher_finish(&(*tok)->user);
     fm_pretok_destroy(&(*tok)->pretok);
+    fm_pipeline_destroy(&(*tok)->pipeline);
     fm_arena_finish(&(*tok)->arena);
     fm_free(*tok);
     *tok = NULL;
@@ -94,7 +99,7 @@ static void encoder_finish(struct fm_encoder *enc)
     fm_merge_finish(&enc->merge);
     fm_pretok_scratch_destroy(&enc->scratch);
     fm_free(enc->buffer);
-    fm_free(enc->points);
+    fm_free(enc->normal.data);
     fm_free(enc->splits);
     fm_free(enc->pending);
     fm_free(enc->ids);
@@ -134,7 +139,7 @@ enum fm_result fm_tokenizer_encode(const struct fm_tokenizer *tok, const char *t
     if (r == FM_OK && (flags & FM_ENCODE_BOS) && tok->add_bos && tok->bos != FM_TOKEN_NONE)
         r = fm_encoder_emit(&enc, tok->bos);
     if (r == FM_OK)
-        r = encode_all(&enc, text, text_bytes, (flags & FM_ENCODE_SPECIAL) != 0);
+        r = (tok->pipeline != NULL ? fm_pipeline_encode : encode_all)(&enc, text, text_bytes, (flags & FM_ENCODE_SPECIAL) != 0);
     if (r == FM_OK) {
         *out_ids = enc.ids;
         *out_count = enc.count;

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "format/file.h"
+#include "text/buffer.h"
 #include "text/matcher.h"
 #include "text/merge.h"
 #include "text/pretok.h"
@@ -67,6 +68,7 @@ struct fm_tokenizer {
     struct fm_pretok *pretok;         // BPE
     struct fm_merge_rule_ids *merges; // BPE
     struct fm_map ranks;              // BPE: (left, right) → index of merges
+    struct fm_pipeline *pipeline;     // what comes before, in files that fulmen converted itself; else NULL
 
     enum fm_chat_template chat;
     bool chat_known;
@@ -80,10 +82,9 @@ struct fm_encoder {
     size_t count;
     size_t ids_cap;
     struct fm_merge merge;
-    char *buffer; // SPM: escaped text; BPE: normalised text
+    char *buffer; // SPM: escaped text
     size_t buffer_cap;
-    int32_t *points; // BPE: code points of what is being normalised
-    size_t points_cap;
+    struct fm_buffer normal;           // BPE: normalised text
     struct fm_pretok_scratch *scratch; // BPE
     uint32_t *splits;                  // SPM with UNUSED tokens: bytes of the left half that one was made of
     uint32_t *pending;                 // SPM: stack of spans still to be split: begin, bytes
@@ -99,13 +100,12 @@ enum fm_result fm_vocab_read(const struct fm_file *file, struct fm_tokenizer *to
 // spm.c
 enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *tok);
 enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
+// The tokens of the escaped text in enc->buffer; those of `user` are set apart in it.
+enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *user, size_t bytes);
 
 // bpe.c
 enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *tok);
 enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
-
-// nfc.c: normalisation form C of well-formed UTF-8 into enc->buffer from its beginning.
-enum fm_result fm_nfc(struct fm_encoder *enc, const char *text, size_t text_bytes, size_t *out_bytes);
 
 // chat.c: recognise the template of the file.
 enum fm_result fm_chat_detect(const struct fm_file *file, struct fm_tokenizer *tok);
