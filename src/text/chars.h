@@ -14,7 +14,7 @@ bool fm_char_is_white(uint32_t point);
 bool fm_char_is_word(const char *text);
 // A mark of Unicode 9.0.
 bool fm_char_is_mark(uint32_t point);
-// The small letter of one character by itself, as Unicode 16.0 has it, in UTF-8; the character where it has none. Returns
+// The small letter of one character by itself, as Unicode 17.0 has it, in UTF-8; the character where it has none. Returns
 // the bytes written, at most 3 for one of 2 (U+0130) and otherwise at most 4.
 size_t fm_char_lower(uint32_t point, char out[FM_CHAR_BYTES_MAX]);
 
