@@ -23,6 +23,12 @@ enum fm_encode_flags {
 // FM_NOMEM; FM_ARG when the text is longer than 2^30 bytes.
 FM_API enum fm_result fm_tokenizer_encode(const struct fm_tokenizer *tok, const char *text, size_t text_bytes,
                                           unsigned flags, uint32_t **out_ids, size_t *out_count);
+// The same, and now and then (every millisecond or so) asks `cancel` in the calling thread whether to stop: true ends the work
+// with FM_CANCELLED. cancel may be NULL.
+typedef bool fm_cancel_fn(void *user);
+FM_API enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const char *text, size_t text_bytes,
+                                                unsigned flags, fm_cancel_fn *cancel, void *user, uint32_t **out_ids,
+                                                size_t *out_count);
 FM_API void fm_tokens_free(uint32_t *ids);
 
 // Bytes of one token (may be part of a UTF-8 character). Control tokens give "" unless `special`. Unknown ids give "".

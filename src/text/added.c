@@ -3,6 +3,8 @@
 
 #include "text/chars.h"
 
+#define SCAN_BYTES 8192 // between two questions whether to go on
+
 // Where the character that ends at `end` begins; end > 0. A broken one is its last byte.
 static size_t char_before(const char *text, size_t end)
 {
@@ -52,25 +54,61 @@ static size_t white_behind(struct fm_added_search *search, size_t at)
     return at;
 }
 
-bool fm_added_next(const struct fm_added *added, struct fm_added_search *search, size_t *out_begin, uint32_t *out_id)
+void fm_added_start(struct fm_added_search *search, const struct fm_added *added, const char *text, size_t text_bytes,
+                    bool special)
 {
-    size_t offset, bytes;
-    uint32_t id;
-    while (fm_matcher_find(&added->matcher, search->text + search->scan, search->text_bytes - search->scan, &offset, &id, &bytes)) {
-        size_t begin = search->scan + offset, end = begin + bytes;
+    search->added = added;
+    search->text = text;
+    search->text_bytes = text_bytes;
+    search->done = search->scan = search->white_end = 0;
+    search->special = special;
+    fm_match_walk_start(&search->walk, &added->matcher, text, text_bytes);
+}
+
+void fm_added_finish(struct fm_added_search *search)
+{
+    fm_match_walk_finish(&search->walk);
+}
+
+// The next place where a token stands, whatever its flags say. *out_entry = NULL at the end of the text.
+static enum fm_result next_place(struct fm_encoder *enc, struct fm_added_search *search, size_t *out_begin,
+                                 const struct fm_matcher_entry **out_entry)
+{
+    enum fm_result r = FM_OK;
+    *out_entry = NULL;
+    while (r == FM_OK && *out_entry == NULL && search->scan < search->text_bytes && search->added->matcher.count > 0) {
+        size_t step = FM_MIN(search->text_bytes - search->scan, (size_t)SCAN_BYTES);
+        r = fm_match_walk_next(&search->walk, search->scan, search->scan + step, out_begin, out_entry);
+        search->scan = *out_begin;
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, step);
+    }
+    return r;
+}
+
+enum fm_result fm_added_next(struct fm_encoder *enc, struct fm_added_search *search, size_t *out_begin, uint32_t *out_id)
+{
+    const struct fm_matcher_entry *entry;
+    for (;;) {
+        size_t begin;
+        enum fm_result r = next_place(enc, search, &begin, &entry);
+        *out_id = FM_TOKEN_NONE;
+        if (r != FM_OK || entry == NULL)
+            return r;
+        size_t end = begin + entry->bytes;
+        uint8_t flags = search->added->flags[entry->id];
         search->scan = end;
-        if ((added->hidden[id] && !search->special) ||
-            ((added->flags[id] & FM_ADDED_SINGLE_WORD) && touches_word(search, begin, end)))
+        if ((search->added->hidden[entry->id] && !search->special) ||
+            ((flags & FM_ADDED_SINGLE_WORD) && touches_word(search, begin, end)))
             continue;
         // What the token before took is not there any more.
-        if (added->flags[id] & FM_ADDED_LSTRIP)
+        if (flags & FM_ADDED_LSTRIP)
             begin = white_before(search->text, search->done, begin);
-        if (added->flags[id] & FM_ADDED_RSTRIP)
+        if (flags & FM_ADDED_RSTRIP)
             end = white_behind(search, end);
         *out_begin = FM_MAX(begin, search->done);
-        *out_id = id;
+        *out_id = entry->id;
         search->done = end;
-        return true;
+        return FM_OK;
     }
-    return false;
 }

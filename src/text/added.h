@@ -3,7 +3,7 @@
 #ifndef FM_TEXT_ADDED_H
 #define FM_TEXT_ADDED_H
 
-#include "text/matcher.h"
+#include "text/vocab.h"
 
 // What the file says of a token, as bits of an array with one number for each.
 #define FM_KEY_ADDED_FLAGS "fulmen.tokenizer.added_flags"
@@ -23,20 +23,27 @@ struct fm_added {
     const bool *hidden;   // by id: passed over where special tokens are not looked for
 };
 
-// A search through one text. All-zero but for `text` and `text_bytes` is the beginning.
+// A search through one text. All-zero, then fm_added_start; its memory is kept from one text to the next.
 struct fm_added_search {
+    const struct fm_added *added;
+    struct fm_match_walk walk;
     const char *text;
     size_t text_bytes;
     size_t done; // where what was not yet handed out begins
     size_t scan;
     size_t white_end; // of the white space that was taken last
-    bool special; // hidden tokens are found, too
+    bool special;
 };
 
+// `special`: hidden tokens are found, too.
+void fm_added_start(struct fm_added_search *search, const struct fm_added *added, const char *text, size_t text_bytes,
+                    bool special);
 // The next token: *out_begin is where the text before it ends, which began at search->done before the call; afterwards done
-// lies behind the token. false when there is none: the rest of the text is plain. Of tokens that begin leftmost the longest
+// lies behind the token. *out_id = FM_TOKEN_NONE when there is none: the rest of the text is plain. Of tokens that begin leftmost the longest
 // is taken; one that is refused (hidden, or no single word) hides what lies inside it. A token inside of white space that the
 // one before took counts all the same, and *out_begin is then where done was.
-bool fm_added_next(const struct fm_added *added, struct fm_added_search *search, size_t *out_begin, uint32_t *out_id);
+// FM_NOMEM, FM_CANCELLED.
+enum fm_result fm_added_next(struct fm_encoder *enc, struct fm_added_search *search, size_t *out_begin, uint32_t *out_id);
+void fm_added_finish(struct fm_added_search *search);
 
 #endif

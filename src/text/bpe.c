@@ -94,9 +94,9 @@ static enum fm_result index_tokens(struct fm_tokenizer *tok, bool spans)
             tok->max_span_bytes = FM_MAX(tok->max_span_bytes, token->piece_bytes);
         }
     }
-    fm_matcher_seal(&tok->special);
-    fm_matcher_seal(&tok->user);
-    return r;
+    if (r == FM_OK)
+        r = fm_matcher_seal(&tok->special);
+    return r == FM_OK ? fm_matcher_seal(&tok->user) : r;
 }
 
 // Ids of both halves of "left right" and of what they make. false when one of them is no token.
@@ -121,6 +121,7 @@ static enum fm_result index_merges(const struct fm_meta *meta, const struct fm_m
                                    struct fm_tokenizer *tok)
 {
     uint64_t unknown = 0, first_unknown = 0;
+    tok->priorities = (uint32_t)meta->count;
     uint32_t other;
     enum fm_result r = FM_OK;
     tok->merges = fm_arena_alloc(&tok->arena, (size_t)meta->count, sizeof(*tok->merges));
@@ -237,8 +238,10 @@ static enum fm_result encode_piece(void *user, const char *piece, size_t piece_b
 {
     struct fm_encoder *enc = user;
     const struct fm_tokenizer *tok = enc->tok;
-    enum fm_result r = FM_OK;
+    enum fm_result r = fm_encoder_poll(enc, piece_bytes);
     uint32_t whole;
+    if (r != FM_OK)
+        return r;
     if (piece_bytes == 1)
         return emit_byte(enc, piece[0]);
     if (piece_bytes <= tok->max_span_bytes && fm_map_get(&tok->spans, piece, piece_bytes, &whole))
@@ -272,7 +275,7 @@ enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t te
         at += valid;
         if (fm_pretok_traits(tok->pretok)->nfc) {
             enc->normal.bytes = 0;
-            r = fm_form(FM_FORM_C, run, valid, &enc->normal);
+            r = fm_form(enc, FM_FORM_C, run, valid, &enc->normal);
             run = enc->normal.data;
             run_bytes = enc->normal.bytes;
         }

@@ -73,20 +73,27 @@ bool fm_charsmap_find(const struct fm_charsmap *map, const char *text, size_t te
 
 // ---- spaces ---------------------------------------------------------------------------------------------------------
 
-// What the beginning of the text (at least one byte) becomes, and how long that beginning is.
-static struct fm_text next_part(const struct fm_spm_rules *rules, const struct fm_matcher *user, const char *text,
-                                size_t text_bytes, size_t *out_bytes)
+// What the text becomes that begins at `at`, and how much of it.
+static enum fm_result next_part(struct fm_match_walk *user, const struct fm_spm_rules *rules, size_t at,
+                                struct fm_text *out_part, size_t *out_bytes)
 {
-    uint32_t id;
-    struct fm_text made;
-    if (fm_matcher_at(user, text, text_bytes, &id, out_bytes))
-        return (struct fm_text){.data = text, .bytes = *out_bytes};
-    if (fm_charsmap_find(&rules->map, text, text_bytes, out_bytes, &made))
-        return made;
-    if (fm_utf8_next(text, text_bytes, out_bytes) == FM_UTF8_CHAR)
-        return (struct fm_text){.data = text, .bytes = *out_bytes};
-    *out_bytes = 1;
-    return (struct fm_text){.data = FM_UTF8_REPLACEMENT, .bytes = FM_UTF8_REPLACEMENT_BYTES};
+    const struct fm_matcher_entry *entry;
+    const char *text = user->text + at;
+    enum fm_result r = fm_match_walk_at(user, at, &entry);
+    if (r != FM_OK)
+        return r;
+    if (entry != NULL) {
+        *out_bytes = entry->bytes;
+        *out_part = (struct fm_text){.data = text, .bytes = entry->bytes};
+    } else if (fm_charsmap_find(&rules->map, text, user->text_bytes - at, out_bytes, out_part)) {
+        return FM_OK;
+    } else if (fm_utf8_next(text, user->text_bytes - at, out_bytes) == FM_UTF8_CHAR) {
+        *out_part = (struct fm_text){.data = text, .bytes = *out_bytes};
+    } else {
+        *out_bytes = 1;
+        *out_part = (struct fm_text){.data = FM_UTF8_REPLACEMENT, .bytes = FM_UTF8_REPLACEMENT_BYTES};
+    }
+    return FM_OK;
 }
 
 static enum fm_result add_escaped(struct fm_buffer *out, struct fm_text part)
@@ -103,25 +110,29 @@ static enum fm_result add_escaped(struct fm_buffer *out, struct fm_text part)
     return r;
 }
 
-enum fm_result fm_spm_normalize(const struct fm_spm_rules *rules, const struct fm_matcher *user, const char *text,
-                                size_t text_bytes, struct fm_buffer *out)
+enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rules *rules, const struct fm_matcher *user,
+                                const char *text, size_t text_bytes, struct fm_buffer *out)
 {
     enum fm_result r = FM_OK;
     size_t at = 0, bytes, begin = out->bytes;
     struct fm_text part;
-    while (rules->remove_extra && at < text_bytes) {
-        part = next_part(rules, user, text + at, text_bytes - at, &bytes);
-        if (part.bytes != 1 || part.data[0] != ' ')
+    fm_match_walk_start(&enc->user, user, text, text_bytes);
+    while (r == FM_OK && rules->remove_extra && at < text_bytes) {
+        r = next_part(&enc->user, rules, at, &part, &bytes);
+        if (r != FM_OK || part.bytes != 1 || part.data[0] != ' ')
             break;
         at += bytes;
+        r = fm_encoder_poll(enc, bytes);
     }
-    if (at == text_bytes)
-        return FM_OK;
+    if (r != FM_OK || at == text_bytes)
+        return r;
     if (rules->dummy_prefix && !rules->space_suffix)
         r = fm_buffer_add(out, SPACE_MARK, SPACE_MARK_BYTES);
     bool behind_space = rules->remove_extra;
     for (; r == FM_OK && at < text_bytes; at += bytes) {
-        part = next_part(rules, user, text + at, text_bytes - at, &bytes);
+        r = next_part(&enc->user, rules, at, &part, &bytes);
+        if (r != FM_OK)
+            return r;
         while (behind_space && part.bytes > 0 && part.data[0] == ' ') {
             part.data++;
             part.bytes--;
@@ -129,6 +140,8 @@ enum fm_result fm_spm_normalize(const struct fm_spm_rules *rules, const struct f
         if (part.bytes > 0)
             behind_space = rules->remove_extra && part.data[part.bytes - 1] == ' ';
         r = add_escaped(out, part);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, bytes);
     }
     while (rules->remove_extra && out->bytes - begin >= SPACE_MARK_BYTES &&
            memcmp(out->data + out->bytes - SPACE_MARK_BYTES, SPACE_MARK, SPACE_MARK_BYTES) == 0)

@@ -3,10 +3,7 @@
 #ifndef FM_TEXT_CHARSMAP_H
 #define FM_TEXT_CHARSMAP_H
 
-#include "base/arena.h"
-#include "format/file.h"
-#include "text/buffer.h"
-#include "text/matcher.h"
+#include "text/vocab.h"
 
 #define FM_KEY_CHARSMAP "tokenizer.ggml.precompiled_charsmap"
 
@@ -35,8 +32,8 @@ struct fm_spm_rules {
 };
 
 // Append the text, normalised and with U+2581 for each space, to `out`. `user`: pieces that no rule changes. A byte that is
-// no part of a well-formed character becomes U+FFFD. FM_NOMEM.
-enum fm_result fm_spm_normalize(const struct fm_spm_rules *rules, const struct fm_matcher *user, const char *text,
-                                size_t text_bytes, struct fm_buffer *out);
+// no part of a well-formed character becomes U+FFFD. enc->user is used on the way. FM_NOMEM, FM_CANCELLED.
+enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rules *rules, const struct fm_matcher *user,
+                                const char *text, size_t text_bytes, struct fm_buffer *out);
 
 #endif

@@ -71,7 +71,7 @@ static enum fm_result normalise(enum fm_form form, const char *text, size_t text
     return fm_buffer_add(out, list, (size_t)bytes);
 }
 
-enum fm_result fm_form(enum fm_form form, const char *text, size_t text_bytes, struct fm_buffer *out)
+enum fm_result fm_form(struct fm_encoder *enc, enum fm_form form, const char *text, size_t text_bytes, struct fm_buffer *out)
 {
     struct fm_buffer points = {0};
     enum fm_result r = FM_OK;
@@ -92,6 +92,8 @@ enum fm_result fm_form(enum fm_form form, const char *text, size_t text_bytes, s
         } else {
             size_t end = stretch_end(text, text_bytes, at);
             r = normalise(form, text + at, end - at, out, &points);
+            if (r == FM_OK)
+                r = fm_encoder_poll(enc, end - at);
             at = end;
         }
     }

@@ -1,58 +1,14 @@
 // SPDX-License-Identifier: MIT
-// The agenda algorithm of Sennrich's BPE as SentencePiece runs it: a doubly linked list of symbols and a binary heap of
+// The agenda algorithm of Sennrich's BPE as SentencePiece runs it: a doubly linked list of symbols and a queue of
 // candidate pairs. A candidate is not removed when one of its symbols changes; it is recognised as stale when it comes
 // up.
 #include "text/merge.h"
 
-static bool before(const struct fm_merge_pair *a, const struct fm_merge_pair *b)
-{
-    return a->priority != b->priority ? a->priority < b->priority : a->left < b->left;
-}
-
-static enum fm_result heap_push(struct fm_merge *merge, struct fm_merge_pair pair)
-{
-    enum fm_result r =
-        fm_array_reserve((void **)&merge->heap, &merge->heap_cap, merge->heap_count + 1, sizeof(*merge->heap));
-    if (r != FM_OK)
-        return r;
-    size_t at = merge->heap_count++;
-    while (at > 0) {
-        size_t parent = (at - 1) / 2;
-        if (!before(&pair, &merge->heap[parent]))
-            break;
-        merge->heap[at] = merge->heap[parent];
-        at = parent;
-    }
-    merge->heap[at] = pair;
-    return FM_OK;
-}
-
-// The heap is not empty.
-static struct fm_merge_pair heap_pop(struct fm_merge *merge)
-{
-    struct fm_merge_pair top = merge->heap[0];
-    struct fm_merge_pair last = merge->heap[--merge->heap_count];
-    size_t at = 0;
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= merge->heap_count)
-            break;
-        if (child + 1 < merge->heap_count && before(&merge->heap[child + 1], &merge->heap[child]))
-            child++;
-        if (!before(&merge->heap[child], &last))
-            break;
-        merge->heap[at] = merge->heap[child];
-        at = child;
-    }
-    if (merge->heap_count > 0)
-        merge->heap[at] = last;
-    return top;
-}
+#define POLL_STEPS 8192
 
 void fm_merge_reset(struct fm_merge *merge)
 {
     merge->count = 0;
-    merge->heap_count = 0;
 }
 
 enum fm_result fm_merge_push(struct fm_merge *merge, uint32_t begin, uint32_t bytes, uint32_t id, bool frozen)
@@ -76,33 +32,52 @@ static enum fm_result propose(struct fm_merge *merge, const char *text, fm_merge
     if (left == FM_SYMBOL_NONE || right == FM_SYMBOL_NONE)
         return FM_OK;
     const struct fm_symbol *a = &merge->symbols[left], *b = &merge->symbols[right];
-    struct fm_merge_pair pair = {.left = left, .right = right, .bytes = a->bytes + b->bytes};
+    struct fm_merge_pair pair = {.left = left, .bytes = a->bytes + b->bytes};
     if (a->frozen || b->frozen || !rule(user, text, a, b, &pair.priority, &pair.id))
         return FM_OK;
-    return heap_push(merge, pair);
+    return fm_pair_queue_push(&merge->queue, pair);
+}
+
+static enum fm_result poll(struct fm_merge *merge)
+{
+    if (merge->poll == NULL || ++merge->steps < POLL_STEPS)
+        return FM_OK;
+    merge->steps = 0;
+    return merge->poll(merge->poll_user);
+}
+
+// Join the symbol `left` with its right neighbour, and propose the pairs that arise.
+static enum fm_result join(struct fm_merge *merge, const char *text, fm_merge_rule *rule, const void *user, uint32_t left,
+                           uint32_t id)
+{
+    struct fm_symbol *symbol = &merge->symbols[left], *right = &merge->symbols[symbol->next];
+    symbol->bytes += right->bytes;
+    symbol->id = id;
+    symbol->next = right->next;
+    right->bytes = 0;
+    if (symbol->next != FM_SYMBOL_NONE)
+        merge->symbols[symbol->next].prev = left;
+    enum fm_result r = propose(merge, text, rule, user, symbol->prev, left);
+    return r == FM_OK ? propose(merge, text, rule, user, left, symbol->next) : r;
 }
 
 enum fm_result fm_merge_run(struct fm_merge *merge, const char *text, fm_merge_rule *rule, const void *user)
 {
-    enum fm_result r = FM_OK;
-    merge->heap_count = 0;
-    for (uint32_t i = 1; r == FM_OK && i < merge->count; i++)
-        r = propose(merge, text, rule, user, i - 1, i);
-    while (r == FM_OK && merge->heap_count > 0) {
-        struct fm_merge_pair pair = heap_pop(merge);
-        struct fm_symbol *left = &merge->symbols[pair.left], *right = &merge->symbols[pair.right];
-        // A symbol that was merged away has 0 bytes, one that has grown has more: the sum tells both.
-        if (left->bytes == 0 || right->bytes == 0 || left->bytes + right->bytes != pair.bytes)
-            continue;
-        left->bytes += right->bytes;
-        left->id = pair.id;
-        left->next = right->next;
-        right->bytes = 0;
-        if (left->next != FM_SYMBOL_NONE)
-            merge->symbols[left->next].prev = pair.left;
-        r = propose(merge, text, rule, user, left->prev, pair.left);
+    struct fm_merge_pair pair;
+    enum fm_result r = fm_pair_queue_start(&merge->queue, merge->count, merge->priorities);
+    for (uint32_t i = 1; r == FM_OK && i < merge->count; i++) {
+        r = poll(merge);
         if (r == FM_OK)
-            r = propose(merge, text, rule, user, pair.left, left->next);
+            r = propose(merge, text, rule, user, i - 1, i);
+    }
+    while (r == FM_OK && fm_pair_queue_pop(&merge->queue, &pair)) {
+        const struct fm_symbol *left = &merge->symbols[pair.left];
+        r = poll(merge);
+        // Stale where the left symbol was merged away (it has 0 bytes) or one of the two has grown. The pair still stands
+        // exactly where the left one and its neighbour have as many bytes as then.
+        if (r == FM_OK && left->bytes > 0 && left->next != FM_SYMBOL_NONE &&
+            left->bytes + merge->symbols[left->next].bytes == pair.bytes)
+            r = join(merge, text, rule, user, pair.left, pair.id);
     }
     return r;
 }
@@ -110,6 +85,6 @@ enum fm_result fm_merge_run(struct fm_merge *merge, const char *text, fm_merge_r
 void fm_merge_finish(struct fm_merge *merge)
 {
     fm_free(merge->symbols);
-    fm_free(merge->heap);
+    fm_pair_queue_finish(&merge->queue);
     *merge = (struct fm_merge){0};
 }

@@ -108,7 +108,7 @@ static bool is_space_to_nmt(uint32_t point)
 }
 
 // The steps that look at one character after the other.
-static enum fm_result map_chars(const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
+static enum fm_result map_chars(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
     enum fm_result r = FM_OK;
     for (size_t at = 0, bytes; r == FM_OK && at < text->bytes; at += bytes) {
@@ -122,6 +122,8 @@ static enum fm_result map_chars(const struct fm_step *step, const struct fm_buff
             r = fm_buffer_add(out, " ", 1);
         else
             r = fm_buffer_add(out, text->data + at, bytes);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, bytes);
     }
     return r;
 }
@@ -142,7 +144,7 @@ static enum fm_result strip(const struct fm_step *step, const struct fm_buffer *
     return fm_buffer_add(out, text->data + begin, end - begin);
 }
 
-static enum fm_result replace(const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
+static enum fm_result replace(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
     const size_t what_bytes = (size_t)step->first.bytes;
     enum fm_result r = FM_OK;
@@ -159,35 +161,37 @@ static enum fm_result replace(const struct fm_step *step, const struct fm_buffer
         r = fm_buffer_add(out, text->data + done, at - done);
         if (r == FM_OK)
             r = fm_buffer_add(out, step->second.data, (size_t)step->second.bytes);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, at - done + 1);
         at += what_bytes;
         done = at;
     }
     return r == FM_OK ? fm_buffer_add(out, text->data + done, text->bytes - done) : r;
 }
 
-static enum fm_result apply(const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
+static enum fm_result apply(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
     enum fm_result r;
     switch (step->kind) {
-    case FM_STEP_NFC: return fm_form(FM_FORM_C, text->data, text->bytes, out);
-    case FM_STEP_NFD: return fm_form(FM_FORM_D, text->data, text->bytes, out);
-    case FM_STEP_NFKC: return fm_form(FM_FORM_KC, text->data, text->bytes, out);
-    case FM_STEP_NFKD: return fm_form(FM_FORM_KD, text->data, text->bytes, out);
+    case FM_STEP_NFC: return fm_form(enc, FM_FORM_C, text->data, text->bytes, out);
+    case FM_STEP_NFD: return fm_form(enc, FM_FORM_D, text->data, text->bytes, out);
+    case FM_STEP_NFKC: return fm_form(enc, FM_FORM_KC, text->data, text->bytes, out);
+    case FM_STEP_NFKD: return fm_form(enc, FM_FORM_KD, text->data, text->bytes, out);
     case FM_STEP_STRIP: return strip(step, text, out);
-    case FM_STEP_REPLACE: return replace(step, text, out);
+    case FM_STEP_REPLACE: return replace(enc, step, text, out);
     case FM_STEP_PREPEND:
         r = fm_buffer_add(out, step->first.data, (size_t)step->first.bytes);
         return r == FM_OK ? fm_buffer_add(out, text->data, text->bytes) : r;
-    default: return map_chars(step, text, out);
+    default: return map_chars(enc, step, text, out);
     }
 }
 
-enum fm_result fm_steps_apply(const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other)
+enum fm_result fm_steps_apply(struct fm_encoder *enc, const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other)
 {
     enum fm_result r = FM_OK;
     for (uint32_t i = 0; r == FM_OK && i < steps->count && text->bytes > 0; i++) {
         other->bytes = 0;
-        r = apply(&steps->list[i], text, other);
+        r = apply(enc, &steps->list[i], text, other);
         struct fm_buffer swap = *text;
         *text = *other;
         *other = swap;

@@ -3,9 +3,7 @@
 #ifndef FM_TEXT_NORMALIZE_H
 #define FM_TEXT_NORMALIZE_H
 
-#include "base/arena.h"
-#include "format/file.h"
-#include "text/buffer.h"
+#include "text/vocab.h"
 
 // Each entry of the key is a name, followed by its arguments as entries of their own.
 #define FM_KEY_NORMALIZERS "fulmen.tokenizer.normalizers"
@@ -38,7 +36,7 @@ struct fm_steps {
 // an unknown name, with those that are known; FM_NOMEM.
 enum fm_result fm_steps_read(const struct fm_file *file, struct fm_arena *arena, struct fm_steps *out_steps);
 // Change `text` by all steps; `other` is working memory, and the two may change places. Any bytes may stand in the text:
-// those that are no character stay. FM_NOMEM.
-enum fm_result fm_steps_apply(const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other);
+// those that are no character stay. enc is for fm_encoder_poll and may be NULL. FM_NOMEM, FM_CANCELLED.
+enum fm_result fm_steps_apply(struct fm_encoder *enc, const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other);
 
 #endif

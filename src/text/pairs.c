@@ -75,6 +75,7 @@ enum fm_result fm_pairs_create(const struct fm_file *file, struct fm_tokenizer *
             r = fm_map_put(&out_pairs->chars, token->text, bytes, id, NULL);
     }
     const uint32_t count = (uint32_t)(meta->count / 3);
+    tok->priorities = count;
     tok->merges = fm_arena_alloc(&tok->arena, (size_t)count + 1, sizeof(*tok->merges));
     if (r == FM_OK && tok->merges == NULL)
         r = fm_nomem();
@@ -129,6 +130,8 @@ enum fm_result fm_pairs_encode(struct fm_encoder *enc, const struct fm_pairs *pa
     for (size_t at = 0; r == FM_OK && at < text_bytes;) {
         size_t bytes = pairs->words ? next_word(text + at, text_bytes - at) : text_bytes - at;
         r = encode_word(enc, pairs, text + at, bytes);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, bytes);
         at += bytes;
     }
     return r;

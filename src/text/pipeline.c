@@ -31,6 +31,7 @@ struct fm_pipeline {
 // Texts on their way; all-zero is the beginning.
 struct work {
     struct fm_buffer text, other, marked;
+    struct fm_added_search raw, normal;
 };
 
 // ---- reading --------------------------------------------------------------------------------------------------------
@@ -106,7 +107,7 @@ static enum fm_result pattern_of(struct fm_tokenizer *tok, uint32_t id, struct f
     const struct fm_token *token = &tok->tokens[id];
     enum fm_result r = fm_buffer_add(&text, token->text, token->text_bytes);
     if (r == FM_OK)
-        r = fm_steps_apply(&tok->pipeline->steps, &text, &other);
+        r = fm_steps_apply(NULL, &tok->pipeline->steps, &text, &other);
     char *copy = r == FM_OK ? fm_arena_alloc(&tok->arena, text.bytes + 1, 1) : NULL;
     if (r == FM_OK && copy == NULL)
         r = fm_nomem();
@@ -150,9 +151,12 @@ static enum fm_result make_matchers(struct fm_tokenizer *tok)
     for (uint32_t id = 0; r == FM_OK && p->kind == SENTENCEPIECE && id < tok->vocab; id++)
         if (tok->tokens[id].type == FM_TOKEN_USER && !(p->flags[id] & FM_ADDED) && tok->tokens[id].text_bytes > 0)
             r = fm_matcher_add(&p->pieces, tok->tokens[id].text, tok->tokens[id].text_bytes, id);
-    fm_matcher_seal(&p->raw.matcher);
-    fm_matcher_seal(&p->normal.matcher);
-    fm_matcher_seal(&p->pieces);
+    if (r == FM_OK)
+        r = fm_matcher_seal(&p->raw.matcher);
+    if (r == FM_OK)
+        r = fm_matcher_seal(&p->normal.matcher);
+    if (r == FM_OK)
+        r = fm_matcher_seal(&p->pieces);
     p->raw.flags = p->normal.flags = p->flags;
     p->raw.hidden = p->normal.hidden = p->hidden;
     fm_map_finish(&seen[0]);
@@ -302,43 +306,48 @@ static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, 
         return FM_OK;
     if (p->kind == SENTENCEPIECE) {
         struct fm_buffer escaped = {.data = enc->buffer, .cap = enc->buffer_cap};
-        r = fm_spm_normalize(&p->rules, &p->pieces, text, text_bytes, &escaped);
+        r = fm_spm_normalize(enc, &p->rules, &p->pieces, text, text_bytes, &escaped);
         enc->buffer = escaped.data;
+        enc->buffer_bytes = escaped.bytes;
         enc->buffer_cap = escaped.cap;
-        return r == FM_OK ? fm_spm_merge(enc, &p->pieces, escaped.bytes) : r;
+        return r == FM_OK && escaped.bytes > 0 ? fm_spm_merge(enc, &p->pieces) : r;
     }
     r = copy_text(enc->tok, text, text_bytes, &work->text);
     if (r == FM_OK)
-        r = fm_steps_apply(&p->steps, &work->text, &work->other);
-    struct fm_added_search search = {.text = work->text.data, .text_bytes = work->text.bytes, .special = special};
-    size_t from = 0, begin;
-    uint32_t id;
-    while (r == FM_OK && fm_added_next(&p->normal, &search, &begin, &id)) {
-        r = encode_plain(enc, work, search.text + from, begin - from, first && from == 0);
+        r = fm_steps_apply(enc, &p->steps, &work->text, &work->other);
+    if (r != FM_OK || work->text.bytes == 0)
+        return r;
+    struct fm_added_search *search = &work->normal;
+    fm_added_start(search, &p->normal, work->text.data, work->text.bytes, special);
+    for (uint32_t id = 0; r == FM_OK && id != FM_TOKEN_NONE;) {
+        size_t from = search->done, begin = search->text_bytes;
+        r = fm_added_next(enc, search, &begin, &id);
+        begin = id == FM_TOKEN_NONE ? search->text_bytes : begin;
         if (r == FM_OK)
+            r = encode_plain(enc, work, search->text + from, begin - from, first && from == 0);
+        if (r == FM_OK && id != FM_TOKEN_NONE)
             r = fm_encoder_emit(enc, id);
-        from = search.done;
     }
-    if (r == FM_OK && from < search.text_bytes)
-        r = encode_plain(enc, work, search.text + from, search.text_bytes - from, first && from == 0);
     return r;
 }
 
 enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size_t text_bytes, bool special)
 {
-    struct fm_added_search search = {.text = text, .text_bytes = text_bytes, .special = special};
     struct work work = {0};
-    size_t from = 0, begin;
-    uint32_t id;
+    struct fm_added_search *search = &work.raw;
     enum fm_result r = FM_OK;
-    while (r == FM_OK && fm_added_next(&enc->tok->pipeline->raw, &search, &begin, &id)) {
-        r = encode_section(enc, &work, text + from, begin - from, from == 0, special);
+    fm_added_start(search, &enc->tok->pipeline->raw, text, text_bytes, special);
+    for (uint32_t id = text_bytes > 0 ? 0 : FM_TOKEN_NONE; r == FM_OK && id != FM_TOKEN_NONE;) {
+        size_t from = search->done, begin = text_bytes;
+        r = fm_added_next(enc, search, &begin, &id);
+        begin = id == FM_TOKEN_NONE ? text_bytes : begin;
         if (r == FM_OK)
+            r = encode_section(enc, &work, text + from, begin - from, from == 0, special);
+        if (r == FM_OK && id != FM_TOKEN_NONE)
             r = fm_encoder_emit(enc, id);
-        from = search.done;
     }
-    if (r == FM_OK)
-        r = encode_section(enc, &work, text + from, text_bytes - from, from == 0, special);
+    fm_added_finish(&work.raw);
+    fm_added_finish(&work.normal);
     fm_free(work.text.data);
     fm_free(work.other.data);
     fm_free(work.marked.data);

@@ -6,6 +6,9 @@
 
 #include "base/utf8.h"
 #include "text/pipeline.h"
+#include "text/unicode.h"
+
+#include <stdlib.h>
 
 #define SPACE_MARK "\xE2\x96\x81" // U+2581
 #define SPACE_MARK_BYTES 3
@@ -109,9 +112,55 @@ static enum fm_result index_tokens(struct fm_tokenizer *tok)
             r = fm_map_put(&tok->spans, token->text, token->text_bytes, id, NULL);
         tok->max_span_bytes = FM_MAX(tok->max_span_bytes, token->text_bytes);
     }
-    fm_matcher_seal(&tok->special);
-    fm_matcher_seal(&tok->user);
+    if (r == FM_OK)
+        r = fm_matcher_seal(&tok->special);
+    return r == FM_OK ? fm_matcher_seal(&tok->user) : r;
+}
+
+// Texts are cut where no token reaches across. Not with UNUSED tokens: into what such a one is taken apart is decided by the
+// last place of the whole text that could have made it.
+static enum fm_result index_bigrams(struct fm_tokenizer *tok)
+{
+    if (tok->has_unused)
+        return FM_OK;
+    for (size_t i = 0; i < tok->spans.capacity; i++) {
+        if (tok->spans.entries[i].key != NULL)
+            fm_bigrams_reserve(&tok->bigrams, tok->spans.entries[i].key_bytes);
+    }
+    enum fm_result r = fm_bigrams_allocate(&tok->bigrams);
+    for (size_t i = 0; r == FM_OK && i < tok->spans.capacity; i++) {
+        if (tok->spans.entries[i].key != NULL)
+            fm_bigrams_add(&tok->bigrams, tok->spans.entries[i].key, tok->spans.entries[i].key_bytes);
+    }
     return r;
+}
+
+static int compare_priorities(const void *left, const void *right)
+{
+    const uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    return (a > b) - (a < b);
+}
+
+// Number the distinct priorities from 0 on; their order stays.
+static enum fm_result number_priorities(struct fm_tokenizer *tok)
+{
+    uint32_t *sorted = fm_realloc(NULL, tok->vocab, sizeof(*sorted));
+    if (sorted == NULL)
+        return fm_nomem();
+    for (uint32_t id = 0; id < tok->vocab; id++)
+        sorted[id] = tok->tokens[id].priority;
+    qsort(sorted, tok->vocab, sizeof(*sorted), compare_priorities);
+    for (uint32_t i = 0; i < tok->vocab; i++) {
+        if (i == 0 || sorted[i] != sorted[tok->priorities - 1])
+            sorted[tok->priorities++] = sorted[i];
+    }
+    for (uint32_t id = 0; id < tok->vocab; id++) {
+        uint32_t *priority = &tok->tokens[id].priority;
+        const uint32_t *place = bsearch(priority, sorted, tok->priorities, sizeof(*sorted), compare_priorities);
+        *priority = (uint32_t)(place - sorted);
+    }
+    fm_free(sorted);
+    return FM_OK;
 }
 
 enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *tok)
@@ -124,7 +173,11 @@ enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *to
     if (r == FM_OK)
         r = make_pieces(tok);
     if (r == FM_OK)
+        r = number_priorities(tok);
+    if (r == FM_OK)
         r = index_tokens(tok);
+    if (r == FM_OK)
+        r = index_bigrams(tok);
     return r;
 }
 
@@ -226,43 +279,70 @@ static enum fm_result emit_span(struct fm_encoder *enc, uint32_t begin, uint32_t
     }
 }
 
-enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *matcher, size_t bytes)
+// Merge the symbols that were pushed, and emit what they became.
+static enum fm_result flush(struct fm_encoder *enc)
+{
+    if (enc->merge.count == 0)
+        return FM_OK;
+    enum fm_result r = enc->merge.count > 1 ? fm_merge_run(&enc->merge, enc->buffer, join, enc) : FM_OK;
+    for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
+        const struct fm_symbol *symbol = &enc->merge.symbols[i];
+        r = symbol->frozen ? fm_encoder_emit(enc, symbol->id) : emit_span(enc, symbol->begin, symbol->bytes);
+    }
+    fm_merge_reset(&enc->merge);
+    return r;
+}
+
+// The symbol at `at`: a user-defined token, or one character. Symbols before a place that no token reaches across are merged
+// first. *point is the character before, and becomes this one.
+static enum fm_result push_symbol(struct fm_encoder *enc, size_t at, uint32_t *point, size_t *out_bytes)
+{
+    const struct fm_tokenizer *tok = enc->tok;
+    const struct fm_matcher_entry *entry;
+    const bool cuts = tok->bigrams.bits != NULL;
+    enum fm_result r = fm_match_walk_at(&enc->user, at, &entry);
+    if (r != FM_OK)
+        return r;
+    if (entry != NULL) {
+        *out_bytes = entry->bytes;
+        r = cuts ? flush(enc) : FM_OK;
+        return r == FM_OK ? fm_merge_push(&enc->merge, (uint32_t)at, entry->bytes, entry->id, true) : r;
+    }
+    const uint32_t left = *point;
+    // A user-defined token may end within a character.
+    const bool whole = fm_utf8_next(enc->buffer + at, enc->buffer_bytes - at, out_bytes) == FM_UTF8_CHAR;
+    *point = whole ? fm_unicode_point(enc->buffer + at, out_bytes) : UINT32_MAX;
+    if (cuts && enc->merge.count > 0 &&
+        (enc->merge.symbols[enc->merge.count - 1].frozen || !fm_bigrams_may_join(&tok->bigrams, left, *point)))
+        r = flush(enc);
+    return r == FM_OK ? fm_merge_push(&enc->merge, (uint32_t)at, (uint32_t)*out_bytes, FM_TOKEN_NONE, false) : r;
+}
+
+enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *user)
 {
     const struct fm_tokenizer *tok = enc->tok;
     enum fm_result r = FM_OK;
-    if (bytes == 0)
-        return FM_OK;
+    size_t length;
+    uint32_t point = 0;
     if (tok->has_unused && enc->splits == NULL) {
         enc->splits = fm_alloc_zero(tok->vocab, sizeof(*enc->splits));
         if (enc->splits == NULL)
             return fm_nomem();
     }
     fm_merge_reset(&enc->merge);
-    for (size_t i = 0; r == FM_OK && i < bytes;) {
-        uint32_t id;
-        size_t length;
-        bool user = fm_matcher_at(matcher, enc->buffer + i, bytes - i, &id, &length);
-        if (!user) {
-            fm_utf8_next(enc->buffer + i, bytes - i, &length);
-            id = span_id(tok, enc->buffer + i, (uint32_t)length);
-        }
-        r = fm_merge_push(&enc->merge, (uint32_t)i, (uint32_t)length, id, user);
-        i += length;
+    fm_match_walk_start(&enc->user, user, enc->buffer, enc->buffer_bytes);
+    for (size_t at = 0; r == FM_OK && at < enc->buffer_bytes; at += length) {
+        r = push_symbol(enc, at, &point, &length);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, length);
     }
-    if (r == FM_OK)
-        r = fm_merge_run(&enc->merge, enc->buffer, join, enc);
-    for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
-        const struct fm_symbol *symbol = &enc->merge.symbols[i];
-        r = symbol->frozen ? fm_encoder_emit(enc, symbol->id) : emit_span(enc, symbol->begin, symbol->bytes);
-    }
-    return r;
+    return r == FM_OK ? flush(enc) : r;
 }
 
 enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes)
 {
-    size_t bytes;
     if (text_bytes == 0)
         return FM_OK;
-    enum fm_result r = escape(enc, text, text_bytes, &bytes);
-    return r == FM_OK ? fm_spm_merge(enc, &enc->tok->user, bytes) : r;
+    enum fm_result r = escape(enc, text, text_bytes, &enc->buffer_bytes);
+    return r == FM_OK ? fm_spm_merge(enc, &enc->tok->user) : r;
 }

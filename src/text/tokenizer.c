@@ -3,6 +3,7 @@
 #include "text/pipeline.h"
 
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
+#define POLL_WORK 8192 // steps between two questions whether to go on: well below a millisecond
 
 struct model {
     const char *name; // tokenizer.ggml.model
@@ -79,6 +80,7 @@ void fm_tokenizer_destroy(struct fm_tokenizer **tok)
     fm_map_finish(&(*tok)->ranks);
     fm_matcher_finish(&(*tok)->special);
     fm_matcher_finish(&(*tok)->user);
+    fm_bigrams_finish(&(*tok)->bigrams);
     fm_pretok_destroy(&(*tok)->pretok);
     fm_pipeline_destroy(&(*tok)->pipeline);
     fm_arena_finish(&(*tok)->arena);
@@ -94,15 +96,50 @@ enum fm_result fm_encoder_emit(struct fm_encoder *enc, uint32_t id)
     return r;
 }
 
+enum fm_result fm_encoder_poll(struct fm_encoder *enc, size_t work)
+{
+    if (enc == NULL)
+        return FM_OK;
+    enc->work += (unsigned)FM_MIN(work, (size_t)POLL_WORK);
+    if (enc->work < POLL_WORK || enc->cancel == NULL)
+        return FM_OK;
+    enc->work = 0;
+    return enc->cancel(enc->cancel_user) ? fm_fail(FM_CANCELLED, "cancelled while a text was turned into tokens") : FM_OK;
+}
+
+static enum fm_result poll_merges(void *user)
+{
+    return fm_encoder_poll(user, POLL_WORK);
+}
+
 static void encoder_finish(struct fm_encoder *enc)
 {
     fm_merge_finish(&enc->merge);
+    fm_match_walk_finish(&enc->special);
+    fm_match_walk_finish(&enc->user);
     fm_pretok_scratch_destroy(&enc->scratch);
     fm_free(enc->buffer);
     fm_free(enc->normal.data);
     fm_free(enc->splits);
     fm_free(enc->pending);
     fm_free(enc->ids);
+}
+
+// The next token at or after `from` that is matched as it stands; *out_begin is the end of the text where none is.
+static enum fm_result next_match(struct fm_encoder *enc, size_t from, size_t *out_begin,
+                                 const struct fm_matcher_entry **out_entry)
+{
+    struct fm_match_walk *walk = &enc->special;
+    enum fm_result r = FM_OK;
+    *out_entry = NULL;
+    *out_begin = from;
+    while (r == FM_OK && *out_entry == NULL && *out_begin < walk->text_bytes) {
+        size_t step = FM_MIN(walk->text_bytes - *out_begin, (size_t)POLL_WORK);
+        r = fm_match_walk_next(walk, *out_begin, *out_begin + step, out_begin, out_entry);
+        if (r == FM_OK && walk->matcher->count > 0)
+            r = fm_encoder_poll(enc, step);
+    }
+    return r;
 }
 
 // The text between tokens that are matched as they stand, then those tokens. SPM matches user-defined tokens after its
@@ -114,16 +151,16 @@ static enum fm_result encode_all(struct fm_encoder *enc, const char *text, size_
     const struct fm_matcher *plain = tok->kind == FM_TOKENIZER_SPM ? &nothing : &tok->user;
     const struct fm_matcher *matcher = special ? &tok->special : plain;
     enum fm_result r = FM_OK;
-    size_t at = 0;
-    while (r == FM_OK && at < text_bytes) {
-        size_t begin = text_bytes - at, bytes = 0;
-        uint32_t id = FM_TOKEN_NONE;
-        bool found = fm_matcher_find(matcher, text + at, text_bytes - at, &begin, &id, &bytes);
-        if (begin > 0)
-            r = models[tok->kind].encode(enc, text + at, begin);
-        if (r == FM_OK && found)
-            r = fm_encoder_emit(enc, id);
-        at += begin + bytes;
+    fm_match_walk_start(&enc->special, matcher, text, text_bytes);
+    for (size_t at = 0; r == FM_OK && at < text_bytes;) {
+        const struct fm_matcher_entry *entry = NULL;
+        size_t begin = text_bytes;
+        r = next_match(enc, at, &begin, &entry);
+        if (r == FM_OK && begin > at)
+            r = models[tok->kind].encode(enc, text + at, begin - at);
+        if (r == FM_OK && entry != NULL)
+            r = fm_encoder_emit(enc, entry->id);
+        at = begin + (entry != NULL ? entry->bytes : 0);
     }
     return r;
 }
@@ -131,7 +168,17 @@ static enum fm_result encode_all(struct fm_encoder *enc, const char *text, size_
 enum fm_result fm_tokenizer_encode(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, unsigned flags,
                                    uint32_t **out_ids, size_t *out_count)
 {
-    struct fm_encoder enc = {.tok = tok};
+    return fm_tokenizer_encode_until(tok, text, text_bytes, flags, NULL, NULL, out_ids, out_count);
+}
+
+enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const char *text, size_t text_bytes,
+                                         unsigned flags, fm_cancel_fn *cancel, void *user, uint32_t **out_ids,
+                                         size_t *out_count)
+{
+    struct fm_encoder enc = {.tok = tok, .cancel = cancel, .cancel_user = user};
+    enc.merge.priorities = FM_MAX(tok->priorities, 1u);
+    enc.merge.poll = poll_merges;
+    enc.merge.poll_user = &enc;
     if (text_bytes > MAX_TEXT_BYTES)
         return fm_fail(FM_ARG, "text of %zu bytes to encode, expected at most %zu", text_bytes, MAX_TEXT_BYTES);
     // Room for one id, so that even an empty result is an array.

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/map.h"
 #include "format/file.h"
+#include "text/bigrams.h"
 #include "text/buffer.h"
 #include "text/matcher.h"
 #include "text/merge.h"
@@ -37,7 +38,7 @@ struct fm_token {
     const char *piece; // the bytes that it stands for
     uint32_t text_bytes;
     uint32_t piece_bytes;
-    uint32_t priority; // SPM: merges with a smaller one go first
+    uint32_t priority; // SPM: merges with a smaller one go first; equal scores have the same one
     uint8_t type;      // enum fm_token_type
     bool end;          // ends an answer
 };
@@ -63,6 +64,8 @@ struct fm_tokenizer {
     uint32_t byte_ids[256];           // the token of one byte, or FM_TOKEN_NONE
     struct fm_map spans;              // SPM: text → id of what merges may make; BPE with ignore_merges: piece → id
     uint32_t max_span_bytes;          // longest key of `spans`
+    uint32_t priorities;              // merges have priorities less than this
+    struct fm_bigrams bigrams;        // SPM: of the keys of `spans`; empty when texts must not be cut
     struct fm_matcher special;        // matched in the text with FM_ENCODE_SPECIAL
     struct fm_matcher user;           // matched always: BPE in the text, SPM after its escaping
     struct fm_pretok *pretok;         // BPE
@@ -78,11 +81,17 @@ struct fm_tokenizer {
 // One call of fm_tokenizer_encode.
 struct fm_encoder {
     const struct fm_tokenizer *tok;
+    fm_cancel_fn *cancel; // may be NULL
+    void *cancel_user;
+    unsigned work; // since `cancel` was asked
     uint32_t *ids;
     size_t count;
     size_t ids_cap;
     struct fm_merge merge;
-    char *buffer; // SPM: escaped text
+    struct fm_match_walk special; // of the whole text
+    struct fm_match_walk user;    // SPM: of the escaped text
+    char *buffer;                 // SPM: escaped text
+    size_t buffer_bytes;
     size_t buffer_cap;
     struct fm_buffer normal;           // BPE: normalised text
     struct fm_pretok_scratch *scratch; // BPE
@@ -90,6 +99,9 @@ struct fm_encoder {
     uint32_t *pending;                 // SPM: stack of spans still to be split: begin, bytes
     size_t pending_cap;
 };
+
+// Note `work` bytes or steps done; now and then asks whether to go on. FM_CANCELLED. enc may be NULL: never.
+enum fm_result fm_encoder_poll(struct fm_encoder *enc, size_t work);
 
 enum fm_result fm_encoder_emit(struct fm_encoder *enc, uint32_t id);
 
@@ -101,7 +113,7 @@ enum fm_result fm_vocab_read(const struct fm_file *file, struct fm_tokenizer *to
 enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *tok);
 enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
 // The tokens of the escaped text in enc->buffer; those of `user` are set apart in it.
-enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *user, size_t bytes);
+enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *user);
 
 // bpe.c
 enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *tok);
