@@ -39,10 +39,9 @@ struct fm_added_search {
 void fm_added_start(struct fm_added_search *search, const struct fm_added *added, const char *text, size_t text_bytes,
                     bool special);
 // The next token: *out_begin is where the text before it ends, which began at search->done before the call; afterwards done
-// lies behind the token. *out_id = FM_TOKEN_NONE when there is none: the rest of the text is plain. Of tokens that begin leftmost the longest
-// is taken; one that is refused (hidden, or no single word) hides what lies inside it. A token inside of white space that the
-// one before took counts all the same, and *out_begin is then where done was.
-// FM_NOMEM, FM_CANCELLED.
+// lies behind the token. *out_id = FM_TOKEN_NONE when there is none: the rest of the text is plain. Of tokens that begin
+// leftmost the longest is taken; one that is refused (hidden, or no single word) hides what lies inside it. A token inside of
+// white space that the one before took counts all the same, and *out_begin is then where done was. FM_NOMEM, FM_CANCELLED.
 enum fm_result fm_added_next(struct fm_encoder *enc, struct fm_added_search *search, size_t *out_begin, uint32_t *out_id);
 void fm_added_finish(struct fm_added_search *search);
 

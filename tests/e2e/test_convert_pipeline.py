@@ -162,7 +162,7 @@ def what_is_not_done_is_refused_by_name(folder):
             (describe(None, metaspace("sometimes")), "'prepend_scheme' is 'sometimes'"),
             (describe(None, metaspace("always", add_prefix_space=False)), "contradicts"),
             (describe(LEGACY, {"type": "Digits", "individual_digits": True}), "pre_tokenizer 'Digits' is not supported"),
-            (describe(None, {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious"}), "pre_tokenizer 'Split' at ' '"),
+            (describe(None, {"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"}), "pre_tokenizer 'Split' at ' '"),
             (describe(LEGACY, {"type": "Split", "pattern": {"Regex": "\\d"}, "behavior": "Isolated"}), "pre_tokenizer 'Split' at '\\d'"),
             (describe(LEGACY, model={"dropout": 0.1}), "'model.dropout' is 0.1"),
             (describe(LEGACY, model={"continuing_subword_prefix": "##"}), "'model.continuing_subword_prefix' is '##'"),
