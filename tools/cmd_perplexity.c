@@ -10,6 +10,7 @@
 
 static const enum tool_option option_list[] = {
     OPT_MODEL, OPT_FILE, OPT_PROMPT, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_VERBOSE,
+    OPT_NO_BOS,
 };
 
 #define DEFAULT_CHUNK 512u

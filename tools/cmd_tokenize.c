@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // fulmen tokenize: text to ids.
-#include <cjson/cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,17 +9,21 @@
 static const enum tool_option option_list[] = {OPT_MODEL,  OPT_PROMPT, OPT_FILE,   OPT_NO_BOS,
                                                OPT_NO_SPECIAL, OPT_JSON, OPT_VERBOSE};
 
+static int interrupted(void)
+{
+    fflush(stdout);
+    fprintf(stderr, "fulmen: interrupted\n");
+    return TOOL_FAILED;
+}
+
 static int print_json(const uint32_t *tokens, size_t count)
 {
-    cJSON *list = cJSON_CreateArray();
-    for (size_t i = 0; i < count; i++)
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(tokens[i]));
-    char *text = cJSON_PrintUnformatted(list);
-    cJSON_Delete(list);
-    if (text == NULL)
-        return tool_fail(FM_NOMEM);
-    printf("%s\n", text);
-    cJSON_free(text);
+    putchar('[');
+    for (size_t i = 0; i < count && !tool_interrupted(); i++)
+        printf("%s%u", i == 0 ? "" : ",", tokens[i]);
+    if (tool_interrupted())
+        return interrupted();
+    printf("]\n");
     return TOOL_DONE;
 }
 
@@ -37,7 +41,7 @@ static int print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tok
     char *buffer = malloc(fm_tokenizer_max_piece(tokenizer) + 4);
     if (buffer == NULL)
         return tool_fail(FM_NOMEM);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !tool_interrupted(); i++) {
         size_t bytes = 0;
         const char *piece = fm_tokenizer_piece(tokenizer, tokens[i], true, &bytes);
         bool text = is_text(tokenizer, tokens[i], piece, bytes, buffer);
@@ -52,7 +56,7 @@ static int print_lines(const struct fm_tokenizer *tokenizer, const uint32_t *tok
         printf("'\n");
     }
     free(buffer);
-    return TOOL_DONE;
+    return tool_interrupted() ? interrupted() : TOOL_DONE;
 }
 
 static int encode(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text,
@@ -61,7 +65,8 @@ static int encode(const struct tool_options *options, const struct fm_tokenizer 
     uint32_t *tokens = NULL;
     size_t count = 0;
     unsigned flags = (options->no_bos ? 0 : FM_ENCODE_BOS) | (options->no_parse_special ? 0 : FM_ENCODE_SPECIAL);
-    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, flags, &tokens, &count);
+    tool_warn_two_bos(tokenizer, text, bytes, flags);
+    enum fm_result result = fm_tokenizer_encode_until(tokenizer, text, bytes, flags, tool_cancelled, NULL, &tokens, &count);
     if (result != FM_OK)
         return tool_fail(result);
     int status = options->json ? print_json(tokens, count) : print_lines(tokenizer, tokens, count);
@@ -71,24 +76,25 @@ static int encode(const struct tool_options *options, const struct fm_tokenizer 
 
 static int run(const struct tool_options *options)
 {
-    struct fm_model *model = NULL;
+    struct fm_tokenizer *tokenizer = NULL;
     char *text = NULL;
     size_t bytes = 0;
     if ((options->prompt == NULL) == (options->file == NULL))
         return tool_bad("tokenize: expected one of -p TEXT and -f FILE, found %s",
                         options->prompt == NULL ? "none" : "both");
-    int status = tool_open_model(options, &model);
-    if (status != 0)
-        return status;
-    const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
-    if (tokenizer == NULL)
-        status = tool_bad("%s has no tokenizer", options->model);
+    if (options->model == NULL)
+        return tool_bad("no model: give -m FILE");
+    tool_catch_signals();
+    enum fm_result result = fm_tokenizer_open(options->model, &tokenizer);
+    int status = 0;
+    if (result != FM_OK)
+        status = tool_fail(result);
     else if (options->prompt != NULL)
         status = encode(options, tokenizer, options->prompt, strlen(options->prompt));
     else if ((status = tool_read_text(options->file, &text, &bytes)) == 0)
         status = encode(options, tokenizer, text, bytes);
     free(text);
-    fm_model_close(&model);
+    fm_tokenizer_close(&tokenizer);
     return status;
 }
 

@@ -173,6 +173,24 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
     return 0;
 }
 
+bool tool_cancelled(void *user)
+{
+    (void)user;
+    return tool_interrupted();
+}
+
+void tool_warn_two_bos(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags)
+{
+    size_t bos_bytes = 0;
+    uint32_t bos = fm_tokenizer_bos(tokenizer);
+    if (!(flags & FM_ENCODE_BOS) || !(flags & FM_ENCODE_SPECIAL) || bos == FM_TOKEN_NONE || !fm_tokenizer_adds_bos(tokenizer))
+        return;
+    const char *piece = fm_tokenizer_piece(tokenizer, bos, true, &bos_bytes);
+    if (bos_bytes > 0 && bytes >= bos_bytes && memcmp(text, piece, bos_bytes) == 0)
+        fprintf(stderr, "fulmen: warning: the text begins with %s, and the model adds one of its own: --no-bos leaves that out\n",
+                fm_quote(piece, bos_bytes, (char[64]){0}, 64));
+}
+
 static int prompt_text(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text, size_t bytes,
                        uint32_t **out_tokens, size_t *out_count)
 {
@@ -180,8 +198,9 @@ static int prompt_text(const struct tool_options *options, const struct fm_token
     size_t count = 0;
     if (tokenizer == NULL)
         return tool_bad("%s has no tokenizer: give the prompt with --tokens", options->model);
-    unsigned begin = options->state_load == NULL ? FM_ENCODE_BOS : 0;
-    enum fm_result result = fm_tokenizer_encode(tokenizer, text, bytes, begin | FM_ENCODE_SPECIAL, &ids, &count);
+    unsigned flags = FM_ENCODE_SPECIAL | (options->state_load == NULL && !options->no_bos ? FM_ENCODE_BOS : 0);
+    tool_warn_two_bos(tokenizer, text, bytes, flags);
+    enum fm_result result = fm_tokenizer_encode_until(tokenizer, text, bytes, flags, tool_cancelled, NULL, &ids, &count);
     if (result != FM_OK)
         return tool_fail(result);
     *out_tokens = count > 0 ? malloc(count * sizeof(**out_tokens)) : NULL;

@@ -172,6 +172,10 @@ void tool_catch_signals(void);
 void tool_cancel_target(struct fm_session *session);
 bool tool_interrupted(void);
 void tool_clear_interrupt(void);
+bool tool_cancelled(void *user); // fm_cancel_fn: Ctrl-C came
+
+// A line on standard error where FM_ENCODE_BOS of `flags` would put a second BOS before one that the text begins with.
+void tool_warn_two_bos(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags);
 
 // fm_progress_fn: a bar on standard error if that is a terminal; stops when interrupted. user: the label.
 bool tool_progress(void *user, uint64_t done, uint64_t total);

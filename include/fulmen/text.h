@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-struct fm_file;      // internal: models hand out their tokenizer through fm_model_tokenizer
+struct fm_file;      // internal
 struct fm_tokenizer; // immutable after creation, so safe to share between threads
 
 #define FM_TOKEN_NONE UINT32_MAX
@@ -18,6 +18,13 @@ enum fm_encode_flags {
     FM_ENCODE_BOS = 1,     // prepend BOS where the file asks for it (add_bos_token)
     FM_ENCODE_SPECIAL = 2, // match special tokens written out in the text ("<|im_start|>")
 };
+
+// Models hand out their tokenizer (fm_model_tokenizer). This opens one alone, of any GGUF file with tokenizer.ggml.* keys, also
+// one that holds nothing else: no weights, or an architecture that fulmen does not know. FM_IO, FM_FORMAT, FM_UNSUPPORTED (the
+// file has no tokenizer, or one of an unknown kind), FM_NOMEM. Release with fm_tokenizer_close, which accepts NULL; never close
+// a model's.
+FM_API enum fm_result fm_tokenizer_open(const char *path, struct fm_tokenizer **out_tok);
+FM_API void fm_tokenizer_close(struct fm_tokenizer **tok);
 
 // Text (any bytes) to ids. The result is malloc'ed through the library: release it with fm_tokens_free.
 // FM_NOMEM; FM_ARG when the text is longer than 2^30 bytes.
@@ -37,9 +44,10 @@ FM_API const char *fm_tokenizer_piece(const struct fm_tokenizer *tok, uint32_t i
 
 FM_API uint32_t fm_tokenizer_vocab(const struct fm_tokenizer *tok);
 FM_API uint32_t fm_tokenizer_bos(const struct fm_tokenizer *tok); // FM_TOKEN_NONE when the file names none
+FM_API bool fm_tokenizer_adds_bos(const struct fm_tokenizer *tok); // does FM_ENCODE_BOS put BOS before a text?
 FM_API uint32_t fm_tokenizer_eos(const struct fm_tokenizer *tok);
-// true for every token that ends an answer: EOS, EOT, <|im_end|>, <|eot_id|>, <|endoftext|>, </s> as far as the
-// vocabulary has them as control tokens.
+// true for every token that ends an answer: EOS (one or several), EOT and EOM of the file, and what is known to be one by its
+// text (<|im_end|>, <|eot_id|>, <end_of_turn>, ...).
 FM_API bool fm_tokenizer_is_end(const struct fm_tokenizer *tok, uint32_t id);
 
 // ---- streaming decode ---------------------------------------------------------------------------------------------

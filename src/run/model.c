@@ -93,6 +93,10 @@ static enum fm_result open_file(struct fm_model *model, const char *path)
     if (result != FM_OK)
         return result;
     model->path = fm_file_path(model->file);
+    if (fm_file_tensor_count(model->file) == 0)
+        return fm_fail(FM_UNSUPPORTED, "%s: holds no weights%s", model->path,
+                       fm_file_meta_find(model->file, "tokenizer.ggml.model") != NULL
+                           ? ", only a vocabulary: 'fulmen tokenize' can use it, running needs the whole model" : "");
     if ((result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
         (result = fm_meta_string(model->file, "general.name", false, &name)) != FM_OK)
         return result;

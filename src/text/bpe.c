@@ -86,8 +86,8 @@ static enum fm_result index_tokens(struct fm_tokenizer *tok, bool spans)
             continue;
         if (token->type == FM_TOKEN_CONTROL || token->type == FM_TOKEN_UNKNOWN || token->type == FM_TOKEN_USER)
             r = fm_matcher_add(&tok->special, token->text, token->text_bytes, id);
-        if (r == FM_OK && token->type == FM_TOKEN_USER)
-            r = fm_matcher_add(&tok->user, token->text, token->text_bytes, id);
+        if (r == FM_OK && token->type == FM_TOKEN_USER && !token->markup)
+            r = fm_matcher_add(&tok->plain, token->text, token->text_bytes, id);
         if (r == FM_OK && spans && token->type != FM_TOKEN_UNUSED && is_piece(tok, id) &&
             !fm_map_get(&tok->spans, token->piece, token->piece_bytes, &other)) {
             r = fm_map_put(&tok->spans, token->piece, token->piece_bytes, id, NULL);
@@ -96,7 +96,7 @@ static enum fm_result index_tokens(struct fm_tokenizer *tok, bool spans)
     }
     if (r == FM_OK)
         r = fm_matcher_seal(&tok->special);
-    return r == FM_OK ? fm_matcher_seal(&tok->user) : r;
+    return r == FM_OK ? fm_matcher_seal(&tok->plain) : r;
 }
 
 // Ids of both halves of "left right" and of what they make. false when one of them is no token.
@@ -137,20 +137,20 @@ static enum fm_result index_merges(const struct fm_meta *meta, const struct fm_m
         }
     }
     if (unknown > 0)
-        fm_log(FM_LOG_DEBUG, KEY_MERGES ": %llu of %llu merges ignored, the first is [%llu] '%.*s'",
+        fm_log(FM_LOG_DEBUG, KEY_MERGES ": %llu of %llu merges ignored, the first is [%llu] '%s'",
                (unsigned long long)unknown, (unsigned long long)meta->count, (unsigned long long)first_unknown,
-               (int)FM_MIN(meta->texts[first_unknown].bytes, (uint64_t)64), meta->texts[first_unknown].data);
+               FM_QUOTE(meta->texts[first_unknown].data, meta->texts[first_unknown].bytes));
     return r;
 }
 
-static enum fm_result read_merges(const struct fm_file *file, struct fm_tokenizer *tok)
+enum fm_result fm_bpe_read_merges(const struct fm_file *file, struct fm_tokenizer *tok)
 {
     const struct fm_meta *meta = fm_file_meta_find(file, KEY_MERGES);
     struct fm_map texts = {0};
     enum fm_result r = FM_OK;
     if (meta == NULL)
-        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': missing, tokenizer.ggml.model 'gpt2' needs it",
-                       fm_file_path(file));
+        return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': missing, tokenizer.ggml.model '%s' needs it",
+                       fm_file_path(file), tok->kind == FM_TOKENIZER_BPE ? "gpt2" : "gemma4");
     if (meta->kind != FM_META_ARRAY || meta->elem_kind != FM_META_STRING)
         return fm_fail(FM_FORMAT, "%s: metadata '" KEY_MERGES "': expected an array of strings", fm_file_path(file));
     if (meta->count >= UINT32_MAX)
@@ -206,14 +206,14 @@ enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *to
     if (r == FM_OK)
         r = index_tokens(tok, ignore_merges);
     if (r == FM_OK)
-        r = read_merges(file, tok);
+        r = fm_bpe_read_merges(file, tok);
     if (r == FM_OK)
         report_missing_bytes(tok);
     return r;
 }
 
 // The rule of fm_merge_run.
-static bool join(const void *user, const char *text, const struct fm_symbol *left, const struct fm_symbol *right,
+bool fm_bpe_join(const void *user, const char *text, const struct fm_symbol *left, const struct fm_symbol *right,
                  uint32_t *out_priority, uint32_t *out_id)
 {
     const struct fm_tokenizer *tok = user;
@@ -250,7 +250,7 @@ static enum fm_result encode_piece(void *user, const char *piece, size_t piece_b
     for (size_t i = 0; r == FM_OK && i < piece_bytes; i++)
         r = fm_merge_push(&enc->merge, (uint32_t)i, 1, tok->byte_ids[(uint8_t)piece[i]], false);
     if (r == FM_OK)
-        r = fm_merge_run(&enc->merge, piece, join, tok);
+        r = fm_merge_run(&enc->merge, piece, fm_bpe_join, tok);
     for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
         const struct fm_symbol *symbol = &enc->merge.symbols[i];
         r = symbol->id != FM_TOKEN_NONE ? fm_encoder_emit(enc, symbol->id) : emit_byte(enc, piece[symbol->begin]);
@@ -268,6 +268,8 @@ enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t te
         size_t valid = fm_utf8_valid_prefix(text + at, text_bytes - at);
         if (valid == 0) {
             r = emit_byte(enc, text[at++]);
+            if (r == FM_OK)
+                r = fm_encoder_poll(enc, 1);
             continue;
         }
         const char *run = text + at;

@@ -3,9 +3,6 @@
 
 #include "base/utf8.h"
 
-#define SPACE_MARK "\xE2\x96\x81" // U+2581
-#define SPACE_MARK_BYTES 3
-
 // Rules whose text is longer are none: those that SentencePiece makes have at most some dozen bytes.
 #define RULE_BYTES_MAX 1024
 
@@ -104,7 +101,7 @@ static enum fm_result add_escaped(struct fm_buffer *out, struct fm_text part)
         size_t end = space != NULL ? (size_t)(space - part.data) : (size_t)part.bytes;
         r = fm_buffer_add(out, part.data + at, end - at);
         if (r == FM_OK && space != NULL)
-            r = fm_buffer_add(out, SPACE_MARK, SPACE_MARK_BYTES);
+            r = fm_buffer_add(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
         at = end + (space != NULL ? 1 : 0);
     }
     return r;
@@ -127,7 +124,7 @@ enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rule
     if (r != FM_OK || at == text_bytes)
         return r;
     if (rules->dummy_prefix && !rules->space_suffix)
-        r = fm_buffer_add(out, SPACE_MARK, SPACE_MARK_BYTES);
+        r = fm_buffer_add(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
     bool behind_space = rules->remove_extra;
     for (; r == FM_OK && at < text_bytes; at += bytes) {
         r = next_part(&enc->user, rules, at, &part, &bytes);
@@ -143,10 +140,10 @@ enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rule
         if (r == FM_OK)
             r = fm_encoder_poll(enc, bytes);
     }
-    while (rules->remove_extra && out->bytes - begin >= SPACE_MARK_BYTES &&
-           memcmp(out->data + out->bytes - SPACE_MARK_BYTES, SPACE_MARK, SPACE_MARK_BYTES) == 0)
-        out->bytes -= SPACE_MARK_BYTES;
+    while (rules->remove_extra && out->bytes - begin >= FM_SPACE_MARK_BYTES &&
+           memcmp(out->data + out->bytes - FM_SPACE_MARK_BYTES, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0)
+        out->bytes -= FM_SPACE_MARK_BYTES;
     if (r == FM_OK && rules->dummy_prefix && rules->space_suffix)
-        r = fm_buffer_add(out, SPACE_MARK, SPACE_MARK_BYTES);
+        r = fm_buffer_add(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
     return r;
 }

@@ -14,6 +14,11 @@ uint32_t fm_tokenizer_bos(const struct fm_tokenizer *tok)
     return tok->bos;
 }
 
+bool fm_tokenizer_adds_bos(const struct fm_tokenizer *tok)
+{
+    return tok->add_bos && tok->bos != FM_TOKEN_NONE;
+}
+
 uint32_t fm_tokenizer_eos(const struct fm_tokenizer *tok)
 {
     return tok->eos;

@@ -4,23 +4,20 @@
 #include "text/chars.h"
 #include "text/pipeline.h"
 
-#define SPACE_MARK "\xE2\x96\x81" // U+2581
-#define SPACE_MARK_BYTES 3
-
 static bool is_mark(const char *text, size_t text_bytes)
 {
-    return text_bytes >= SPACE_MARK_BYTES && memcmp(text, SPACE_MARK, SPACE_MARK_BYTES) == 0;
+    return text_bytes >= FM_SPACE_MARK_BYTES && memcmp(text, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
 }
 
 // The place of the first U+2581 in text that stands behind another character, or text_bytes.
 static size_t next_word(const char *text, size_t text_bytes)
 {
     for (size_t at = 0; at < text_bytes; at++) {
-        const char *hit = memchr(text + at, SPACE_MARK[0], text_bytes - at);
+        const char *hit = memchr(text + at, FM_SPACE_MARK[0], text_bytes - at);
         if (hit == NULL)
             return text_bytes;
         at = (size_t)(hit - text);
-        if (at > 0 && is_mark(hit, text_bytes - at) && (at < SPACE_MARK_BYTES || !is_mark(hit - SPACE_MARK_BYTES, SPACE_MARK_BYTES)))
+        if (at > 0 && is_mark(hit, text_bytes - at) && (at < FM_SPACE_MARK_BYTES || !is_mark(hit - FM_SPACE_MARK_BYTES, FM_SPACE_MARK_BYTES)))
             return at;
     }
     return text_bytes;
@@ -89,19 +86,6 @@ void fm_pairs_finish(struct fm_pairs *pairs)
     fm_map_finish(&pairs->chars);
 }
 
-// The rule of fm_merge_run.
-static bool join(const void *user, const char *text, const struct fm_symbol *left, const struct fm_symbol *right,
-                 uint32_t *out_priority, uint32_t *out_id)
-{
-    const struct fm_tokenizer *tok = user;
-    const uint32_t key[2] = {left->id, right->id};
-    (void)text;
-    if (!fm_map_get(&tok->ranks, key, sizeof(key), out_priority))
-        return false;
-    *out_id = tok->merges[*out_priority].id;
-    return true;
-}
-
 static enum fm_result encode_word(struct fm_encoder *enc, const struct fm_pairs *pairs, const char *text, size_t text_bytes)
 {
     const struct fm_tokenizer *tok = enc->tok;
@@ -118,7 +102,7 @@ static enum fm_result encode_word(struct fm_encoder *enc, const struct fm_pairs 
             r = fm_merge_push(&enc->merge, (uint32_t)(at + k), 1, tok->byte_ids[(uint8_t)text[at + k]], false);
     }
     if (r == FM_OK)
-        r = fm_merge_run(&enc->merge, text, join, tok);
+        r = fm_merge_run(&enc->merge, text, fm_bpe_join, tok);
     for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next)
         r = fm_encoder_emit(enc, enc->merge.symbols[i].id);
     return r;

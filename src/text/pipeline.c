@@ -7,9 +7,6 @@
 #include "text/normalize.h"
 #include "text/pairs.h"
 
-#define SPACE_MARK "\xE2\x96\x81" // U+2581
-#define SPACE_MARK_BYTES 3
-
 enum pipeline_kind { TOKENIZERS, SENTENCEPIECE };
 enum metaspace { METASPACE_NONE, METASPACE_NEVER, METASPACE_FIRST, METASPACE_ALWAYS };
 
@@ -25,7 +22,7 @@ struct fm_pipeline {
     bool prefix_space;       // TOKENIZERS with BPE: a space in front of every part of the text
     struct fm_pairs pairs;   // TOKENIZERS with SPM
     struct fm_spm_rules rules; // SENTENCEPIECE
-    struct fm_matcher pieces;  // SENTENCEPIECE: user-defined pieces of the model itself
+    struct fm_matcher pieces[2]; // SENTENCEPIECE: user-defined pieces of the model itself; [1]: those without markup
 };
 
 // Texts on their way; all-zero is the beginning.
@@ -69,7 +66,7 @@ static enum fm_result read_flags(const struct fm_file *file, const struct fm_tok
             return fm_fail(FM_FORMAT, "%s: metadata '" FM_KEY_ADDED_FLAGS "'[%u]: %lld are no flags of an added token",
                            fm_file_path(file), id, (long long)flags);
         pipeline->flags[id] = (uint8_t)flags;
-        pipeline->hidden[id] = tok->tokens[id].type != FM_TOKEN_USER;
+        pipeline->hidden[id] = tok->tokens[id].type != FM_TOKEN_USER || tok->tokens[id].markup;
     }
     return FM_OK;
 }
@@ -81,9 +78,9 @@ enum fm_result fm_pipeline_read(const struct fm_file *file, struct fm_tokenizer 
     enum fm_result r = read_word(file, FM_KEY_PIPELINE, names, UINT32_MAX, &kind);
     if (r != FM_OK || kind == UINT32_MAX)
         return r;
-    if (kind == SENTENCEPIECE && tok->kind != FM_TOKENIZER_SPM)
-        return fm_fail(FM_FORMAT, "%s: metadata '" FM_KEY_PIPELINE "': sentencepiece, expected tokenizer.ggml.model 'llama'",
-                       fm_file_path(file));
+    if (tok->kind != FM_TOKENIZER_SPM && (kind == SENTENCEPIECE || tok->kind != FM_TOKENIZER_BPE))
+        return fm_fail(FM_FORMAT, "%s: metadata '" FM_KEY_PIPELINE "': '%s' does not go with this tokenizer.ggml.model",
+                       fm_file_path(file), names[kind]);
     tok->pipeline = fm_alloc_zero(1, sizeof(*tok->pipeline));
     if (tok->pipeline == NULL)
         return fm_nomem();
@@ -148,15 +145,21 @@ static enum fm_result make_matchers(struct fm_tokenizer *tok)
     enum fm_result r = add_tokens(tok, true, seen);
     if (r == FM_OK)
         r = add_tokens(tok, false, seen);
-    for (uint32_t id = 0; r == FM_OK && p->kind == SENTENCEPIECE && id < tok->vocab; id++)
-        if (tok->tokens[id].type == FM_TOKEN_USER && !(p->flags[id] & FM_ADDED) && tok->tokens[id].text_bytes > 0)
-            r = fm_matcher_add(&p->pieces, tok->tokens[id].text, tok->tokens[id].text_bytes, id);
+    for (uint32_t id = 0; r == FM_OK && p->kind == SENTENCEPIECE && id < tok->vocab; id++) {
+        const struct fm_token *token = &tok->tokens[id];
+        if (token->type != FM_TOKEN_USER || (p->flags[id] & FM_ADDED) || token->text_bytes == 0)
+            continue;
+        r = fm_matcher_add(&p->pieces[0], token->text, token->text_bytes, id);
+        if (r == FM_OK && !token->markup)
+            r = fm_matcher_add(&p->pieces[1], token->text, token->text_bytes, id);
+    }
     if (r == FM_OK)
         r = fm_matcher_seal(&p->raw.matcher);
     if (r == FM_OK)
         r = fm_matcher_seal(&p->normal.matcher);
-    if (r == FM_OK)
-        r = fm_matcher_seal(&p->pieces);
+    for (unsigned i = 0; i < 2; i++)
+        if (r == FM_OK)
+            r = fm_matcher_seal(&p->pieces[i]);
     p->raw.flags = p->normal.flags = p->flags;
     p->raw.hidden = p->normal.hidden = p->hidden;
     fm_map_finish(&seen[0]);
@@ -214,7 +217,8 @@ void fm_pipeline_destroy(struct fm_pipeline **pipeline)
         return;
     fm_matcher_finish(&(*pipeline)->raw.matcher);
     fm_matcher_finish(&(*pipeline)->normal.matcher);
-    fm_matcher_finish(&(*pipeline)->pieces);
+    fm_matcher_finish(&(*pipeline)->pieces[0]);
+    fm_matcher_finish(&(*pipeline)->pieces[1]);
     fm_pairs_finish(&(*pipeline)->pairs);
     fm_free(*pipeline);
     *pipeline = NULL;
@@ -224,7 +228,7 @@ void fm_pipeline_destroy(struct fm_pipeline **pipeline)
 
 static bool begins_with_mark(const char *text, size_t text_bytes)
 {
-    return text_bytes >= SPACE_MARK_BYTES && memcmp(text, SPACE_MARK, SPACE_MARK_BYTES) == 0;
+    return text_bytes >= FM_SPACE_MARK_BYTES && memcmp(text, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
 }
 
 // Spaces to marks, and one in front where the scheme wants it.
@@ -235,13 +239,13 @@ static enum fm_result mark_spaces(const struct fm_pipeline *p, const char *text,
     enum fm_result r = FM_OK;
     out->bytes = 0;
     if (wanted && text[0] != ' ' && !begins_with_mark(text, text_bytes))
-        r = fm_buffer_add(out, SPACE_MARK, SPACE_MARK_BYTES);
+        r = fm_buffer_add(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
     for (size_t at = 0; r == FM_OK && at < text_bytes;) {
         const char *space = memchr(text + at, ' ', text_bytes - at);
         size_t end = space != NULL ? (size_t)(space - text) : text_bytes;
         r = fm_buffer_add(out, text + at, end - at);
         if (r == FM_OK && space != NULL)
-            r = fm_buffer_add(out, SPACE_MARK, SPACE_MARK_BYTES);
+            r = fm_buffer_add(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
         at = end + (space != NULL ? 1 : 0);
     }
     return r;
@@ -297,20 +301,20 @@ static enum fm_result copy_text(const struct fm_tokenizer *tok, const char *text
 }
 
 // Text between tokens that were found before normalisation.
-static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, const char *text, size_t text_bytes, bool first,
-                                     bool special)
+static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, const char *text, size_t text_bytes, bool first)
 {
     const struct fm_pipeline *p = enc->tok->pipeline;
     enum fm_result r;
     if (text_bytes == 0)
         return FM_OK;
     if (p->kind == SENTENCEPIECE) {
+        const struct fm_matcher *pieces = &p->pieces[enc->plain ? 1 : 0];
         struct fm_buffer escaped = {.data = enc->buffer, .cap = enc->buffer_cap};
-        r = fm_spm_normalize(enc, &p->rules, &p->pieces, text, text_bytes, &escaped);
+        r = fm_spm_normalize(enc, &p->rules, pieces, text, text_bytes, &escaped);
         enc->buffer = escaped.data;
         enc->buffer_bytes = escaped.bytes;
         enc->buffer_cap = escaped.cap;
-        return r == FM_OK && escaped.bytes > 0 ? fm_spm_merge(enc, &p->pieces) : r;
+        return r == FM_OK && escaped.bytes > 0 ? fm_spm_merge(enc, pieces) : r;
     }
     r = copy_text(enc->tok, text, text_bytes, &work->text);
     if (r == FM_OK)
@@ -318,7 +322,7 @@ static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, 
     if (r != FM_OK || work->text.bytes == 0)
         return r;
     struct fm_added_search *search = &work->normal;
-    fm_added_start(search, &p->normal, work->text.data, work->text.bytes, special);
+    fm_added_start(search, &p->normal, work->text.data, work->text.bytes, !enc->plain);
     for (uint32_t id = 0; r == FM_OK && id != FM_TOKEN_NONE;) {
         size_t from = search->done, begin = search->text_bytes;
         r = fm_added_next(enc, search, &begin, &id);
@@ -331,18 +335,18 @@ static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, 
     return r;
 }
 
-enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size_t text_bytes, bool special)
+enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size_t text_bytes)
 {
     struct work work = {0};
     struct fm_added_search *search = &work.raw;
     enum fm_result r = FM_OK;
-    fm_added_start(search, &enc->tok->pipeline->raw, text, text_bytes, special);
+    fm_added_start(search, &enc->tok->pipeline->raw, text, text_bytes, !enc->plain);
     for (uint32_t id = text_bytes > 0 ? 0 : FM_TOKEN_NONE; r == FM_OK && id != FM_TOKEN_NONE;) {
         size_t from = search->done, begin = text_bytes;
         r = fm_added_next(enc, search, &begin, &id);
         begin = id == FM_TOKEN_NONE ? text_bytes : begin;
         if (r == FM_OK)
-            r = encode_section(enc, &work, text + from, begin - from, from == 0, special);
+            r = encode_section(enc, &work, text + from, begin - from, from == 0);
         if (r == FM_OK && id != FM_TOKEN_NONE)
             r = fm_encoder_emit(enc, id);
     }

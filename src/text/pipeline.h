@@ -23,7 +23,7 @@ void fm_pipeline_destroy(struct fm_pipeline **pipeline);
 // May merges make this token? true without a pipeline.
 bool fm_pipeline_is_piece(const struct fm_tokenizer *tok, uint32_t id);
 
-// A whole text; enc->tok has a pipeline. Control tokens are found with `special` only, those that a user added always.
-enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size_t text_bytes, bool special);
+// A whole text; enc->tok has a pipeline. With enc->plain only tokens are found that a user added, and that are no markup.
+enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
 
 #endif

@@ -10,8 +10,6 @@
 
 #include <stdlib.h>
 
-#define SPACE_MARK "\xE2\x96\x81" // U+2581
-#define SPACE_MARK_BYTES 3
 #define UNKNOWN_SURFACE " \xE2\x81\x87 " // what SentencePiece decodes an unknown token to
 
 // Scores as integers in which less is better, so that both tokenizers merge by the same rule. NaN is the worst.
@@ -44,7 +42,7 @@ static enum fm_result read_scores(const struct fm_file *file, struct fm_tokenize
 }
 
 // Pieces: the text with U+2581 turned to spaces.
-static enum fm_result make_pieces(struct fm_tokenizer *tok)
+enum fm_result fm_spm_make_pieces(struct fm_tokenizer *tok)
 {
     size_t total_bytes = 0;
     for (uint32_t id = 0; id < tok->vocab; id++)
@@ -64,9 +62,9 @@ static enum fm_result make_pieces(struct fm_tokenizer *tok)
         token->piece = blob;
         for (uint32_t i = 0; i < token->text_bytes;) {
             bool mark =
-                token->text_bytes - i >= SPACE_MARK_BYTES && memcmp(token->text + i, SPACE_MARK, SPACE_MARK_BYTES) == 0;
+                token->text_bytes - i >= FM_SPACE_MARK_BYTES && memcmp(token->text + i, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
             *blob++ = mark ? ' ' : token->text[i];
-            i += mark ? SPACE_MARK_BYTES : 1;
+            i += mark ? FM_SPACE_MARK_BYTES : 1;
         }
         token->piece_bytes = (uint32_t)(blob - token->piece);
     }
@@ -77,7 +75,7 @@ static enum fm_result make_pieces(struct fm_tokenizer *tok)
 static enum fm_result add_user(struct fm_tokenizer *tok, uint32_t id)
 {
     const struct fm_token *token = &tok->tokens[id];
-    char *text = fm_arena_alloc(&tok->arena, (size_t)token->text_bytes * SPACE_MARK_BYTES, 1);
+    char *text = fm_arena_alloc(&tok->arena, (size_t)token->text_bytes * FM_SPACE_MARK_BYTES, 1);
     if (text == NULL)
         return fm_nomem();
     uint32_t bytes = 0;
@@ -86,10 +84,11 @@ static enum fm_result add_user(struct fm_tokenizer *tok, uint32_t id)
             text[bytes++] = token->text[i];
             continue;
         }
-        memcpy(text + bytes, SPACE_MARK, SPACE_MARK_BYTES);
-        bytes += SPACE_MARK_BYTES;
+        memcpy(text + bytes, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
+        bytes += FM_SPACE_MARK_BYTES;
     }
-    return fm_matcher_add(&tok->user, text, bytes, id);
+    enum fm_result r = fm_matcher_add(&tok->user, text, bytes, id);
+    return r == FM_OK && !token->markup ? fm_matcher_add(&tok->plain, text, bytes, id) : r;
 }
 
 // Control, unknown and byte tokens cannot come out of a merge; everything else can.
@@ -114,7 +113,9 @@ static enum fm_result index_tokens(struct fm_tokenizer *tok)
     }
     if (r == FM_OK)
         r = fm_matcher_seal(&tok->special);
-    return r == FM_OK ? fm_matcher_seal(&tok->user) : r;
+    if (r == FM_OK)
+        r = fm_matcher_seal(&tok->user);
+    return r == FM_OK ? fm_matcher_seal(&tok->plain) : r;
 }
 
 // Texts are cut where no token reaches across. Not with UNUSED tokens: into what such a one is taken apart is decided by the
@@ -171,7 +172,7 @@ enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *to
     if (r == FM_OK)
         r = read_scores(file, tok);
     if (r == FM_OK)
-        r = make_pieces(tok);
+        r = fm_spm_make_pieces(tok);
     if (r == FM_OK)
         r = number_priorities(tok);
     if (r == FM_OK)
@@ -181,12 +182,18 @@ enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *to
     return r;
 }
 
+// The tokens that are set apart in this text.
+static const struct fm_matcher *user_tokens(const struct fm_encoder *enc)
+{
+    return enc->plain ? &enc->tok->plain : &enc->tok->user;
+}
+
 // Write the escaped text to enc->buffer: a mark in front if the file says so, a mark for each space, U+FFFD for each
 // byte that is no part of a well-formed character (which is what SentencePiece's own reader does).
 static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t text_bytes, size_t *out_bytes)
 {
     enum fm_result r =
-        fm_array_reserve((void **)&enc->buffer, &enc->buffer_cap, (text_bytes + 1) * SPACE_MARK_BYTES, 1);
+        fm_array_reserve((void **)&enc->buffer, &enc->buffer_cap, (text_bytes + 1) * FM_SPACE_MARK_BYTES, 1);
     if (r != FM_OK)
         return r;
     char *out = enc->buffer;
@@ -194,9 +201,9 @@ static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t te
     // that a fine-tune added outside SentencePiece ("<|im_start|>"), and the model never saw a mark before them.
     uint32_t id;
     size_t length;
-    if (enc->tok->add_space_prefix && !fm_matcher_at(&enc->tok->user, text, text_bytes, &id, &length)) {
-        memcpy(out, SPACE_MARK, SPACE_MARK_BYTES);
-        out += SPACE_MARK_BYTES;
+    if (enc->tok->add_space_prefix && !fm_matcher_at(user_tokens(enc), text, text_bytes, &id, &length)) {
+        memcpy(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
+        out += FM_SPACE_MARK_BYTES;
     }
     for (size_t i = 0; i < text_bytes;) {
         size_t bytes;
@@ -205,12 +212,15 @@ static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t te
             bytes = 1;
             from = FM_UTF8_REPLACEMENT;
         } else if (text[i] == ' ') {
-            from = SPACE_MARK;
+            from = FM_SPACE_MARK;
         }
         size_t written = from == text + i ? bytes : 3;
         memcpy(out, from, written);
         out += written;
         i += bytes;
+        r = fm_encoder_poll(enc, bytes);
+        if (r != FM_OK)
+            return r;
     }
     *out_bytes = (size_t)(out - enc->buffer);
     return FM_OK;
@@ -228,7 +238,7 @@ static bool join(const void *user, const char *text, const struct fm_symbol *lef
 {
     const struct fm_encoder *enc = user;
     uint32_t id = span_id(enc->tok, text + left->begin, left->bytes + right->bytes);
-    if (id == FM_TOKEN_NONE)
+    if (id == FM_TOKEN_NONE || (enc->plain && enc->tok->tokens[id].markup))
         return false;
     if (enc->splits != NULL && enc->tok->tokens[id].type == FM_TOKEN_UNUSED)
         enc->splits[id] = left->bytes;
@@ -237,7 +247,7 @@ static bool join(const void *user, const char *text, const struct fm_symbol *lef
     return true;
 }
 
-static enum fm_result emit_unknown(struct fm_encoder *enc, const char *text, uint32_t bytes)
+enum fm_result fm_spm_emit_unknown(struct fm_encoder *enc, const char *text, uint32_t bytes)
 {
     const struct fm_tokenizer *tok = enc->tok;
     enum fm_result r = FM_OK;
@@ -271,7 +281,7 @@ static enum fm_result emit_span(struct fm_encoder *enc, uint32_t begin, uint32_t
             bytes = left;
             continue;
         }
-        r = id == FM_TOKEN_NONE ? emit_unknown(enc, text + begin, bytes) : fm_encoder_emit(enc, id);
+        r = id == FM_TOKEN_NONE ? fm_spm_emit_unknown(enc, text + begin, bytes) : fm_encoder_emit(enc, id);
         if (r != FM_OK || depth == 0)
             return r;
         bytes = enc->pending[--depth];
@@ -344,5 +354,5 @@ enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t te
     if (text_bytes == 0)
         return FM_OK;
     enum fm_result r = escape(enc, text, text_bytes, &enc->buffer_bytes);
-    return r == FM_OK ? fm_spm_merge(enc, &enc->tok->user) : r;
+    return r == FM_OK ? fm_spm_merge(enc, user_tokens(enc)) : r;
 }

@@ -15,6 +15,7 @@ struct model {
 static const struct model models[] = {
     [FM_TOKENIZER_SPM] = {"llama", FM_TOKENIZER_SPM, fm_spm_create, fm_spm_encode},
     [FM_TOKENIZER_BPE] = {"gpt2", FM_TOKENIZER_BPE, fm_bpe_create, fm_bpe_encode},
+    [FM_TOKENIZER_CHAR_BPE] = {"gemma4", FM_TOKENIZER_CHAR_BPE, fm_char_bpe_create, fm_char_bpe_encode},
 };
 
 static bool equals(struct fm_text text, const char *name)
@@ -68,8 +69,26 @@ enum fm_result fm_tokenizer_create(const struct fm_file *file, struct fm_tokeniz
     }
     return fm_fail(
         FM_UNSUPPORTED,
-        "%s: metadata 'tokenizer.ggml.model': '%.*s' is not supported, supported are: llama gpt2 none no_vocab",
-        fm_file_path(file), (int)FM_MIN(name.bytes, (uint64_t)64), name.data);
+        "%s: metadata 'tokenizer.ggml.model': '%s' is not supported, supported are: llama gpt2 gemma4 none no_vocab",
+        fm_file_path(file), FM_QUOTE(name.data, name.bytes));
+}
+
+enum fm_result fm_tokenizer_open(const char *path, struct fm_tokenizer **out_tok)
+{
+    struct fm_file *file = NULL;
+    *out_tok = NULL;
+    enum fm_result r = fm_file_open(path, &file);
+    if (r == FM_OK)
+        r = fm_tokenizer_create(file, out_tok);
+    if (r == FM_OK && *out_tok == NULL)
+        r = fm_fail(FM_UNSUPPORTED, "%s: has no tokenizer", fm_file_path(file));
+    fm_file_close(&file);
+    return r;
+}
+
+void fm_tokenizer_close(struct fm_tokenizer **tok)
+{
+    fm_tokenizer_destroy(tok);
 }
 
 void fm_tokenizer_destroy(struct fm_tokenizer **tok)
@@ -80,6 +99,7 @@ void fm_tokenizer_destroy(struct fm_tokenizer **tok)
     fm_map_finish(&(*tok)->ranks);
     fm_matcher_finish(&(*tok)->special);
     fm_matcher_finish(&(*tok)->user);
+    fm_matcher_finish(&(*tok)->plain);
     fm_bigrams_finish(&(*tok)->bigrams);
     fm_pretok_destroy(&(*tok)->pretok);
     fm_pipeline_destroy(&(*tok)->pipeline);
@@ -144,12 +164,12 @@ static enum fm_result next_match(struct fm_encoder *enc, size_t from, size_t *ou
 
 // The text between tokens that are matched as they stand, then those tokens. SPM matches user-defined tokens after its
 // escaping.
-static enum fm_result encode_all(struct fm_encoder *enc, const char *text, size_t text_bytes, bool special)
+static enum fm_result encode_all(struct fm_encoder *enc, const char *text, size_t text_bytes)
 {
     static const struct fm_matcher nothing;
     const struct fm_tokenizer *tok = enc->tok;
-    const struct fm_matcher *plain = tok->kind == FM_TOKENIZER_SPM ? &nothing : &tok->user;
-    const struct fm_matcher *matcher = special ? &tok->special : plain;
+    const struct fm_matcher *plain = tok->kind == FM_TOKENIZER_SPM ? &nothing : &tok->plain;
+    const struct fm_matcher *matcher = enc->plain ? plain : &tok->special;
     enum fm_result r = FM_OK;
     fm_match_walk_start(&enc->special, matcher, text, text_bytes);
     for (size_t at = 0; r == FM_OK && at < text_bytes;) {
@@ -175,7 +195,8 @@ enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const c
                                          unsigned flags, fm_cancel_fn *cancel, void *user, uint32_t **out_ids,
                                          size_t *out_count)
 {
-    struct fm_encoder enc = {.tok = tok, .cancel = cancel, .cancel_user = user};
+    struct fm_encoder enc = {
+        .tok = tok, .cancel = cancel, .cancel_user = user, .plain = (flags & FM_ENCODE_SPECIAL) == 0};
     enc.merge.priorities = FM_MAX(tok->priorities, 1u);
     enc.merge.poll = poll_merges;
     enc.merge.poll_user = &enc;
@@ -183,10 +204,10 @@ enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const c
         return fm_fail(FM_ARG, "text of %zu bytes to encode, expected at most %zu", text_bytes, MAX_TEXT_BYTES);
     // Room for one id, so that even an empty result is an array.
     enum fm_result r = fm_array_reserve((void **)&enc.ids, &enc.ids_cap, 1, sizeof(*enc.ids));
-    if (r == FM_OK && (flags & FM_ENCODE_BOS) && tok->add_bos && tok->bos != FM_TOKEN_NONE)
+    if (r == FM_OK && (flags & FM_ENCODE_BOS) && fm_tokenizer_adds_bos(tok))
         r = fm_encoder_emit(&enc, tok->bos);
     if (r == FM_OK)
-        r = (tok->pipeline != NULL ? fm_pipeline_encode : encode_all)(&enc, text, text_bytes, (flags & FM_ENCODE_SPECIAL) != 0);
+        r = (tok->pipeline != NULL ? fm_pipeline_encode : encode_all)(&enc, text, text_bytes);
     if (r == FM_OK) {
         *out_ids = enc.ids;
         *out_count = enc.count;

@@ -6,9 +6,48 @@
 #define KEY_TOKENS "tokenizer.ggml.tokens"
 #define KEY_TYPES "tokenizer.ggml.token_type"
 
-// Control tokens that end an answer, whatever the file names as EOS.
-static const char *const end_names[] = {"<|im_end|>",    "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>",
-                                        "<|endoftext|>", "</s>",       "<|end|>",    "<end_of_turn>"};
+// Tokens that end an answer, whatever the file names as EOS. Those with `markup` are so by their text alone: their type is set
+// right where a file has them as normal tokens. The others may be words of a vocabulary made from web pages, and count as
+// control tokens only.
+static const struct {
+    const char *text;
+    bool markup;
+} end_names[] = {
+    {"<|im_end|>", true},
+    {"<|eot_id|>", true},
+    {"<|eom_id|>", true},
+    {"<|end_of_text|>", true},
+    {"<|endoftext|>", true},
+    {"<|end|>", true},
+    {"<|return|>", true},
+    {"<|call|>", true},
+    {"<|calls|>", true},
+    {"<|flush|>", true},
+    {"<end_of_turn>", true},
+    {"<end_of_utterance>", true},
+    {"<turn|>", true},
+    {"<|tool_response>", true},
+    {"<EOT>", true},
+    {"\xE2\x96\x81<EOT>", true},
+    {"[EOT]", true},
+    {"<\xEF\xBD\x9C"
+     "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>",
+     true},
+    {"[e~[", true},
+    {"</s>", false},
+    {"<eos>", false},
+    {"[EOS]", false},
+};
+
+// Where a vocabulary has all of `with`, `text` is no end: there it ends a part of an answer only.
+static const struct {
+    const char *text;
+    const char *with[2];
+} end_exceptions[] = {
+    {"<|end|>", {"<|return|>", "<|call|>"}}, // harmony
+    {"<|end|>", {"<|calls|>", "<|flush|>"}},
+    {"</s>", {"<|tool_response>", "<turn|>"}}, // a tag of HTML in Gemma 4
+};
 
 static bool text_is(const struct fm_token *token, const char *name)
 {
@@ -104,26 +143,76 @@ static void make_control(struct fm_tokenizer *tok, uint32_t id)
         token->type = FM_TOKEN_CONTROL;
 }
 
-static void mark_ends(struct fm_tokenizer *tok, uint32_t eot, uint32_t eom)
+static void mark_end(struct fm_tokenizer *tok, uint32_t id)
 {
-    const uint32_t named[] = {tok->eos, eot, eom};
-    for (size_t i = 0; i < FM_COUNT(named); i++) {
-        if (named[i] != FM_TOKEN_NONE) {
-            make_control(tok, named[i]);
-            tok->tokens[named[i]].end = true;
-        }
+    if (id == FM_TOKEN_NONE)
+        return;
+    make_control(tok, id);
+    tok->tokens[id].end = true;
+}
+
+static void mark_end_by_text(struct fm_token *token)
+{
+    for (size_t i = 0; i < FM_COUNT(end_names); i++) {
+        if (!text_is(token, end_names[i].text))
+            continue;
+        if (end_names[i].markup && token->type == FM_TOKEN_NORMAL)
+            token->type = FM_TOKEN_CONTROL;
+        token->end = token->end || token->type == FM_TOKEN_CONTROL || (end_names[i].markup && token->type == FM_TOKEN_USER);
     }
+}
+
+static void mark_ends_by_text(struct fm_tokenizer *tok)
+{
     for (uint32_t id = 0; id < tok->vocab; id++) {
         struct fm_token *token = &tok->tokens[id];
-        for (size_t i = 0; i < FM_COUNT(end_names); i++) {
-            if (!text_is(token, end_names[i]))
-                continue;
-            // "</s>" may also be an ordinary word of a vocabulary made from web pages.
-            if (token->text[1] == '|')
-                make_control(tok, id);
-            token->end = token->end || token->type == FM_TOKEN_CONTROL;
-        }
+        if (token->text_bytes > 0 && (token->text[0] == '<' || token->text[0] == '[' || token->text[0] == '\xE2'))
+            mark_end_by_text(token);
     }
+    for (size_t i = 0; i < FM_COUNT(end_exceptions); i++) {
+        uint32_t id = find_text(tok, end_exceptions[i].text);
+        if (id != FM_TOKEN_NONE && find_text(tok, end_exceptions[i].with[0]) != FM_TOKEN_NONE &&
+            find_text(tok, end_exceptions[i].with[1]) != FM_TOKEN_NONE)
+            tok->tokens[id].end = false;
+    }
+}
+
+// tokenizer.ggml.eos_token_ids, an array that some converters write.
+static enum fm_result mark_listed_ends(const struct fm_file *file, struct fm_tokenizer *tok)
+{
+    const char *key = "tokenizer.ggml.eos_token_ids";
+    const struct fm_meta *meta = fm_file_meta_find(file, key);
+    if (meta == NULL)
+        return FM_OK;
+    if (meta->kind != FM_META_ARRAY || (meta->elem_kind != FM_META_INT && meta->elem_kind != FM_META_UINT))
+        return fm_fail(FM_FORMAT, "%s: metadata '%s': expected an array of integers", fm_file_path(file), key);
+    for (uint64_t i = 0; i < meta->count; i++) {
+        int64_t id = fm_meta_int_at(meta, i);
+        if (id < 0 || id >= tok->vocab)
+            return fm_fail(FM_FORMAT, "%s: metadata '%s'[%llu]: expected 0 to %u, found %lld", fm_file_path(file), key,
+                           (unsigned long long)i, tok->vocab - 1, (long long)id);
+        mark_end(tok, (uint32_t)id);
+    }
+    return FM_OK;
+}
+
+// User-defined tokens are matched in any text, as the models' own tokenizers do. Not so what steers a model, when special
+// tokens are not wanted: ends, and what looks like "<|im_start|>", "<start_of_turn>", "[INST]".
+static bool is_markup(const struct fm_token *token)
+{
+    static const char *const names[] = {"<start_of_turn>", "[INST]", "[/INST]", "<s>", "</s>", "<bos>", "<eos>", "<pad>", "<unk>"};
+    const char *text = token->text, *end = token->text + token->text_bytes;
+    if (token->end)
+        return true;
+    if (token->text_bytes > 4 && memcmp(text, "<|", 2) == 0 && memcmp(end - 2, "|>", 2) == 0)
+        return true;
+    if (token->text_bytes > 8 && memcmp(text, "<\xEF\xBD\x9C", 4) == 0 && memcmp(end - 4, "\xEF\xBD\x9C>", 4) == 0)
+        return true;
+    for (size_t i = 0; i < FM_COUNT(names); i++) {
+        if (text_is(token, names[i]))
+            return true;
+    }
+    return false;
 }
 
 static enum fm_result read_special(const struct fm_file *file, struct fm_tokenizer *tok)
@@ -151,8 +240,14 @@ static enum fm_result read_special(const struct fm_file *file, struct fm_tokeniz
         make_control(tok, tok->bos);
     if (tok->unk != FM_TOKEN_NONE && tok->kind == FM_TOKENIZER_SPM && tok->tokens[tok->unk].type == FM_TOKEN_NORMAL)
         tok->tokens[tok->unk].type = FM_TOKEN_UNKNOWN;
-    mark_ends(tok, eot, eom);
-    return FM_OK;
+    mark_end(tok, tok->eos);
+    mark_end(tok, eot);
+    mark_end(tok, eom);
+    enum fm_result r = mark_listed_ends(file, tok);
+    mark_ends_by_text(tok);
+    for (uint32_t id = 0; id < tok->vocab; id++)
+        tok->tokens[id].markup = tok->tokens[id].type == FM_TOKEN_USER && is_markup(&tok->tokens[id]);
+    return r;
 }
 
 // Value of an upper-case or lower-case hexadecimal digit, or -1.
@@ -188,13 +283,13 @@ static enum fm_result read_bytes(const struct fm_file *file, struct fm_tokenizer
     for (uint32_t id = 0; id < tok->vocab; id++) {
         struct fm_token *token = &tok->tokens[id];
         int value = byte_value(token);
-        if (!typed && tok->kind == FM_TOKENIZER_SPM && value >= 0)
+        if (!typed && tok->kind != FM_TOKENIZER_BPE && value >= 0)
             token->type = FM_TOKEN_BYTE;
         if (token->type != FM_TOKEN_BYTE)
             continue;
         if (value < 0)
-            return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "'[%u]: byte token '%.*s', expected <0x00> to <0xFF>",
-                           fm_file_path(file), id, (int)FM_MIN(token->text_bytes, 32u), token->text);
+            return fm_fail(FM_FORMAT, "%s: metadata '" KEY_TOKENS "'[%u]: byte token '%s', expected <0x00> to <0xFF>",
+                           fm_file_path(file), id, FM_QUOTE(token->text, token->text_bytes));
         token->piece = bytes + value;
         token->piece_bytes = 1;
         if (tok->byte_ids[value] == FM_TOKEN_NONE)

@@ -31,7 +31,11 @@ enum fm_token_type {
 enum fm_tokenizer_kind {
     FM_TOKENIZER_SPM, // tokenizer.ggml.model "llama": SentencePiece BPE
     FM_TOKENIZER_BPE, // "gpt2": byte-level BPE
+    FM_TOKENIZER_CHAR_BPE, // "gemma4": BPE over characters
 };
+
+#define FM_SPACE_MARK "\xE2\x96\x81" // U+2581
+#define FM_SPACE_MARK_BYTES 3
 
 struct fm_token {
     const char *text;  // as in the file, not NUL-terminated
@@ -41,6 +45,7 @@ struct fm_token {
     uint32_t priority; // SPM: merges with a smaller one go first; equal scores have the same one
     uint8_t type;      // enum fm_token_type
     bool end;          // ends an answer
+    bool markup;       // a user-defined token that steers a model: plain text unless special tokens are wanted
 };
 
 // A merge of byte-level BPE; its rank is its index.
@@ -62,15 +67,16 @@ struct fm_tokenizer {
     bool has_unused;       // SPM: some tokens are UNUSED
 
     uint32_t byte_ids[256];           // the token of one byte, or FM_TOKEN_NONE
-    struct fm_map spans;              // SPM: text → id of what merges may make; BPE with ignore_merges: piece → id
+    struct fm_map spans;              // text → id of what merges may make; BPE with ignore_merges: piece → id
     uint32_t max_span_bytes;          // longest key of `spans`
     uint32_t priorities;              // merges have priorities less than this
-    struct fm_bigrams bigrams;        // SPM: of the keys of `spans`; empty when texts must not be cut
+    struct fm_bigrams bigrams;        // of what merges make; without bits when texts must not be cut; not for BPE
     struct fm_matcher special;        // matched in the text with FM_ENCODE_SPECIAL
-    struct fm_matcher user;           // matched always: BPE in the text, SPM after its escaping
+    struct fm_matcher user;           // user-defined tokens; SPM matches them after its escaping
+    struct fm_matcher plain;          // those without markup, for texts without FM_ENCODE_SPECIAL
     struct fm_pretok *pretok;         // BPE
-    struct fm_merge_rule_ids *merges; // BPE
-    struct fm_map ranks;              // BPE: (left, right) → index of merges
+    struct fm_merge_rule_ids *merges; // not for SPM
+    struct fm_map ranks;              // (left, right) → index of merges
     struct fm_pipeline *pipeline;     // what comes before, in files that fulmen converted itself; else NULL
 
     enum fm_chat_template chat;
@@ -84,13 +90,14 @@ struct fm_encoder {
     fm_cancel_fn *cancel; // may be NULL
     void *cancel_user;
     unsigned work; // since `cancel` was asked
+    bool plain;    // without FM_ENCODE_SPECIAL
     uint32_t *ids;
     size_t count;
     size_t ids_cap;
     struct fm_merge merge;
     struct fm_match_walk special; // of the whole text
     struct fm_match_walk user;    // SPM: of the escaped text
-    char *buffer;                 // SPM: escaped text
+    char *buffer;                 // escaped text; not for BPE
     size_t buffer_bytes;
     size_t buffer_cap;
     struct fm_buffer normal;           // BPE: normalised text
@@ -109,15 +116,24 @@ enum fm_result fm_encoder_emit(struct fm_encoder *enc, uint32_t id);
 // texts.
 enum fm_result fm_vocab_read(const struct fm_file *file, struct fm_tokenizer *tok);
 
-// spm.c
+// spm.c. fm_spm_make_pieces: the texts of the tokens with U+2581 turned to spaces. fm_spm_emit_unknown: byte tokens for a
+// character that is no token, or the unknown token.
+enum fm_result fm_spm_make_pieces(struct fm_tokenizer *tok);
+enum fm_result fm_spm_emit_unknown(struct fm_encoder *enc, const char *text, uint32_t bytes);
 enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *tok);
 enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
 // The tokens of the escaped text in enc->buffer; those of `user` are set apart in it.
 enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *user);
 
-// bpe.c
+// bpe.c. fm_bpe_read_merges: tokenizer.ggml.merges. fm_bpe_join: the rule of fm_merge_run; user is the tokenizer.
+enum fm_result fm_bpe_read_merges(const struct fm_file *file, struct fm_tokenizer *tok);
+fm_merge_rule fm_bpe_join;
 enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *tok);
 enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
+
+// char_bpe.c
+enum fm_result fm_char_bpe_create(const struct fm_file *file, struct fm_tokenizer *tok);
+enum fm_result fm_char_bpe_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
 
 // chat.c: recognise the template of the file.
 enum fm_result fm_chat_detect(const struct fm_file *file, struct fm_tokenizer *tok);

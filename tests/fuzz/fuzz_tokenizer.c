@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Any text through every kind of tokenizer: encode, decode, stream. The first byte chooses the vocabulary, the second
 // the flags, the rest is the text. Pieces of byte-level BPE without normalisation have to be the text again, the stream
-// has to be well-formed and the same as the decoded whole, ids have to lie in the vocabulary.
+// has to be well-formed and the same as the decoded whole, ids have to lie in the vocabulary. Stopped anywhere, encoding
+// leaves nothing behind. What is matched as it stands is compared with a plain search, the text being cut into tokens.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "support/vocab_make.h"
 #include "base/utf8.h"
+#include "text/matcher.h"
 
 #define CHECK(condition)                                                 \
     do {                                                                 \
@@ -18,7 +20,7 @@
     } while (0)
 
 struct subject {
-    const char *pre; // NULL = SentencePiece
+    const char *pre; // NULL = SentencePiece; "" = BPE over characters
     bool bytes;      // SentencePiece with byte tokens
     bool exact;      // any bytes come back
     struct fm_tokenizer *tok;
@@ -27,7 +29,10 @@ struct subject {
 static struct subject subjects[] = {
     {"gpt-2", false, true, NULL},  {"llama-bpe", false, true, NULL}, {"qwen2", false, false, NULL},
     {"smollm", false, true, NULL}, {"tekken", false, true, NULL},    {"default", false, true, NULL},
-    {NULL, true, false, NULL},     {NULL, false, false, NULL},
+    {NULL, true, false, NULL},     {NULL, false, false, NULL},      {"", false, false, NULL},
+    {"falcon", false, true, NULL}, {"gpt-4o", false, true, NULL},   {"kimi-k2", false, true, NULL},
+    {"afmoe", false, true, NULL},  {"tiny_aya", false, true, NULL}, {"deepseek-v3", false, true, NULL},
+    {"qwen35", false, false, NULL}, {"bailingmoe", false, true, NULL}, {"deepseek-coder", false, true, NULL},
 };
 
 static void open_subject(struct subject *subject)
@@ -53,7 +58,16 @@ static void open_subject(struct subject *subject)
                                       {"\xC3\xA9", -1, 0},
                                       {"", -1, 0}};
     struct gguf_writer w = {0};
-    if (subject->pre != NULL)
+    const char *const char_merges[] = {"a a", "aa aa", "\xE2\x96\x81 a", "a b"};
+    const struct vocab_token characters[] = {{"\xE2\x96\x81", 0, 0}, {"a", 0, 0}, {"b", 0, 0}, {"aa", 0, 0}, {"aaaa", 0, 0},
+                                             {"\xE2\x96\x81"
+                                              "a",
+                                              0, 0},
+                                             {"ab", 0, 0}, {"\n\n", 0, 0}, {"<u>", 0, 4}, {"<|u|>", 0, 4}, {"\xC3", 0, 4}};
+    if (subject->pre != NULL && subject->pre[0] == '\0')
+        vocab_make_char_bpe(&w, char_merges, sizeof(char_merges) / sizeof(*char_merges), characters,
+                            sizeof(characters) / sizeof(*characters));
+    else if (subject->pre != NULL)
         vocab_make_bpe(&w, subject->pre, merges, sizeof(merges) / sizeof(*merges), bpe, sizeof(bpe) / sizeof(*bpe));
     else
         vocab_make_spm(&w, subject->bytes, spm, sizeof(spm) / sizeof(*spm));
@@ -94,6 +108,59 @@ static void check_pieces(const struct fm_tokenizer *tok, const uint32_t *ids, si
     CHECK(at == bytes);
 }
 
+static bool stop_at(void *user)
+{
+    unsigned *left = user;
+    return (*left)-- == 0;
+}
+
+// Repeated so often that it is asked now and then whether to go on; stopped after `calls` of these questions.
+static void check_stop(const struct fm_tokenizer *tok, const char *text, size_t bytes, unsigned flags, unsigned calls)
+{
+    const size_t repeated_bytes = 40000;
+    char *repeated = malloc(repeated_bytes);
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    unsigned left = calls;
+    CHECK(repeated != NULL);
+    for (size_t i = 0; i < repeated_bytes; i++)
+        repeated[i] = text[i % bytes];
+    enum fm_result r = fm_tokenizer_encode_until(tok, repeated, repeated_bytes, flags, stop_at, &left, &ids, &count);
+    CHECK(r == FM_OK || (r == FM_CANCELLED && ids == NULL));
+    fm_tokens_free(ids);
+    free(repeated);
+}
+
+// The first bytes, cut at every '|', are tokens that are looked for in the rest.
+static void check_matcher(const char *text, size_t bytes)
+{
+    struct fm_matcher matcher = {0};
+    struct fm_match_walk walk = {0};
+    size_t first = bytes / 4, begin = 0;
+    for (size_t at = 0; at <= first; at++) {
+        if (at < first && text[at] != '|')
+            continue;
+        if (at > begin)
+            CHECK(fm_matcher_add(&matcher, text + begin, (uint32_t)(at - begin), (uint32_t)begin) == FM_OK);
+        begin = at + 1;
+    }
+    CHECK(fm_matcher_seal(&matcher) == FM_OK);
+    fm_match_walk_start(&walk, &matcher, text + first, bytes - first);
+    for (size_t at = 0; at < bytes - first; at++) {
+        const struct fm_matcher_entry *entry, *want = NULL;
+        CHECK(fm_match_walk_at(&walk, at, &entry) == FM_OK);
+        for (size_t i = 0; i < matcher.count; i++) {
+            const struct fm_matcher_entry *e = &matcher.entries[i];
+            if (e->bytes <= bytes - first - at && memcmp(e->text, text + first + at, e->bytes) == 0 &&
+                (want == NULL || e->bytes > want->bytes))
+                want = e;
+        }
+        CHECK((entry == NULL) == (want == NULL) && (entry == NULL || entry->bytes == want->bytes));
+    }
+    fm_match_walk_finish(&walk);
+    fm_matcher_finish(&matcher);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
@@ -115,6 +182,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     check_stream(subject->tok, ids, count, true);
     check_stream(subject->tok, ids, count, false);
     fm_tokens_free(ids);
+    if (bytes > 0 && (data[1] & 0x18) == 0x18)
+        check_stop(subject->tok, text, bytes, flags, data[1] >> 5);
+    if (bytes <= 512)
+        check_matcher(text, bytes);
     // Any ids at all decode to well-formed text.
     if (bytes <= 4096) {
         uint32_t strange[4096 / sizeof(uint32_t)];

@@ -98,21 +98,45 @@ void vocab_make_bpe(struct gguf_writer *w, const char *pre, const char *const *m
     write_list(w, &list);
 }
 
+static void add_bytes(struct list *list)
+{
+    for (unsigned b = 0; b < 256; b++) {
+        char text[8];
+        snprintf(text, sizeof(text), "<0x%02X>", b);
+        add(list, text, 0, 6);
+    }
+}
+
 void vocab_make_spm(struct gguf_writer *w, bool bytes, const struct vocab_token *extra, size_t extra_count)
 {
     struct list list = {0};
     add(&list, "<unk>", 0, 2);
     add(&list, "<s>", 0, 3);
     add(&list, "</s>", 0, 3);
-    for (unsigned b = 0; bytes && b < 256; b++) {
-        char text[8];
-        snprintf(text, sizeof(text), "<0x%02X>", b);
-        add(&list, text, 0, 6);
-    }
+    if (bytes)
+        add_bytes(&list);
     add_extra(&list, extra, extra_count);
     gguf_write_string(w, "general.architecture", "llama");
     gguf_write_string(w, "tokenizer.ggml.model", "llama");
     gguf_write_array(w, "tokenizer.ggml.scores", GGUF_F32, list.scores, list.count);
+    write_list(w, &list);
+}
+
+void vocab_make_char_bpe(struct gguf_writer *w, const char *const *merges, size_t merge_count, const struct vocab_token *extra,
+                         size_t extra_count)
+{
+    struct list list = {0};
+    add(&list, "<pad>", 0, 3);
+    add(&list, "<eos>", 0, 3);
+    add(&list, "<bos>", 0, 3);
+    add(&list, "<unk>", 0, 2);
+    add_bytes(&list);
+    add_extra(&list, extra, extra_count);
+    gguf_write_string(w, "general.architecture", "llama");
+    gguf_write_string(w, "tokenizer.ggml.model", "gemma4");
+    gguf_write_u32(w, "tokenizer.ggml.bos_token_id", 2);
+    gguf_write_u32(w, "tokenizer.ggml.eos_token_id", 1);
+    gguf_write_strings(w, "tokenizer.ggml.merges", merges, merge_count);
     write_list(w, &list);
 }
 

@@ -22,6 +22,11 @@ void vocab_make_bpe(struct gguf_writer *w, const char *pre, const char *const *m
 // the extra tokens.
 void vocab_make_spm(struct gguf_writer *w, bool bytes, const struct vocab_token *extra, size_t extra_count);
 
+// Append tokenizer.ggml.* of BPE over characters (model "gemma4"): 0 <pad>, 1 <eos>, 2 <bos>, 3 <unk>, 4–259 <0x00>–<0xFF>, then
+// the extra tokens. Merges are "left right" with U+2581 for spaces.
+void vocab_make_char_bpe(struct gguf_writer *w, const char *const *merges, size_t merge_count, const struct vocab_token *extra,
+                         size_t extra_count);
+
 // The character of GPT-2's alphabet for a byte, as NUL-terminated UTF-8 (at most 2 bytes).
 void vocab_byte_text(uint8_t byte, char out_text[3]);
 

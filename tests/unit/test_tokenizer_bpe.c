@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <time.h>
 
-#include "base/os.h"
 #include "support/vocab_make.h"
 
 #define CONTROL 3
@@ -118,6 +118,17 @@ static void test_special_tokens(void **state)
     fm_tokenizer_destroy(&tok);
 }
 
+static void test_no_special_tokens(void **state)
+{
+    (void)state;
+    // User-defined tokens are part of any text, but for those that steer a model.
+    const struct vocab_token extra[] = {{.text = "  ", .type = USER}, {.text = "<|x|>", .type = USER}, {.text = "[INST]", .type = USER}};
+    struct fm_tokenizer *tok = open_bpe("gpt-2", NULL, 0, extra, FM_COUNT(extra));
+    EXPECT(tok, "a  <|x|>[INST]", FM_ENCODE_SPECIAL, 'a', 256, 257, 258);
+    EXPECT(tok, "a  <|x|>[INST]", 0, 'a', 256, '<', '|', 'x', '|', '>', '[', 'I', 'N', 'S', 'T', ']');
+    fm_tokenizer_destroy(&tok);
+}
+
 static void test_bos_and_ends(void **state)
 {
     (void)state;
@@ -143,7 +154,7 @@ static void test_bos_and_ends(void **state)
     assert_true(fm_tokenizer_is_end(tok, 257));
     assert_true(fm_tokenizer_is_end(tok, 258));
     assert_false(fm_tokenizer_is_end(tok, 256));
-    assert_false(fm_tokenizer_is_end(tok, 259));
+    assert_true(fm_tokenizer_is_end(tok, 259));
     assert_false(fm_tokenizer_is_end(tok, 100000));
     fm_tokenizer_destroy(&tok);
     gguf_write_finish(&w);
@@ -248,9 +259,11 @@ static void test_pathological_text_is_quick(void **state)
 {
     (void)state;
     const char *const merges[] = {"a a", "aa aa", "aaaa aaaa", "\xC4\xA0 \xC4\xA0", "\xC4\x8A \xC4\x8A"};
-    const char *const names[] = {"gpt-2", "llama-bpe", "qwen2", "tekken", "default"};
+    const char *const names[] = {"gpt-2", "llama-bpe", "qwen2", "tekken", "default", "gpt-4o", "kimi-k2", "afmoe",
+                                 "tiny_aya", "deepseek-v3", "qwen35", "bailingmoe", "falcon", "minicpm5"};
     const char *const units[] = {"a",    " ",    "\n", "A", "1", "'", " a", "\xCC\x81\xCC\x96", "\xE4\xBD\xA0",
-                                 "\xFF", "\r\n "};
+                                 "\xFF", "\r\n ", "Aa",
+                                 "11a", "\xF0\xB1\xBA\xA8"};
     const size_t text_bytes = (size_t)1 << 20;
     char *text = malloc(text_bytes);
     assert_non_null(text);
@@ -259,14 +272,14 @@ static void test_pathological_text_is_quick(void **state)
         for (size_t u = 0; u < FM_COUNT(units); u++) {
             for (size_t i = 0; i < text_bytes; i++)
                 text[i] = units[u][i % strlen(units[u])];
-            uint64_t start_ns = fm_clock_ns();
+            clock_t start = clock();
             uint32_t *ids = NULL;
             size_t count = 0;
             assert_int_equal(fm_tokenizer_encode(tok, text, text_bytes, FM_ENCODE_SPECIAL, &ids, &count), FM_OK);
-            double seconds = (double)(fm_clock_ns() - start_ns) * 1e-9;
+            double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
             print_message("%s %zu: %zu tokens in %.3f s\n", names[n], u, count, seconds);
             assert_true(count > 0);
-            // Quadratic time would be minutes; the slack is for sanitizers and busy machines.
+            // Processor time. Quadratic time would be minutes; the slack is for sanitizers.
             assert_true(seconds < 20);
             fm_tokens_free(ids);
         }
@@ -283,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_stale_pairs_are_dropped),
         cmocka_unit_test(test_ignore_merges),
         cmocka_unit_test(test_special_tokens),
+        cmocka_unit_test(test_no_special_tokens),
         cmocka_unit_test(test_bos_and_ends),
         cmocka_unit_test(test_any_bytes_round_trip),
         cmocka_unit_test(test_nfc),
