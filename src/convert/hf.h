@@ -113,8 +113,15 @@ void fm_hf_put_f32(struct fm_hf *hf, const char *key, double value);
 void fm_hf_put_bool(struct fm_hf *hf, const char *key, bool value);
 void fm_hf_put_string(struct fm_hf *hf, const char *key, const char *value);
 
-// A width from 1 to FM_HF_SIZE_MAX; `key` and, for older or other dialects, `other` (NULL = none). fallback 0 = required.
+// A width from 1 to FM_HF_SIZE_MAX; `key` and, for older or other dialects, `other` (NULL = none), which must be the same
+// where both are there. fallback 0 = required.
 enum fm_result fm_hf_size(const struct fm_hf *hf, const char *key, const char *other, uint64_t fallback, uint64_t *out_size);
+// FM_FORMAT when `key` and `other`, two spellings of one setting, are both there and differ (spelling.c).
+enum fm_result fm_hf_same(const struct fm_hf *hf, const char *key, const char *other);
+// All that rope_parameters, rope_scaling and the configuration itself say of RoPE, as one object with rope_type, rope_theta,
+// partial_rotary_factor and what the type needs. Release with cJSON_Delete. FM_FORMAT where they disagree, FM_UNSUPPORTED
+// for settings by kind of layer.
+enum fm_result fm_hf_rope_settings(const struct fm_hf *hf, cJSON **out_settings);
 // FM_UNSUPPORTED unless the key is absent or false.
 enum fm_result fm_hf_refuse_true(const struct fm_hf *hf, const char *key);
 // FM_UNSUPPORTED unless the key is absent or one of two words.

@@ -76,6 +76,9 @@ static enum fm_result activation(struct fm_hf *hf)
 static enum fm_result sizes(struct fm_hf *hf, uint64_t *out_inner, uint64_t *out_layers)
 {
     uint64_t *size = hf->size;
+    // Two settings of which the first is what the class goes by.
+    const char *length =
+        fm_conf_get(&hf->config, NULL, "model_max_length") != NULL ? "model_max_length" : "max_position_embeddings";
     const cJSON *item = fm_conf_get(&hf->config, NULL, "glu_dim");
     enum fm_result r;
     if ((r = fm_hf_size(hf, "decoder_embed_dim", NULL, 0, &size[FM_S_D])) != FM_OK ||
@@ -83,7 +86,7 @@ static enum fm_result sizes(struct fm_hf *hf, uint64_t *out_inner, uint64_t *out
         (r = fm_hf_size(hf, "decoder_layers", NULL, 0, out_layers)) != FM_OK ||
         (r = fm_hf_size(hf, "decoder_attention_heads", NULL, 0, &size[FM_S_H])) != FM_OK ||
         (r = fm_hf_size(hf, "vocab_size", NULL, 0, &size[FM_S_V])) != FM_OK ||
-        (r = fm_hf_size(hf, "model_max_length", "max_position_embeddings", 8192, &size[FM_S_P])) != FM_OK)
+        (r = fm_hf_size(hf, length, NULL, 8192, &size[FM_S_P])) != FM_OK)
         return r;
     if (item == NULL || !cJSON_IsNumber(item) || item->valuedouble != -1)
         return fm_hf_size(hf, "glu_dim", NULL, 0, &size[FM_S_F]);

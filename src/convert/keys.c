@@ -48,7 +48,9 @@ enum fm_result fm_hf_size(const struct fm_hf *hf, const char *key, const char *o
     if (fallback > FM_HF_SIZE_MAX && fm_conf_get(&hf->config, NULL, taken) == NULL)
         return fm_fail(FM_FORMAT, "%s: '%s' comes to %llu, expected at most %u", hf->config.path, key,
                        (unsigned long long)fallback, FM_HF_SIZE_MAX);
-    enum fm_result r = fm_conf_u32(&hf->config, taken, fallback == 0, 1, FM_HF_SIZE_MAX, (uint32_t)fallback, &size);
+    enum fm_result r = other != NULL ? fm_hf_same(hf, key, other) : FM_OK;
+    if (r == FM_OK)
+        r = fm_conf_u32(&hf->config, taken, fallback == 0, 1, FM_HF_SIZE_MAX, (uint32_t)fallback, &size);
     if (r == FM_OK)
         *out_size = size;
     return r;
@@ -107,8 +109,6 @@ static enum fm_result scaling_of(struct fm_hf *hf, const cJSON *scaling, const c
     double factor;
     enum fm_result r;
     const cJSON *type = fm_conf_get(&hf->config, scaling, "rope_type");
-    if (type == NULL)
-        type = fm_conf_get(&hf->config, scaling, "type");
     if (!cJSON_IsString(type))
         return type == NULL && fm_conf_get(&hf->config, scaling, "factor") == NULL
                    ? FM_OK
@@ -151,32 +151,32 @@ static enum fm_result dual_chunk(struct fm_hf *hf)
     return r;
 }
 
-enum fm_result fm_hf_rope(struct fm_hf *hf)
+static enum fm_result put_rope(struct fm_hf *hf, const cJSON *settings, const char *name)
 {
-    const cJSON *scaling, *parameters;
     double theta, part;
     enum fm_result r;
-    // Newer configurations keep base and scaling together.
-    if ((r = fm_conf_object(&hf->config, "rope_parameters", false, &parameters)) != FM_OK ||
-        (r = fm_conf_object(&hf->config, "rope_scaling", false, &scaling)) != FM_OK)
-        return r;
-    const char *name = parameters != NULL ? "rope_parameters." : "";
-    if ((r = fm_conf_f64_of(&hf->config, parameters, name, "rope_theta", false, 10000, &theta)) != FM_OK)
-        return r;
-    if (parameters != NULL && fm_conf_get(&hf->config, parameters, "rope_theta") == NULL &&
-        (r = fm_conf_f64(&hf->config, "rope_theta", false, 10000, &theta)) != FM_OK)
-        return r;
-    if ((r = fm_conf_f64_of(&hf->config, parameters, name, "partial_rotary_factor", false, 1, &part)) != FM_OK)
+    if ((r = fm_conf_f64_of(&hf->config, settings, name, "rope_theta", false, 10000, &theta)) != FM_OK ||
+        (r = fm_conf_f64_of(&hf->config, settings, name, "partial_rotary_factor", false, 1, &part)) != FM_OK)
         return r;
     if (!(theta > 0 && theta <= 1e12))
         return fm_fail(FM_FORMAT, "%s: '%srope_theta': expected a number in (0, 1e12], found %g", hf->config.path, name, theta);
     if (part != 1)
         return fm_fail(FM_UNSUPPORTED, "%s: '%spartial_rotary_factor' is %g, expected 1", hf->config.path, name, part);
     fm_hf_put_f32(hf, "rope.freq_base", theta);
-    if (parameters != NULL)
-        r = scaling_of(hf, parameters, name, theta);
-    else if (scaling != NULL)
-        r = scaling_of(hf, scaling, "rope_scaling.", theta);
+    return scaling_of(hf, settings, name, theta);
+}
+
+enum fm_result fm_hf_rope(struct fm_hf *hf)
+{
+    cJSON *settings;
+    const char *name = fm_conf_get(&hf->config, NULL, "rope_parameters") != NULL ? "rope_parameters."
+                       : fm_conf_get(&hf->config, NULL, "rope_scaling") != NULL  ? "rope_scaling."
+                                                                                : "";
+    enum fm_result r = fm_hf_rope_settings(hf, &settings);
+    if (r != FM_OK)
+        return r;
+    r = put_rope(hf, settings, name);
+    cJSON_Delete(settings);
     return r == FM_OK ? dual_chunk(hf) : r;
 }
 

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Which tokenizer a folder has, and the keys that describe it.
-#include "convert/vocab.h"
+#include "convert/vocab_steps.h"
 
 #include <stdio.h>
 #include <sys/stat.h>
 
 #include "base/os.h"
+#include "text/added.h"
 
 #define MODEL_BYTES_MAX ((size_t)64 << 20)
 #define TEMPLATE_BYTES_MAX ((size_t)1 << 20)
 #define ADDED_SCORE -1000.0f // of tokens that no training scored
+#define ENDS_MAX 64
 
 enum fm_result fm_vocab_set(struct fm_vocab *vocab, const char *path, uint32_t id, struct fm_text text, float score, int32_t type,
                             bool replace)
@@ -47,6 +49,8 @@ static enum fm_result add_listed(struct fm_vocab *vocab, const struct fm_conf *a
                            FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
         if (id >= vocab->count || vocab->texts[id].data == NULL)
             r = fm_vocab_set(vocab, added->path, id, text_of(item->string), ADDED_SCORE, FM_PIECE_USER, true);
+        if (r == FM_OK && id < vocab->count && vocab->flags[id] == 0)
+            vocab->flags[id] = FM_ADDED;
     }
     return r;
 }
@@ -70,18 +74,26 @@ static enum fm_result add_decoder(struct fm_vocab *vocab, const struct fm_conf *
         int32_t type = special ? FM_PIECE_CONTROL : FM_PIECE_USER;
         if (id < vocab->count && vocab->types[id] == FM_PIECE_UNKNOWN)
             type = FM_PIECE_UNKNOWN;
+        if (id < vocab->count && vocab->types[id] == FM_PIECE_BYTE)
+            type = FM_PIECE_BYTE;
+        bool piece = id < vocab->n_pieces;
         if ((r = fm_vocab_set(vocab, config->path, id, text_of(content->valuestring), ADDED_SCORE, type, true)) != FM_OK)
             return r;
+        // "normalized" is of the other library: here tokens are looked for in the text as it stands.
+        if (id < vocab->count)
+            vocab->flags[id] = (fm_vocab_flags_of(item) & ~(uint32_t)FM_ADDED_NORMALIZED) | (piece ? FM_ADDED_PIECE : 0);
     }
     return FM_OK;
 }
 
 // ---- special tokens -------------------------------------------------------------------------------------------------
 
-// The token's text in tokenizer_config.json: a string, or an object with "content".
-static const char *token_text(const struct fm_conf *config, const char *key)
+// The token's text in tokenizer_config.json or special_tokens_map.json: a string, or an object with "content".
+static const char *token_text(const struct fm_vocab_files *files, const char *key)
 {
-    const cJSON *item = config->root != NULL ? fm_conf_get(config, NULL, key) : NULL;
+    const cJSON *item = files->config.root != NULL ? fm_conf_get(&files->config, NULL, key) : NULL;
+    if (item == NULL && files->special.root != NULL)
+        item = fm_conf_get(&files->special, NULL, key);
     if (cJSON_IsObject(item))
         item = cJSON_GetObjectItemCaseSensitive(item, "content");
     return cJSON_IsString(item) ? item->valuestring : NULL;
@@ -106,7 +118,39 @@ static uint32_t id_in(const struct fm_conf *json, const char *key, uint32_t coun
     return item != NULL && count > 0 && fm_conf_whole(item, count - 1, &id) ? id : FM_NO_ID;
 }
 
-static void put_special(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_vocab_files *files)
+// All tokens that end an answer, where there are more than the one of eos_token_id: those of the tokenizer, of
+// generation_config.json and of config.json.
+static enum fm_result put_ends(struct fm_hf *hf, const struct fm_vocab *vocab, uint32_t eos)
+{
+    const struct fm_conf *const jsons[] = {&hf->generation, &hf->config};
+    uint32_t ids[ENDS_MAX], count = 0;
+    if (eos != FM_NO_ID)
+        ids[count++] = eos;
+    for (size_t i = 0; i < FM_COUNT(jsons); i++) {
+        const cJSON *item = jsons[i]->root != NULL ? fm_conf_get(jsons[i], NULL, "eos_token_id") : NULL;
+        for (item = cJSON_IsArray(item) ? item->child : item; item != NULL; item = item->next) {
+            uint32_t id, k = 0;
+            if (!fm_conf_whole(item, FM_HF_SIZE_MAX, &id))
+                return fm_fail(FM_FORMAT, "%s: 'eos_token_id': expected a whole number or a list of them", jsons[i]->path);
+            if (id >= vocab->count)
+                fm_log(FM_LOG_WARN, "%s: 'eos_token_id' %u has no row in the embedding of %u and was left out", jsons[i]->path, id,
+                       vocab->count);
+            while (k < count && ids[k] != id)
+                k++;
+            if (k == ENDS_MAX)
+                return fm_fail(FM_UNSUPPORTED, "%s: 'eos_token_id': more than %d tokens", jsons[i]->path, ENDS_MAX);
+            if (k == count && id < vocab->count)
+                ids[count++] = id;
+            if (!cJSON_IsArray(fm_conf_get(jsons[i], NULL, "eos_token_id")))
+                break; // what follows is the next key
+        }
+    }
+    if (count > 1)
+        fm_gguf_put_array(hf->conv->writer, "tokenizer.ggml.eos_token_ids", FM_GGUF_U32, ids, count);
+    return FM_OK;
+}
+
+static enum fm_result put_special(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_vocab_files *files)
 {
     const struct {
         const char *token, *id, *key;
@@ -115,8 +159,9 @@ static void put_special(struct fm_hf *hf, const struct fm_vocab *vocab, const st
                 {"eos_token", "eos_token_id", "tokenizer.ggml.eos_token_id", vocab->eos},
                 {"unk_token", "unk_token_id", "tokenizer.ggml.unknown_token_id", vocab->unk},
                 {"pad_token", "pad_token_id", "tokenizer.ggml.padding_token_id", vocab->pad}};
+    uint32_t eos = FM_NO_ID;
     for (size_t i = 0; i < FM_COUNT(rows); i++) {
-        const char *text = token_text(&files->config, rows[i].token);
+        const char *text = token_text(files, rows[i].token);
         uint32_t id = text != NULL ? id_of(vocab, text) : FM_NO_ID;
         if (id == FM_NO_ID)
             id = id_in(&hf->config, rows[i].id, vocab->count);
@@ -126,7 +171,9 @@ static void put_special(struct fm_hf *hf, const struct fm_vocab *vocab, const st
             id = rows[i].model;
         if (id != FM_NO_ID)
             fm_gguf_put_u32(hf->conv->writer, rows[i].key, id);
+        eos = i == 1 ? id : eos;
     }
+    return put_ends(hf, vocab, eos);
 }
 
 static enum fm_result put_flags(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_vocab_files *files)
@@ -186,35 +233,35 @@ static enum fm_result fill_gaps(struct fm_vocab *vocab)
     return FM_OK;
 }
 
-static enum fm_result read_vocab(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_vocab_files *files, bool byte_level)
+static enum fm_result read_model(struct fm_vocab *vocab, const struct fm_vocab_files *files)
 {
-    vocab->spm = !byte_level;
-    if (byte_level || files->model == NULL)
-        return fm_vocab_read_json(hf, vocab, &files->tokenizer);
     enum fm_result r = fm_vocab_read_spm(vocab, files->model, files->model_bytes, files->model_path);
-    if (r == FM_OK)
-        r = add_listed(vocab, &files->added);
-    if (r == FM_OK && files->tokenizer.root != NULL)
-        r = fm_vocab_read_added(vocab, &files->tokenizer);
+    if (r != FM_OK)
+        return r;
+    // Control pieces are looked for in texts, as all other tokenizers have it.
+    for (uint32_t id = 0; id < vocab->count; id++)
+        if (vocab->types[id] == FM_PIECE_CONTROL || vocab->types[id] == FM_PIECE_UNKNOWN)
+            vocab->flags[id] = FM_ADDED | FM_ADDED_PIECE;
+    r = add_listed(vocab, &files->added);
     return r == FM_OK ? add_decoder(vocab, &files->config) : r;
 }
 
-static enum fm_result put_vocab(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_vocab_files *files, bool byte_level)
+// SentencePiece's own rules, of tokenizer.model.
+static void put_rules(struct fm_hf *hf, const struct fm_vocab *vocab)
 {
     struct fm_gguf_writer *w = hf->conv->writer;
-    const char *pre = byte_level ? hf->pre : "default";
-    enum fm_result r = FM_OK;
-    if (byte_level && pre == NULL)
-        r = fm_vocab_pre(&files->tokenizer, &pre);
-    if (r == FM_OK) {
-        fm_gguf_put_string(w, "tokenizer.ggml.model", byte_level ? "gpt2" : "llama");
-        fm_gguf_put_string(w, "tokenizer.ggml.pre", pre);
-        r = read_vocab(hf, vocab, files, byte_level);
-    }
-    if (r == FM_OK)
-        r = fill_gaps(vocab);
-    if (r != FM_OK)
-        return r;
+    fm_gguf_put_string(w, "fulmen.tokenizer.pipeline", "sentencepiece");
+    if (vocab->remove_extra)
+        fm_gguf_put_bool(w, "tokenizer.ggml.remove_extra_whitespaces", true);
+    if (vocab->space_suffix)
+        fm_gguf_put_bool(w, "fulmen.tokenizer.space_suffix", true);
+    if (vocab->charsmap.bytes > 0)
+        fm_gguf_put_array(w, "tokenizer.ggml.precompiled_charsmap", FM_GGUF_U8, vocab->charsmap.data, vocab->charsmap.bytes);
+}
+
+static void put_tokens(struct fm_hf *hf, const struct fm_vocab *vocab, bool flags)
+{
+    struct fm_gguf_writer *w = hf->conv->writer;
     if (vocab->past_end > 0)
         fm_log(FM_LOG_WARN, "%s: %u tokens have no row in the embedding of %u and were left out", hf->folder, vocab->past_end,
                vocab->count);
@@ -222,34 +269,101 @@ static enum fm_result put_vocab(struct fm_hf *hf, struct fm_vocab *vocab, const 
     if (vocab->spm)
         fm_gguf_put_array(w, "tokenizer.ggml.scores", FM_GGUF_F32, vocab->scores, vocab->count);
     fm_gguf_put_array(w, "tokenizer.ggml.token_type", FM_GGUF_I32, vocab->types, vocab->count);
-    put_special(hf, vocab, files);
-    r = put_flags(hf, vocab, files);
-    put_template(hf, files);
-    return r;
+    if (flags)
+        fm_gguf_put_array(w, "fulmen.tokenizer.added_flags", FM_GGUF_U32, vocab->flags, vocab->count);
+}
+
+// Does a file of byte-level BPE need the flags? Tokens that are simply found in the text are told by their type.
+static bool needs_flags(const struct fm_vocab *vocab)
+{
+    bool needed = false;
+    for (uint32_t id = 0; id < vocab->count; id++)
+        needed = needed || (vocab->flags[id] & ~(uint32_t)FM_ADDED) != 0;
+    return needed;
+}
+
+static enum fm_result put_json(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_conf *tokenizer)
+{
+    struct fm_gguf_writer *w = hf->conv->writer;
+    struct fm_vocab_steps steps;
+    const char *pre = "default";
+    enum fm_result r = fm_vocab_check_model(tokenizer, !vocab->spm);
+    if (r == FM_OK)
+        r = fm_vocab_read_normalizers(tokenizer, &steps);
+    if (r == FM_OK)
+        r = vocab->spm ? fm_vocab_read_metaspace(tokenizer, &steps) : fm_vocab_read_pre(tokenizer, hf->pre, &steps, &pre);
+    if (r != FM_OK)
+        return r;
+    fm_gguf_put_string(w, "tokenizer.ggml.model", vocab->spm ? "llama" : "gpt2");
+    fm_gguf_put_string(w, "tokenizer.ggml.pre", pre);
+    r = fm_vocab_read_json(hf, vocab, tokenizer);
+    if (r == FM_OK)
+        r = fill_gaps(vocab);
+    if (r != FM_OK)
+        return r;
+    vocab->add_space_prefix = steps.prepends || (steps.metaspace != NULL && strcmp(steps.metaspace, "never") != 0);
+    bool flags = vocab->spm || needs_flags(vocab);
+    put_tokens(hf, vocab, flags);
+    if (flags || !steps.in_name)
+        fm_vocab_put_steps(hf, &steps);
+    if (!vocab->spm)
+        fm_gguf_put_bool(w, "fulmen.tokenizer.ignore_merges",
+                         fm_vocab_flag_of(fm_conf_get(tokenizer, NULL, "model"), "ignore_merges", false));
+    return FM_OK;
+}
+
+static enum fm_result put_model(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_vocab_files *files)
+{
+    struct fm_gguf_writer *w = hf->conv->writer;
+    fm_gguf_put_string(w, "tokenizer.ggml.model", "llama");
+    fm_gguf_put_string(w, "tokenizer.ggml.pre", "default");
+    enum fm_result r = read_model(vocab, files);
+    if (r == FM_OK)
+        r = fill_gaps(vocab);
+    if (r != FM_OK)
+        return r;
+    put_tokens(hf, vocab, true);
+    put_rules(hf, vocab);
+    return FM_OK;
+}
+
+static enum fm_result put_none(struct fm_hf *hf)
+{
+    fm_log(FM_LOG_WARN, "%s: no tokenizer.json, tokenizer.model or vocab.json: the file will have no tokenizer", hf->folder);
+    fm_gguf_put_string(hf->conv->writer, "tokenizer.ggml.model", "none");
+    return fm_gguf_error(hf->conv->writer);
 }
 
 enum fm_result fm_vocab_put(struct fm_hf *hf, const struct fm_vocab_files *files)
 {
     struct fm_vocab vocab = {.arena = &hf->conv->arena, .count = (uint32_t)hf->size[FM_S_V], .bos = FM_NO_ID, .eos = FM_NO_ID,
                              .unk = FM_NO_ID, .pad = FM_NO_ID};
-    enum fm_vocab_kind model = files->tokenizer.root != NULL ? fm_vocab_kind_of(&files->tokenizer) : FM_VOCAB_OTHER;
-    if (hf->pre != NULL && model != FM_VOCAB_BYTE_LEVEL)
+    enum fm_vocab_kind kind = FM_VOCAB_OTHER;
+    enum fm_result r = files->tokenizer.root != NULL ? fm_vocab_kind_of(&files->tokenizer, &kind) : FM_OK;
+    if (r != FM_OK)
+        return r;
+    if (hf->pre != NULL && kind != FM_VOCAB_BYTE_LEVEL)
         return fm_fail(FM_ARG, "%s: a pre-tokenizer was named, '%s', but there is no byte-level tokenizer.json", hf->folder,
                        FM_QUOTE_Z(hf->pre));
-    if (files->tokenizer.root == NULL && files->model == NULL) {
-        fm_log(FM_LOG_WARN, "%s: no tokenizer.json and no tokenizer.model: the file will have no tokenizer", hf->folder);
-        fm_gguf_put_string(hf->conv->writer, "tokenizer.ggml.model", "none");
-        return fm_gguf_error(hf->conv->writer);
-    }
-    if (model == FM_VOCAB_OTHER && files->model == NULL)
-        return fm_fail(FM_UNSUPPORTED, "%s: this tokenizer is neither byte-level BPE nor BPE with byte fallback",
-                       files->tokenizer.path);
+    if (files->tokenizer.root == NULL && files->model == NULL)
+        return put_none(hf);
+    if (kind == FM_VOCAB_OTHER && files->model == NULL)
+        return fm_vocab_refuse_other(&files->tokenizer);
     vocab.texts = fm_arena_alloc(vocab.arena, vocab.count, sizeof(*vocab.texts));
     vocab.scores = fm_arena_alloc(vocab.arena, vocab.count, sizeof(*vocab.scores));
     vocab.types = fm_arena_alloc(vocab.arena, vocab.count, sizeof(*vocab.types));
-    if (vocab.texts == NULL || vocab.scores == NULL || vocab.types == NULL)
+    vocab.flags = fm_arena_alloc(vocab.arena, vocab.count, sizeof(*vocab.flags));
+    if (vocab.texts == NULL || vocab.scores == NULL || vocab.types == NULL || vocab.flags == NULL)
         return fm_nomem();
-    enum fm_result r = put_vocab(hf, &vocab, files, model == FM_VOCAB_BYTE_LEVEL);
+    vocab.spm = kind != FM_VOCAB_BYTE_LEVEL;
+    r = kind != FM_VOCAB_OTHER ? put_json(hf, &vocab, &files->tokenizer) : put_model(hf, &vocab, files);
+    if (r == FM_OK)
+        r = put_special(hf, &vocab, files);
+    if (r == FM_OK)
+        r = put_flags(hf, &vocab, files);
+    put_template(hf, files);
+    fm_map_finish(&vocab.ids);
+    fm_map_finish(&vocab.added_ids);
     return r == FM_OK ? fm_gguf_error(hf->conv->writer) : r;
 }
 
@@ -273,14 +387,19 @@ enum fm_result fm_hf_vocab(struct fm_hf *hf)
     if (r == FM_OK)
         r = fm_conf_load(hf->folder, "added_tokens.json", false, &files.added);
     if (r == FM_OK)
+        r = fm_conf_load(hf->folder, "special_tokens_map.json", false, &files.special);
+    if (r == FM_OK)
         r = read_optional(hf->folder, "chat_template.jinja", TEMPLATE_BYTES_MAX, template_path, &files.chat_template,
                           &template_bytes);
     if (r == FM_OK)
         r = read_optional(hf->folder, "tokenizer.model", MODEL_BYTES_MAX, path, &model, &files.model_bytes);
     files.model = (const uint8_t *)model;
     files.model_path = path;
+    if (r == FM_OK && files.tokenizer.root == NULL && model == NULL)
+        r = fm_vocab_read_slow(hf, &files);
     if (r == FM_OK)
         r = fm_vocab_put(hf, &files);
+    fm_conf_finish(&files.special);
     fm_conf_finish(&files.tokenizer);
     fm_conf_finish(&files.config);
     fm_conf_finish(&files.added);

@@ -3,6 +3,7 @@
 #ifndef FM_CONVERT_VOCAB_H
 #define FM_CONVERT_VOCAB_H
 
+#include "base/map.h"
 #include "convert/hf.h"
 
 // tokenizer.ggml.token_type; the numbers are the file format's, and SentencePiece's.
@@ -15,6 +16,7 @@ struct fm_vocab_files {
     struct fm_conf tokenizer; // tokenizer.json
     struct fm_conf config;    // tokenizer_config.json
     struct fm_conf added;     // added_tokens.json
+    struct fm_conf special;   // special_tokens_map.json
     const uint8_t *model;     // tokenizer.model
     size_t model_bytes;
     const char *model_path;   // for messages
@@ -27,10 +29,15 @@ struct fm_vocab {
     struct fm_text *texts; // data NULL = no token yet
     float *scores;
     int32_t *types;
+    uint32_t *flags;   // enum fm_added_flags
+    struct fm_map ids, added_ids; // of tokenizer.json: text → id in the model's vocabulary, and of tokens beside it
+    uint32_t n_pieces;            // of the model's vocabulary
     uint32_t count;    // rows
     uint32_t past_end; // tokens without a row, left out
     bool spm;          // scores count
     bool add_space_prefix;
+    bool remove_extra, space_suffix; // of SentencePiece's normaliser
+    struct fm_text charsmap;         // likewise; in the file's bytes
     uint32_t bos, eos, unk, pad; // as the model file itself names them; FM_NO_ID = not
 };
 
@@ -43,18 +50,25 @@ enum fm_result fm_vocab_put(struct fm_hf *hf, const struct fm_vocab_files *files
 // vocab_spm.c: a SentencePiece model, copied.
 enum fm_result fm_vocab_read_spm(struct fm_vocab *vocab, const uint8_t *data, size_t size_bytes, const char *path);
 
-// vocab_bpe.c
+// vocab_pre.c
 enum fm_vocab_kind { FM_VOCAB_BYTE_LEVEL, FM_VOCAB_BYTE_FALLBACK, FM_VOCAB_OTHER };
-// What kind of tokenizer the file describes.
-enum fm_vocab_kind fm_vocab_kind_of(const struct fm_conf *tokenizer);
-// model.vocab, its merges and added_tokens; puts tokenizer.ggml.merges for byte-level BPE, makes scores of the merges for the
-// other.
+// What kind of tokenizer the file describes. FM_FORMAT when its parts are in no known form.
+enum fm_result fm_vocab_kind_of(const struct fm_conf *tokenizer, enum fm_vocab_kind *out_kind);
+// FM_UNSUPPORTED for FM_VOCAB_OTHER, naming the model.
+enum fm_result fm_vocab_refuse_other(const struct fm_conf *tokenizer);
+// Does the post-processor put a token first? *out_known = false when there is none that says so.
+bool fm_vocab_adds_bos(const struct fm_conf *tokenizer, bool *out_known);
+
+// vocab_bpe.c: model.vocab, its merges and added_tokens; puts tokenizer.ggml.merges for byte-level BPE, fulmen.tokenizer.merges
+// for the other, of which it makes scores, too.
 enum fm_result fm_vocab_read_json(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_conf *tokenizer);
 // added_tokens alone.
 enum fm_result fm_vocab_read_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer);
-// tokenizer.ggml.pre by the expressions of the file, or FM_UNSUPPORTED saying what they are.
-enum fm_result fm_vocab_pre(const struct fm_conf *tokenizer, const char **out_pre);
-// Does the post-processor put a token first? *out_known = false when there is none that says so.
-bool fm_vocab_adds_bos(const struct fm_conf *tokenizer, bool *out_known);
+// enum fm_added_flags of an object with lstrip, rstrip, single_word and normalized.
+uint32_t fm_vocab_flags_of(const cJSON *token);
+
+// vocab_slow.c: make the tokenizer.json that vocab.json and merges.txt of the folder stand for, by the class that the other
+// files name. Nothing happens when they are not there.
+enum fm_result fm_vocab_read_slow(struct fm_hf *hf, struct fm_vocab_files *files);
 
 #endif

@@ -1,163 +1,11 @@
 // SPDX-License-Identifier: MIT
 // tokenizer.json of Hugging Face's tokenizers: byte-level BPE (GPT-2, Llama 3, Qwen2), and BPE with byte fallback, which
-// stands for a SentencePiece model.
+// stands for a SentencePiece model. Tokens and merges; vocab_pre.c and vocab_steps.c have the rest.
 #include "base/map.h"
-#include "convert/vocab.h"
+#include "convert/vocab_steps.h"
+#include "text/added.h"
 
-#define LIST_MAX 64 // parts of a pre-tokenizer
-
-static bool type_is(const cJSON *node, const char *type)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(node, "type");
-    return cJSON_IsString(item) && strcmp(item->valuestring, type) == 0;
-}
-
-static bool flag_of(const cJSON *node, const char *key, bool fallback)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(node, key);
-    return cJSON_IsBool(item) ? cJSON_IsTrue(item) : fallback;
-}
-
-// The parts of a node that may be a sequence of others; at most LIST_MAX.
-static size_t parts_of(const cJSON *node, const char *list_key, const cJSON *out_parts[LIST_MAX])
-{
-    const cJSON *list = type_is(node, "Sequence") ? cJSON_GetObjectItemCaseSensitive(node, list_key) : NULL, *item;
-    size_t count = 0;
-    if (list == NULL) {
-        out_parts[0] = node;
-        return cJSON_IsObject(node) ? 1 : 0;
-    }
-    cJSON_ArrayForEach(item, list)
-    {
-        if (count < LIST_MAX)
-            out_parts[count++] = item;
-    }
-    return count;
-}
-
-// ---- which pre-tokenizer --------------------------------------------------------------------------------------------
-
-#define CL100K(letters, digits) \
-    letters "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define ENDINGS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define TEKKEN                                                                                                         \
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"                        \
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}|"                 \
-    " ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-#define THREE_DIGITS "[0-9][0-9][0-9]"
-
-// What may stand beside the expression.
-enum { PART_LEVEL_REGEX = 1 /* ByteLevel brings GPT-2's */, PART_DIGITS = 2 /* each apart */, PART_NUMBERS = 4, PART_PUNCTUATION = 8 };
-
-// Expressions as the published files have them. nfc and merges: -1 = either.
-static const struct {
-    const char *regex; // of the one Split; NULL: there is none
-    unsigned parts;
-    int nfc, ignore_merges;
-    const char *pre;
-} known[] = {
-    {NULL, PART_LEVEL_REGEX, 0, -1, "gpt-2"},
-    {NULL, PART_LEVEL_REGEX, 1, -1, "mpt"}, // GPT-NeoX
-    {NULL, PART_LEVEL_REGEX | PART_DIGITS, 0, -1, "smollm"},
-    {CL100K(ENDINGS, "\\p{N}{1,3}"), 0, 0, 1, "llama-bpe"},
-    {CL100K(ENDINGS, "\\p{N}{1,3}"), 0, 0, 0, "dbrx"},
-    {CL100K(ENDINGS, "\\p{N}"), 0, 1, -1, "qwen2"},
-    {CL100K(ENDINGS, "\\p{N}"), 0, 0, -1, "deepseek-r1-qwen"},
-    {TEKKEN, 0, 0, -1, "tekken"},
-    {THREE_DIGITS, PART_LEVEL_REGEX | PART_NUMBERS | PART_PUNCTUATION, 0, -1, "falcon"},
-};
-
-struct shape {
-    const char *regex;
-    unsigned splits, parts;
-    bool level, foreign, nfc;
-};
-
-static void look_at(const cJSON *node, struct shape *shape)
-{
-    const cJSON *pattern = cJSON_GetObjectItemCaseSensitive(node, "pattern");
-    const cJSON *regex = cJSON_GetObjectItemCaseSensitive(pattern, "Regex");
-    const cJSON *behavior = cJSON_GetObjectItemCaseSensitive(node, "behavior");
-    if (type_is(node, "ByteLevel")) {
-        shape->level = true;
-        shape->parts |= flag_of(node, "use_regex", true) ? PART_LEVEL_REGEX : 0;
-        shape->foreign = shape->foreign || flag_of(node, "add_prefix_space", false);
-    } else if (type_is(node, "Digits")) {
-        shape->parts |= flag_of(node, "individual_digits", false) ? PART_DIGITS : PART_NUMBERS;
-    } else if (type_is(node, "Punctuation") && cJSON_IsString(behavior) && strcmp(behavior->valuestring, "Contiguous") == 0) {
-        shape->parts |= PART_PUNCTUATION;
-    } else if (type_is(node, "Split") && cJSON_IsString(regex)) {
-        shape->regex = regex->valuestring;
-        shape->splits++;
-    } else {
-        shape->foreign = true;
-    }
-}
-
-static struct shape shape_of(const struct fm_conf *tokenizer)
-{
-    struct shape shape = {0};
-    const cJSON *parts[LIST_MAX];
-    size_t n = parts_of(fm_conf_get(tokenizer, NULL, "pre_tokenizer"), "pretokenizers", parts);
-    for (size_t i = 0; i < n; i++)
-        look_at(parts[i], &shape);
-    n = parts_of(fm_conf_get(tokenizer, NULL, "normalizer"), "normalizers", parts);
-    for (size_t i = 0; i < n; i++) {
-        shape.nfc = shape.nfc || type_is(parts[i], "NFC");
-        shape.foreign = shape.foreign || !type_is(parts[i], "NFC");
-    }
-    return shape;
-}
-
-enum fm_result fm_vocab_pre(const struct fm_conf *tokenizer, const char **out_pre)
-{
-    struct shape shape = shape_of(tokenizer);
-    const cJSON *model = fm_conf_get(tokenizer, NULL, "model");
-    bool ignore_merges = model != NULL && flag_of(model, "ignore_merges", false);
-    bool plain = !shape.foreign && shape.level && shape.splits <= 1;
-    for (size_t i = 0; plain && i < FM_COUNT(known); i++) {
-        bool regex = shape.regex == NULL ? known[i].regex == NULL
-                                         : known[i].regex != NULL && strcmp(known[i].regex, shape.regex) == 0;
-        if (regex && known[i].parts == shape.parts && (known[i].nfc < 0 || known[i].nfc == shape.nfc) &&
-            (known[i].ignore_merges < 0 || known[i].ignore_merges == ignore_merges)) {
-            *out_pre = known[i].pre;
-            return FM_OK;
-        }
-    }
-    char known_names[2048] = "";
-    for (size_t i = 0; i < FM_COUNT(known); i++)
-        fm_append(known_names, sizeof(known_names), " %s", known[i].pre);
-    return fm_fail(FM_UNSUPPORTED, "%s: the pre-tokenizer (%s) is none of%s; name the right one with --pre", tokenizer->path,
-                   FM_QUOTE_Z(shape.regex != NULL ? shape.regex : shape.level ? "byte level, with other parts" : "not byte level"),
-                   known_names);
-}
-
-enum fm_vocab_kind fm_vocab_kind_of(const struct fm_conf *tokenizer)
-{
-    const cJSON *model = fm_conf_get(tokenizer, NULL, "model");
-    if (!cJSON_IsObject(model) || cJSON_GetObjectItemCaseSensitive(model, "merges") == NULL)
-        return FM_VOCAB_OTHER;
-    if (shape_of(tokenizer).level)
-        return FM_VOCAB_BYTE_LEVEL;
-    return flag_of(model, "byte_fallback", false) ? FM_VOCAB_BYTE_FALLBACK : FM_VOCAB_OTHER;
-}
-
-bool fm_vocab_adds_bos(const struct fm_conf *tokenizer, bool *out_known)
-{
-    const cJSON *parts[LIST_MAX];
-    size_t n = parts_of(fm_conf_get(tokenizer, NULL, "post_processor"), "processors", parts);
-    *out_known = false;
-    for (size_t i = 0; i < n; i++) {
-        if (!type_is(parts[i], "TemplateProcessing"))
-            continue;
-        const cJSON *single = cJSON_GetObjectItemCaseSensitive(parts[i], "single");
-        *out_known = true;
-        return cJSON_IsArray(single) && single->child != NULL &&
-               cJSON_GetObjectItemCaseSensitive(single->child, "SpecialToken") != NULL;
-    }
-    return false;
-}
+#include <stdio.h>
 
 // ---- tokens ---------------------------------------------------------------------------------------------------------
 
@@ -188,15 +36,74 @@ static enum fm_result read_tokens(struct fm_vocab *vocab, const struct fm_conf *
                            FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
         if (vocab->spm && cJSON_IsString(unk) && strcmp(unk->valuestring, item->string) == 0)
             type = FM_PIECE_UNKNOWN;
-        if ((r = fm_vocab_set(vocab, tokenizer->path, id, text_of(item->string), 0, type, false)) != FM_OK)
+        if ((r = fm_vocab_set(vocab, tokenizer->path, id, text_of(item->string), 0, type, false)) != FM_OK ||
+            (r = fm_map_put(&vocab->ids, item->string, strlen(item->string), id, NULL)) != FM_OK)
             return r;
+        vocab->n_pieces++;
     }
+    return FM_OK;
+}
+
+// Every byte has to have a token, for what has none would be dropped or become an unknown token by rules of its own.
+static enum fm_result check_bytes(const struct fm_vocab *vocab, const struct fm_conf *tokenizer)
+{
+    char name[8];
+    uint32_t id;
+    for (unsigned b = 0; b < 256; b++) {
+        snprintf(name, sizeof(name), "<0x%02X>", b);
+        if (!fm_map_get(&vocab->ids, name, 6, &id))
+            return fm_fail(FM_UNSUPPORTED, "%s: 'model.byte_fallback' without the token %s in 'model.vocab' is not supported",
+                           tokenizer->path, name);
+    }
+    return FM_OK;
+}
+
+// ---- added tokens ---------------------------------------------------------------------------------------------------
+
+uint32_t fm_vocab_flags_of(const cJSON *token)
+{
+    static const struct {
+        const char *key;
+        uint32_t flag;
+    } rows[] = {{"lstrip", FM_ADDED_LSTRIP},
+                {"rstrip", FM_ADDED_RSTRIP},
+                {"single_word", FM_ADDED_SINGLE_WORD},
+                {"normalized", FM_ADDED_NORMALIZED}};
+    uint32_t flags = FM_ADDED;
+    for (size_t i = 0; i < FM_COUNT(rows); i++)
+        flags |= fm_vocab_flag_of(token, rows[i].key, false) ? rows[i].flag : 0;
+    return flags;
+}
+
+// The id of an added token, as the library gives them out: that of the same text, else the next one. What the file says is
+// that in all files that it wrote itself.
+static enum fm_result id_of_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer, const cJSON *item, const char *content,
+                                  uint32_t *next, uint32_t *out_id, bool *out_piece)
+{
+    const cJSON *told = cJSON_GetObjectItemCaseSensitive(item, "id");
+    uint32_t said;
+    bool says = told != NULL;
+    if (says && !fm_conf_whole(told, FM_HF_SIZE_MAX, &said))
+        return fm_fail(FM_FORMAT, "%s: 'added_tokens': the id of '%s': expected a whole number up to %u", tokenizer->path,
+                       FM_QUOTE_Z(content), FM_HF_SIZE_MAX);
+    *out_piece = fm_map_get(&vocab->ids, content, strlen(content), out_id);
+    bool known = *out_piece || fm_map_get(&vocab->added_ids, content, strlen(content), out_id);
+    if (!known)
+        *out_id = (*next)++;
+    if (!says || said == *out_id)
+        return FM_OK;
+    if (!known && *out_id < vocab->count && vocab->texts[*out_id].data != NULL)
+        return fm_fail(FM_FORMAT, "%s: 'added_tokens': '%s' has id %u, but 'model.vocab' has only %u tokens, and %u is one of them",
+                       tokenizer->path, FM_QUOTE_Z(content), said, vocab->n_pieces, *out_id);
+    fm_log(FM_LOG_WARN, "%s: the added token '%s' has id %u there, but as tokenizers numbers them it is %u, which is taken",
+           tokenizer->path, FM_QUOTE_Z(content), said, *out_id);
     return FM_OK;
 }
 
 enum fm_result fm_vocab_read_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer)
 {
     const cJSON *list, *item;
+    uint32_t next = vocab->n_pieces;
     enum fm_result r = fm_conf_array(tokenizer, "added_tokens", false, &list);
     if (r != FM_OK || list == NULL)
         return r;
@@ -204,13 +111,22 @@ enum fm_result fm_vocab_read_added(struct fm_vocab *vocab, const struct fm_conf 
     {
         const cJSON *content = cJSON_GetObjectItemCaseSensitive(item, "content");
         uint32_t id;
-        if (!fm_conf_whole(cJSON_GetObjectItemCaseSensitive(item, "id"), FM_HF_SIZE_MAX, &id) || !cJSON_IsString(content))
+        bool piece;
+        if (!cJSON_IsString(content))
             return fm_fail(FM_FORMAT, "%s: 'added_tokens': expected objects with 'id' and 'content'", tokenizer->path);
-        int32_t type = flag_of(item, "special", false) ? FM_PIECE_CONTROL : FM_PIECE_USER;
-        if (id < vocab->count && vocab->types[id] == FM_PIECE_UNKNOWN)
-            type = FM_PIECE_UNKNOWN;
+        if (content->valuestring[0] == '\0')
+            continue; // the library passes over it
+        if ((r = id_of_added(vocab, tokenizer, item, content->valuestring, &next, &id, &piece)) != FM_OK)
+            return r;
+        int32_t type = fm_vocab_flag_of(item, "special", false) ? FM_PIECE_CONTROL : FM_PIECE_USER;
+        if (id < vocab->count && (vocab->types[id] == FM_PIECE_UNKNOWN || vocab->types[id] == FM_PIECE_BYTE))
+            type = vocab->types[id];
         if ((r = fm_vocab_set(vocab, tokenizer->path, id, text_of(content->valuestring), 0, type, true)) != FM_OK)
             return r;
+        if (!piece && (r = fm_map_put(&vocab->added_ids, content->valuestring, strlen(content->valuestring), id, NULL)) != FM_OK)
+            return r;
+        if (id < vocab->count)
+            vocab->flags[id] = fm_vocab_flags_of(item) | (piece ? FM_ADDED_PIECE : 0);
     }
     return FM_OK;
 }
@@ -251,13 +167,20 @@ static enum fm_result join(struct fm_arena *arena, struct fm_text left, struct f
     return FM_OK;
 }
 
-// SentencePiece merges the pair whose result has the highest score: the earlier a merge, the higher the score of what it
-// makes.
-static enum fm_result score(struct fm_vocab *vocab, const struct fm_map *ids, struct fm_text made, uint32_t rank)
+// A merge of a tokenizer with byte fallback: its three ids, and the score that stands for its rank in programs that know
+// scores only. *out_kept = false where one of the tokens has no row.
+static enum fm_result put_pair(struct fm_vocab *vocab, const struct fm_conf *tokenizer, const struct fm_text texts[3],
+                               uint32_t rank, uint32_t out_ids[3], bool *out_kept)
 {
-    uint32_t id;
-    if (fm_map_get(ids, made.data, (size_t)made.bytes, &id) && vocab->scores[id] == 0)
-        vocab->scores[id] = -1.0f - (float)rank;
+    *out_kept = true;
+    for (unsigned i = 0; i < 3; i++) {
+        if (!fm_map_get(&vocab->ids, texts[i].data, (size_t)texts[i].bytes, &out_ids[i]))
+            return fm_fail(FM_FORMAT, "%s: 'model.merges[%u]': '%s' is no token of 'model.vocab'", tokenizer->path, rank,
+                           FM_QUOTE(texts[i].data, texts[i].bytes));
+        *out_kept = *out_kept && out_ids[i] < vocab->count;
+    }
+    if (*out_kept && vocab->scores[out_ids[2]] == 0)
+        vocab->scores[out_ids[2]] = -1.0f - (float)rank;
     return FM_OK;
 }
 
@@ -265,60 +188,45 @@ static enum fm_result read_merges(struct fm_hf *hf, struct fm_vocab *vocab, cons
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(model, "merges"), *item;
     struct fm_arena scratch = {0};
-    struct fm_map ids = {0};
-    struct fm_text *lines = NULL, left = {0}, right = {0};
-    uint32_t count = 0;
+    struct fm_text *lines = NULL, parts[3] = {{0}};
+    uint32_t count = 0, pairs = 0, *ids = NULL;
+    bool kept;
     enum fm_result r = FM_OK;
     if (!cJSON_IsArray(list))
         return fm_fail(FM_FORMAT, "%s: 'model.merges': expected a list", tokenizer->path);
     lines = fm_arena_alloc(&scratch, (size_t)cJSON_GetArraySize(list) + 1, sizeof(*lines));
-    if (lines == NULL)
+    ids = fm_arena_alloc(&scratch, (size_t)cJSON_GetArraySize(list) + 1, 3 * sizeof(*ids));
+    if (lines == NULL || ids == NULL)
         r = fm_nomem();
-    for (uint32_t id = 0; r == FM_OK && vocab->spm && id < vocab->count; id++)
-        if (vocab->texts[id].data != NULL)
-            r = fm_map_put(&ids, vocab->texts[id].data, (size_t)vocab->texts[id].bytes, id, NULL);
     cJSON_ArrayForEach(item, list)
     {
-        if (r == FM_OK && !halves_of(item, &left, &right))
+        if (r == FM_OK && !halves_of(item, &parts[0], &parts[1]))
             r = fm_fail(FM_FORMAT, "%s: 'model.merges[%u]': expected two pieces", tokenizer->path, count);
         if (r == FM_OK)
-            r = join(&scratch, left, right, vocab->spm ? "" : " ", &lines[count]);
-        if (r == FM_OK && vocab->spm)
-            r = score(vocab, &ids, lines[count], count);
+            r = join(&scratch, parts[0], parts[1], vocab->spm ? "" : " ", &lines[count]);
+        if (r == FM_OK && vocab->spm) {
+            parts[2] = lines[count];
+            r = put_pair(vocab, tokenizer, parts, count, &ids[3 * (size_t)pairs], &kept);
+            pairs += r == FM_OK && kept;
+        }
         if (r != FM_OK)
             break;
         count++;
     }
     if (r == FM_OK && !vocab->spm)
         fm_gguf_put_texts(hf->conv->writer, "tokenizer.ggml.merges", lines, count);
-    fm_map_finish(&ids);
+    else if (r == FM_OK)
+        fm_gguf_put_array(hf->conv->writer, "fulmen.tokenizer.merges", FM_GGUF_U32, ids, 3 * (uint64_t)pairs);
     fm_arena_finish(&scratch);
     return r;
-}
-
-// Is a space put before the text? "Prepend" among the normalisers, or Metaspace that does not say "never".
-static bool prefix_of(const struct fm_conf *tokenizer)
-{
-    const cJSON *parts[LIST_MAX];
-    size_t n = parts_of(fm_conf_get(tokenizer, NULL, "normalizer"), "normalizers", parts);
-    for (size_t i = 0; i < n; i++)
-        if (type_is(parts[i], "Prepend"))
-            return true;
-    n = parts_of(fm_conf_get(tokenizer, NULL, "pre_tokenizer"), "pretokenizers", parts);
-    for (size_t i = 0; i < n; i++) {
-        const cJSON *scheme = cJSON_GetObjectItemCaseSensitive(parts[i], "prepend_scheme");
-        if (type_is(parts[i], "Metaspace"))
-            return cJSON_IsString(scheme) ? strcmp(scheme->valuestring, "never") != 0
-                                          : flag_of(parts[i], "add_prefix_space", true);
-    }
-    return false;
 }
 
 enum fm_result fm_vocab_read_json(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_conf *tokenizer)
 {
     const cJSON *model = fm_conf_get(tokenizer, NULL, "model");
     enum fm_result r = read_tokens(vocab, tokenizer, model);
-    vocab->add_space_prefix = vocab->spm && prefix_of(tokenizer);
+    if (r == FM_OK && vocab->spm)
+        r = check_bytes(vocab, tokenizer);
     if (r == FM_OK)
         r = read_merges(hf, vocab, tokenizer, model);
     return r == FM_OK ? fm_vocab_read_added(vocab, tokenizer) : r;

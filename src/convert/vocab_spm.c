@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
-// SentencePiece's model file: a protocol buffer (sentencepiece_model.proto), of which pieces, kind of model and the dummy
-// prefix are read. Untrusted input.
+// SentencePiece's model file: a protocol buffer (sentencepiece_model.proto), of which pieces, kind of model and the rules of
+// normalisation are read. Untrusted input.
 #include "convert/vocab.h"
 
 enum { WIRE_VARINT, WIRE_FIXED64, WIRE_BYTES, WIRE_FIXED32 = 5 };
 enum { MODEL_PIECES = 1, MODEL_TRAINER = 2, MODEL_NORMALIZER = 3 };
 enum { PIECE_TEXT = 1, PIECE_SCORE = 2, PIECE_TYPE = 3 };
-enum { TRAINER_KIND = 3, TRAINER_UNK = 40, TRAINER_BOS = 41, TRAINER_EOS = 42, TRAINER_PAD = 43 };
-enum { NORMALIZER_DUMMY_PREFIX = 3 };
+enum { TRAINER_KIND = 3, TRAINER_SPACE_SUFFIX = 24, TRAINER_BYTES = 35 };
+enum { TRAINER_UNK = 40, TRAINER_BOS = 41, TRAINER_EOS = 42, TRAINER_PAD = 43 };
+enum { NORMALIZER_MAP = 2, NORMALIZER_DUMMY_PREFIX, NORMALIZER_REMOVE_EXTRA, NORMALIZER_ESCAPE };
 #define KIND_UNIGRAM 1
 #define KIND_BPE 2
 
@@ -105,7 +106,12 @@ static enum fm_result read_piece(struct fm_vocab *vocab, struct message m, uint3
     return fm_vocab_set(vocab, path, id, text, score - score == 0 ? score : 0, (int32_t)type, false);
 }
 
-static enum fm_result read_trainer(struct fm_vocab *vocab, struct message m, uint64_t *out_kind, const char *path)
+struct trainer {
+    uint64_t kind;
+    bool bytes; // characters without a piece become bytes
+};
+
+static enum fm_result read_trainer(struct fm_vocab *vocab, struct message m, struct trainer *trainer, const char *path)
 {
     struct field f;
     bool bad;
@@ -114,7 +120,9 @@ static enum fm_result read_trainer(struct fm_vocab *vocab, struct message m, uin
             continue;
         uint32_t id = f.value < vocab->count ? (uint32_t)f.value : FM_NO_ID; // -1 is "there is none"
         switch (f.number) {
-        case TRAINER_KIND: *out_kind = f.value; break;
+        case TRAINER_KIND: trainer->kind = f.value; break;
+        case TRAINER_SPACE_SUFFIX: vocab->space_suffix = f.value != 0; break;
+        case TRAINER_BYTES: trainer->bytes = f.value != 0; break;
         case TRAINER_UNK: vocab->unk = id; break;
         case TRAINER_BOS: vocab->bos = id; break;
         case TRAINER_EOS: vocab->eos = id; break;
@@ -129,10 +137,28 @@ static enum fm_result read_normalizer(struct fm_vocab *vocab, struct message m, 
 {
     struct field f;
     bool bad;
-    while (next_field(&m, &f, &bad))
-        if (f.number == NORMALIZER_DUMMY_PREFIX && f.wire == WIRE_VARINT)
+    while (next_field(&m, &f, &bad)) {
+        if (f.number == NORMALIZER_MAP && f.wire == WIRE_BYTES)
+            vocab->charsmap = (struct fm_text){.data = (const char *)f.inside.at, .bytes = (uint64_t)(f.inside.end - f.inside.at)};
+        else if (f.number == NORMALIZER_DUMMY_PREFIX && f.wire == WIRE_VARINT)
             vocab->add_space_prefix = f.value != 0;
+        else if (f.number == NORMALIZER_REMOVE_EXTRA && f.wire == WIRE_VARINT)
+            vocab->remove_extra = f.value != 0;
+        else if (f.number == NORMALIZER_ESCAPE && f.wire == WIRE_VARINT && f.value == 0)
+            return fm_fail(FM_UNSUPPORTED, "%s: 'escape_whitespaces' is false, which is not supported", path);
+    }
     return bad ? fail_bytes(path, "the normaliser") : FM_OK;
+}
+
+// A model that turns characters into bytes has a piece for each: SentencePiece itself loads no other.
+static enum fm_result check_bytes(const struct fm_vocab *vocab, const struct trainer *trainer, uint32_t pieces, const char *path)
+{
+    unsigned count = 0;
+    for (uint32_t id = 0; id < FM_MIN(pieces, vocab->count); id++)
+        count += vocab->types[id] == FM_PIECE_BYTE;
+    if (!trainer->bytes || pieces > vocab->count || count == 256)
+        return FM_OK;
+    return fm_fail(FM_FORMAT, "%s: %u byte pieces, expected 256 as 'byte_fallback' is true", path, count);
 }
 
 enum fm_result fm_vocab_read_spm(struct fm_vocab *vocab, const uint8_t *data, size_t size_bytes, const char *path)
@@ -142,16 +168,16 @@ enum fm_result fm_vocab_read_spm(struct fm_vocab *vocab, const uint8_t *data, si
     struct field f;
     bool bad;
     uint32_t pieces = 0;
-    uint64_t kind = KIND_UNIGRAM; // what is meant where the file says nothing
+    struct trainer trainer = {.kind = KIND_UNIGRAM}; // what is meant where the file says nothing
     enum fm_result r = FM_OK;
-    vocab->add_space_prefix = true; // likewise
+    vocab->add_space_prefix = vocab->remove_extra = true; // likewise
     while (r == FM_OK && next_field(&m, &f, &bad)) {
         if (f.wire != WIRE_BYTES)
             continue;
         if (f.number == MODEL_PIECES)
             r = read_piece(vocab, f.inside, pieces++, path);
         else if (f.number == MODEL_TRAINER)
-            r = read_trainer(vocab, f.inside, &kind, path);
+            r = read_trainer(vocab, f.inside, &trainer, path);
         else if (f.number == MODEL_NORMALIZER)
             r = read_normalizer(vocab, f.inside, path);
     }
@@ -159,7 +185,8 @@ enum fm_result fm_vocab_read_spm(struct fm_vocab *vocab, const uint8_t *data, si
         return r;
     if (bad || pieces == 0)
         return fail_bytes(path, pieces == 0 ? "its beginning" : "a field");
-    if (kind != KIND_BPE)
-        return fm_fail(FM_UNSUPPORTED, "%s: this is %s, expected BPE", path, kinds[FM_MIN(kind, (uint64_t)4)]);
-    return FM_OK;
+    if (trainer.kind != KIND_BPE)
+        return fm_fail(FM_UNSUPPORTED, "%s: this is %s, expected BPE", path, kinds[FM_MIN(trainer.kind, (uint64_t)4)]);
+    vocab->n_pieces = pieces;
+    return check_bytes(vocab, &trainer, pieces, path);
 }

@@ -10,6 +10,7 @@
 #define ALIGNMENT 32
 
 enum value_type {
+    VALUE_U8 = 0,
     VALUE_U32 = 4,
     VALUE_I32 = 5,
     VALUE_F32 = 6,
@@ -176,7 +177,8 @@ void fm_gguf_put_array(struct fm_gguf_writer *writer, const char *key, enum fm_g
     } rows[] = {[FM_GGUF_I32] = {VALUE_I32, 4},
                 [FM_GGUF_U32] = {VALUE_U32, 4},
                 [FM_GGUF_F32] = {VALUE_F32, 4},
-                [FM_GGUF_BOOL] = {VALUE_BOOL, 1}};
+                [FM_GGUF_BOOL] = {VALUE_BOOL, 1},
+                [FM_GGUF_U8] = {VALUE_U8, 1}};
     begin_meta(writer, key, VALUE_ARRAY);
     add_u32(writer, &writer->metas, rows[type].type);
     add_u64(writer, &writer->metas, count);

@@ -9,7 +9,7 @@
 struct fm_gguf_writer;
 
 // Element types of arrays that are put from memory.
-enum fm_gguf_value { FM_GGUF_I32, FM_GGUF_U32, FM_GGUF_F32, FM_GGUF_BOOL /* bytes 0 and 1 */ };
+enum fm_gguf_value { FM_GGUF_I32, FM_GGUF_U32, FM_GGUF_F32, FM_GGUF_BOOL /* bytes 0 and 1 */, FM_GGUF_U8 };
 
 // Nothing touches the disk before fm_gguf_begin. FM_NOMEM.
 enum fm_result fm_gguf_writer_create(struct fm_gguf_writer **out_writer);

@@ -6,6 +6,8 @@
 #include "text/vocab.h"
 
 #include "base/utf8.h"
+#include "text/forms.h"
+#include "text/pipeline.h"
 
 #define KEY_MERGES "tokenizer.ggml.merges"
 
@@ -32,6 +34,13 @@ static int alphabet_byte(const int16_t byte_of[ALPHABET_END], const char *text, 
     return point < ALPHABET_END ? byte_of[point] : -1;
 }
 
+// Tokens that are written in the alphabet: of those that a user added, the ones that the model has, too.
+static bool is_piece(const struct fm_tokenizer *tok, uint32_t id)
+{
+    uint8_t type = tok->tokens[id].type;
+    return type == FM_TOKEN_NORMAL || type == FM_TOKEN_UNUSED || (tok->pipeline != NULL && fm_pipeline_is_piece(tok, id));
+}
+
 // Pieces of normal tokens: characters of the alphabet become bytes, any other character stays as it is.
 static enum fm_result make_pieces(struct fm_tokenizer *tok)
 {
@@ -50,7 +59,7 @@ static enum fm_result make_pieces(struct fm_tokenizer *tok)
         return fm_nomem();
     for (uint32_t id = 0; id < tok->vocab; id++) {
         struct fm_token *token = &tok->tokens[id];
-        if (token->type != FM_TOKEN_NORMAL && token->type != FM_TOKEN_UNUSED)
+        if (!is_piece(tok, id))
             continue;
         token->piece = blob;
         for (size_t i = 0, bytes; i < token->text_bytes; i += bytes) {
@@ -79,7 +88,7 @@ static enum fm_result index_tokens(struct fm_tokenizer *tok, bool spans)
             r = fm_matcher_add(&tok->special, token->text, token->text_bytes, id);
         if (r == FM_OK && token->type == FM_TOKEN_USER && !token->markup)
             r = fm_matcher_add(&tok->plain, token->text, token->text_bytes, id);
-        if (r == FM_OK && spans && token->type == FM_TOKEN_NORMAL &&
+        if (r == FM_OK && spans && token->type != FM_TOKEN_UNUSED && is_piece(tok, id) &&
             !fm_map_get(&tok->spans, token->piece, token->piece_bytes, &other)) {
             r = fm_map_put(&tok->spans, token->piece, token->piece_bytes, id, NULL);
             tok->max_span_bytes = FM_MAX(tok->max_span_bytes, token->piece_bytes);
@@ -176,6 +185,7 @@ static void report_missing_bytes(const struct fm_tokenizer *tok)
 enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *tok)
 {
     struct fm_text pre;
+    bool ignore_merges;
     enum fm_result r = fm_meta_string(file, "tokenizer.ggml.pre", false, &pre);
     if (r != FM_OK)
         return r;
@@ -192,7 +202,9 @@ enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *to
     if (r == FM_OK)
         r = make_pieces(tok);
     if (r == FM_OK)
-        r = index_tokens(tok, traits->ignore_merges);
+        r = fm_meta_bool(file, "fulmen.tokenizer.ignore_merges", false, traits->ignore_merges, &ignore_merges);
+    if (r == FM_OK)
+        r = index_tokens(tok, ignore_merges);
     if (r == FM_OK)
         r = fm_bpe_read_merges(file, tok);
     if (r == FM_OK)
@@ -264,8 +276,10 @@ enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t te
         size_t run_bytes = valid;
         at += valid;
         if (fm_pretok_traits(tok->pretok)->nfc) {
-            r = fm_nfc(enc, run, valid, &run_bytes);
-            run = enc->buffer;
+            enc->normal.bytes = 0;
+            r = fm_form(enc, FM_FORM_C, run, valid, &enc->normal);
+            run = enc->normal.data;
+            run_bytes = enc->normal.bytes;
         }
         if (r == FM_OK)
             r = fm_pretok_split(tok->pretok, enc->scratch, run, run_bytes, encode_piece, enc);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Encoding a template's text with messages in it. Plain text is encoded as one across the borders between the two, since merges
 // reach over them; tokens that are matched as they stand are another matter: special ones must lie wholly in the template.
+#include "text/pipeline.h"
 #include "text/vocab.h"
 
 // What follows the inputs before `from`: the next range of one kind. *io_input: the first input that ends after `from`.
@@ -13,10 +14,31 @@ static size_t range_end(const struct fm_mixed_text *m, size_t from, size_t *io_i
     return *out_is_input ? next->end : next != NULL ? next->begin : m->bytes;
 }
 
+bool fm_mixed_is_typed(const struct fm_mixed_text *m, const char *text, size_t begin, size_t end)
+{
+    // Only where the text is the one that the ranges are of.
+    size_t offset = text >= m->text && text <= m->text + m->bytes ? (size_t)(text - m->text) : 0;
+    for (size_t i = 0; i < m->input_count; i++)
+        if (m->inputs[i].begin < offset + end && offset + begin < m->inputs[i].end)
+            return true;
+    return false;
+}
+
+static bool is_spelled(const struct fm_mixed_text *m, const struct fm_token *token)
+{
+    for (size_t i = 0; i < m->input_count; i++)
+        if (memmem(m->text + m->inputs[i].begin, m->inputs[i].end - m->inputs[i].begin, token->text, token->text_bytes) != NULL)
+            return true;
+    return false;
+}
+
 bool fm_encoder_is_text(const struct fm_encoder *enc, uint32_t id)
 {
     const struct fm_token *token = &enc->tok->tokens[id];
-    return enc->mixed != NULL ? token->marker : enc->plain && token->markup;
+    if (enc->mixed == NULL)
+        return enc->plain && token->markup;
+    // Without a pipeline those of the template have been taken already. In one the text may have changed, and its places with it.
+    return token->marker && (enc->tok->pipeline == NULL || fm_pipeline_changes_letters(enc->tok) || is_spelled(enc->mixed, token));
 }
 
 struct match {

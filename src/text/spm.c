@@ -5,6 +5,7 @@
 #include "text/vocab.h"
 
 #include "base/utf8.h"
+#include "text/pipeline.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
@@ -97,7 +98,7 @@ static enum fm_result index_tokens(struct fm_tokenizer *tok)
     for (uint32_t id = 0; r == FM_OK && id < tok->vocab; id++) {
         const struct fm_token *token = &tok->tokens[id];
         uint32_t other;
-        if (token->text_bytes == 0 || token->type == FM_TOKEN_BYTE)
+        if (token->text_bytes == 0 || token->type == FM_TOKEN_BYTE || !fm_pipeline_is_piece(tok, id))
             continue;
         if (token->type == FM_TOKEN_CONTROL || token->type == FM_TOKEN_UNKNOWN) {
             r = fm_matcher_add(&tok->special, token->text, token->text_bytes, id);
@@ -328,27 +329,31 @@ static enum fm_result push_symbol(struct fm_encoder *enc, size_t at, uint32_t *p
     return r == FM_OK ? fm_merge_push(&enc->merge, (uint32_t)at, (uint32_t)*out_bytes, FM_TOKEN_NONE, false) : r;
 }
 
-enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes)
+enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *user)
 {
     const struct fm_tokenizer *tok = enc->tok;
+    enum fm_result r = FM_OK;
     size_t length;
     uint32_t point = 0;
-    if (text_bytes == 0)
-        return FM_OK;
-    enum fm_result r = escape(enc, text, text_bytes, &enc->buffer_bytes);
-    if (r != FM_OK)
-        return r;
     if (tok->has_unused && enc->splits == NULL) {
         enc->splits = fm_alloc_zero(tok->vocab, sizeof(*enc->splits));
         if (enc->splits == NULL)
             return fm_nomem();
     }
     fm_merge_reset(&enc->merge);
-    fm_match_walk_start(&enc->user, user_tokens(enc), enc->buffer, enc->buffer_bytes);
+    fm_match_walk_start(&enc->user, user, enc->buffer, enc->buffer_bytes);
     for (size_t at = 0; r == FM_OK && at < enc->buffer_bytes; at += length) {
         r = push_symbol(enc, at, &point, &length);
         if (r == FM_OK)
             r = fm_encoder_poll(enc, length);
     }
     return r == FM_OK ? flush(enc) : r;
+}
+
+enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes)
+{
+    if (text_bytes == 0)
+        return FM_OK;
+    enum fm_result r = escape(enc, text, text_bytes, &enc->buffer_bytes);
+    return r == FM_OK ? fm_spm_merge(enc, user_tokens(enc)) : r;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Making a tokenizer from a file, and text to ids. The way back is decode.c.
-#include "text/vocab.h"
+#include "text/pipeline.h"
 
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
 #define POLL_WORK 8192 // steps between two questions whether to go on: well below a millisecond
@@ -31,7 +31,11 @@ static enum fm_result create(const struct fm_file *file, const struct model *mod
     tok->kind = model->kind;
     enum fm_result r = fm_vocab_read(file, tok);
     if (r == FM_OK)
+        r = fm_pipeline_read(file, tok);
+    if (r == FM_OK)
         r = model->create(file, tok);
+    if (r == FM_OK)
+        r = fm_pipeline_prepare(file, tok);
     if (r == FM_OK)
         r = fm_chat_detect(file, tok);
     if (r != FM_OK) {
@@ -98,6 +102,7 @@ void fm_tokenizer_destroy(struct fm_tokenizer **tok)
     fm_matcher_finish(&(*tok)->plain);
     fm_bigrams_finish(&(*tok)->bigrams);
     fm_pretok_destroy(&(*tok)->pretok);
+    fm_pipeline_destroy(&(*tok)->pipeline);
     fm_arena_finish(&(*tok)->arena);
     fm_free(*tok);
     *tok = NULL;
@@ -113,6 +118,8 @@ enum fm_result fm_encoder_emit(struct fm_encoder *enc, uint32_t id)
 
 enum fm_result fm_encoder_poll(struct fm_encoder *enc, size_t work)
 {
+    if (enc == NULL)
+        return FM_OK;
     enc->work += (unsigned)FM_MIN(work, (size_t)POLL_WORK);
     if (enc->work < POLL_WORK || enc->cancel == NULL)
         return FM_OK;
@@ -132,7 +139,7 @@ static void encoder_finish(struct fm_encoder *enc)
     fm_match_walk_finish(&enc->user);
     fm_pretok_scratch_destroy(&enc->scratch);
     fm_free(enc->buffer);
-    fm_free(enc->points);
+    fm_free(enc->normal.data);
     fm_free(enc->splits);
     fm_free(enc->pending);
     fm_free(enc->ids);
@@ -200,7 +207,9 @@ static enum fm_result encode(const struct fm_tokenizer *tok, const char *text, s
     enum fm_result r = fm_array_reserve((void **)&enc.ids, &enc.ids_cap, 1, sizeof(*enc.ids));
     if (r == FM_OK && (flags & FM_ENCODE_BOS) && fm_tokenizer_adds_bos(tok))
         r = fm_encoder_emit(&enc, tok->bos);
-    if (r == FM_OK && mixed != NULL)
+    if (r == FM_OK && tok->pipeline != NULL)
+        r = fm_pipeline_encode(&enc, text, text_bytes);
+    else if (r == FM_OK && mixed != NULL)
         r = fm_encoder_mixed(&enc, tok->kind == FM_TOKENIZER_SPM ? &nothing : &tok->plain, models[tok->kind].encode);
     else if (r == FM_OK)
         r = encode_all(&enc, text, text_bytes);

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "format/file.h"
 #include "text/bigrams.h"
+#include "text/buffer.h"
 #include "text/matcher.h"
 #include "text/merge.h"
 #include "text/pretok.h"
@@ -77,6 +78,7 @@ struct fm_tokenizer {
     struct fm_pretok *pretok;         // BPE
     struct fm_merge_rule_ids *merges; // not for SPM
     struct fm_map ranks;              // (left, right) → index of merges
+    struct fm_pipeline *pipeline;     // what comes before, in files that fulmen converted itself; else NULL
 
     enum fm_chat_template chat;
     bool chat_known;
@@ -110,22 +112,24 @@ struct fm_encoder {
     struct fm_merge merge;
     struct fm_match_walk special; // of the whole text
     struct fm_match_walk user;    // SPM: of the escaped text
-    char *buffer;                 // BPE: normalised text; else escaped text
-    size_t buffer_bytes; // not for BPE
+    char *buffer;                 // escaped text; not for BPE
+    size_t buffer_bytes;
     size_t buffer_cap;
-    int32_t *points; // BPE: code points of what is being normalised
-    size_t points_cap;
+    struct fm_buffer normal;           // BPE: normalised text
     struct fm_pretok_scratch *scratch; // BPE
     uint32_t *splits;                  // SPM with UNUSED tokens: bytes of the left half that one was made of
     uint32_t *pending;                 // SPM: stack of spans still to be split: begin, bytes
     size_t pending_cap;
 };
 
-// Note `work` bytes or steps done; now and then asks whether to go on. FM_CANCELLED.
+// Note `work` bytes or steps done; now and then asks whether to go on. FM_CANCELLED. enc may be NULL: never.
 enum fm_result fm_encoder_poll(struct fm_encoder *enc, size_t work);
 
-// mixed.c: whether a token is not meant where its text stands: markers between the template's, markup without FM_ENCODE_SPECIAL.
+// mixed.c: whether a token is not meant where its text stands. Without FM_ENCODE_SPECIAL that is markup; in a mixed text markers
+// that the template did not write, or that an input spells out, too, where it can no longer be told who wrote them.
 bool fm_encoder_is_text(const struct fm_encoder *enc, uint32_t id);
+// mixed.c: whether an input has a part of the bytes [begin, end) of `text`, which lies in the mixed text.
+bool fm_mixed_is_typed(const struct fm_mixed_text *mixed, const char *text, size_t begin, size_t end);
 // mixed.c: encode enc->mixed. `user`: the tokens that are matched in any text as it stands.
 enum fm_result fm_encoder_mixed(struct fm_encoder *enc, const struct fm_matcher *user,
                                 enum fm_result (*encode)(struct fm_encoder *enc, const char *text, size_t text_bytes));
@@ -145,6 +149,8 @@ enum fm_result fm_spm_make_pieces(struct fm_tokenizer *tok);
 enum fm_result fm_spm_emit_unknown(struct fm_encoder *enc, const char *text, uint32_t bytes);
 enum fm_result fm_spm_create(const struct fm_file *file, struct fm_tokenizer *tok);
 enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
+// The tokens of the escaped text in enc->buffer; those of `user` are set apart in it.
+enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *user);
 
 // bpe.c. fm_bpe_read_merges: tokenizer.ggml.merges. fm_bpe_join: the rule of fm_merge_run; user is the tokenizer.
 enum fm_result fm_bpe_read_merges(const struct fm_file *file, struct fm_tokenizer *tok);
@@ -155,9 +161,6 @@ enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t te
 // char_bpe.c
 enum fm_result fm_char_bpe_create(const struct fm_file *file, struct fm_tokenizer *tok);
 enum fm_result fm_char_bpe_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
-
-// nfc.c: normalisation form C of well-formed UTF-8 into enc->buffer from its beginning.
-enum fm_result fm_nfc(struct fm_encoder *enc, const char *text, size_t text_bytes, size_t *out_bytes);
 
 // chat.c: recognise the template of the file.
 enum fm_result fm_chat_detect(const struct fm_file *file, struct fm_tokenizer *tok);

@@ -145,8 +145,8 @@ def pre_tokenizers_are_known_by_their_parts(folder):
             ("dbrx", [split, level | {"use_regex": False}], None, False),
             ("falcon", [{"type": "Punctuation", "behavior": "Contiguous"}, level, {"type": "Digits", "individual_digits": False},
                         threes], None, False),
-            (None, [digits, split, level], None, False), (None, [split, level], None, True), (None, [level], "NFKC", False),
-            (None, [level | {"add_prefix_space": True}], None, False)):
+            (None, [digits, split, level], None, False), (None, [split, level], None, True), (None, [level, digits], None, False),
+            (None, [split | {"behavior": "Removed"}, level | {"use_regex": False}], None, False)):
         made["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": parts}
         made["normalizer"] = {"type": normalizer} if normalizer else None
         made["model"]["ignore_merges"] = ignore

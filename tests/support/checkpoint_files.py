@@ -177,3 +177,13 @@ def sentencepiece(tokens, scores, kinds, model_type=2, dummy_prefix=True):
     out += _field(2, 2, _field(3, 0, _varint(model_type)) + _field(40, 0, _varint(0)) + _field(41, 0, _varint(1)) +
                   _field(42, 0, _varint(2)) + _field(43, 0, _varint((1 << 64) - 1)))
     return out + _field(3, 2, _field(1, 2, b"identity") + _field(3, 0, _varint(int(dummy_prefix))))
+
+
+def sentencepiece_rules(remove_extra=True, escape=True):
+    """Settings of the normaliser that are added to a tokenizer.model: fields that come later count."""
+    return _field(3, 2, _field(4, 0, _varint(int(remove_extra))) + _field(5, 0, _varint(int(escape))))
+
+
+def sentencepiece_bytes():
+    """The setting byte_fallback, likewise."""
+    return _field(2, 2, _field(35, 0, _varint(1)))

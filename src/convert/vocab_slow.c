@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+// vocab.json and merges.txt, as tokenizers were published before tokenizer.json: they say which tokens there are; how a text
+// is cut, only the class of the tokenizer tells.
+#include "convert/vocab_steps.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/os.h"
+
+#define MERGES_BYTES_MAX ((size_t)256 << 20)
+
+// Classes (without "Fast" at the end), and what their tokenizer.json says besides tokens and merges.
+static const struct slow {
+    const char *name, *model_type; // of config.json, where no class is named
+    const char *normalizer, *pre_tokenizer;
+    const char *special; // what is special unless other files say so
+} classes[] = {
+    {"GPT2Tokenizer", "gpt2", "null", "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}", "<|endoftext|>"},
+    {"CodeGenTokenizer", "codegen", "null", "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true}", "<|endoftext|>"},
+    {"Qwen2Tokenizer", "qwen2", "{\"type\":\"NFC\"}",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":"
+     "\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| "
+     "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}},"
+     "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}]}",
+     "<|endoftext|>"},
+};
+
+static const char *string_of(const struct fm_conf *json, const char *key)
+{
+    const cJSON *item = json->root != NULL ? fm_conf_get(json, NULL, key) : NULL;
+    return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+static enum fm_result class_of(const struct fm_hf *hf, const struct fm_vocab_files *files, const struct slow **out_class)
+{
+    const char *name = string_of(&files->config, "tokenizer_class"), *type = string_of(&hf->config, "model_type");
+    size_t bytes = name != NULL ? strlen(name) : 0;
+    if (bytes > 4 && strcmp(name + bytes - 4, "Fast") == 0)
+        bytes -= 4;
+    for (size_t i = 0; i < FM_COUNT(classes); i++) {
+        *out_class = &classes[i];
+        if (name != NULL ? strlen(classes[i].name) == bytes && memcmp(classes[i].name, name, bytes) == 0
+                         : type != NULL && strcmp(type, classes[i].model_type) == 0)
+            return FM_OK;
+    }
+    *out_class = &classes[0];
+    if (hf->pre != NULL)
+        return FM_OK;
+    return fm_fail(FM_UNSUPPORTED,
+                   "%s: vocab.json and merges.txt are of a tokenizer of class '%s', known are GPT2Tokenizer, CodeGenTokenizer and "
+                   "Qwen2Tokenizer; name the pre-tokenizer with --pre, or save the tokenizer as tokenizer.json",
+                   hf->folder, name != NULL ? FM_QUOTE_Z(name) : "that no file names");
+}
+
+// ---- tokens beside the vocabulary -----------------------------------------------------------------------------------
+
+static bool is_listed(const cJSON *list, const char *content)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list)
+    {
+        const cJSON *other = cJSON_GetObjectItemCaseSensitive(item, "content");
+        if (cJSON_IsString(other) && strcmp(other->valuestring, content) == 0)
+            return true;
+    }
+    return false;
+}
+
+// Append {"id": …, "content": …, flags of `like`} unless the text is there; id FM_NO_ID = the next one.
+static enum fm_result list_token(cJSON *list, uint32_t id, const char *content, const cJSON *like, bool special)
+{
+    static const char *const flags[] = {"lstrip", "rstrip", "single_word", "normalized"};
+    cJSON *item = is_listed(list, content) ? NULL : cJSON_CreateObject();
+    if (item == NULL)
+        return is_listed(list, content) ? FM_OK : fm_nomem();
+    bool ok = cJSON_AddStringToObject(item, "content", content) != NULL &&
+              cJSON_AddBoolToObject(item, "special", fm_vocab_flag_of(like, "special", special)) != NULL &&
+              (id == FM_NO_ID || cJSON_AddNumberToObject(item, "id", id) != NULL);
+    for (size_t i = 0; i < FM_COUNT(flags); i++)
+        ok = ok && cJSON_AddBoolToObject(item, flags[i], fm_vocab_flag_of(like, flags[i], false)) != NULL;
+    if (!ok || !cJSON_AddItemToArray(list, item)) {
+        cJSON_Delete(item);
+        return fm_nomem();
+    }
+    return FM_OK;
+}
+
+// bos_token and its like of tokenizer_config.json and special_tokens_map.json: a text, an object, or a list of them.
+static enum fm_result list_special(cJSON *list, const cJSON *item)
+{
+    enum fm_result r = FM_OK;
+    const cJSON *content = cJSON_IsObject(item) ? cJSON_GetObjectItemCaseSensitive(item, "content") : item, *entry;
+    if (cJSON_IsArray(item))
+        cJSON_ArrayForEach(entry, item)
+        {
+            if (r == FM_OK && !cJSON_IsArray(entry))
+                r = list_special(list, entry);
+        }
+    else if (cJSON_IsString(content))
+        r = list_token(list, FM_NO_ID, content->valuestring, item, true);
+    return r;
+}
+
+static enum fm_result list_added(const struct fm_vocab_files *files, const struct slow *class, cJSON *list)
+{
+    static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "pad_token", "additional_special_tokens"};
+    const struct fm_conf *const jsons[] = {&files->config, &files->special};
+    const cJSON *decoder = NULL, *item;
+    enum fm_result r = files->config.root != NULL ? fm_conf_object(&files->config, "added_tokens_decoder", false, &decoder) : FM_OK;
+    cJSON_ArrayForEach(item, decoder)
+    {
+        const cJSON *content = cJSON_GetObjectItemCaseSensitive(item, "content");
+        unsigned id;
+        char rest;
+        if (r == FM_OK && (sscanf(item->string, "%8u%c", &id, &rest) != 1 || !cJSON_IsString(content)))
+            r = fm_fail(FM_FORMAT, "%s: 'added_tokens_decoder': '%s' is no id with 'content'", files->config.path,
+                        FM_QUOTE_Z(item->string));
+        if (r == FM_OK)
+            r = list_token(list, id, content->valuestring, item, false);
+    }
+    for (item = files->added.root != NULL ? files->added.root->child : NULL; r == FM_OK && item != NULL; item = item->next) {
+        uint32_t id;
+        if (!fm_conf_whole(item, FM_HF_SIZE_MAX, &id))
+            r = fm_fail(FM_FORMAT, "%s: the id of '%s': expected a whole number up to %u", files->added.path,
+                        FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
+        else
+            r = list_token(list, id, item->string, NULL, false);
+    }
+    for (size_t i = 0; i < FM_COUNT(jsons); i++)
+        for (size_t k = 0; r == FM_OK && k < FM_COUNT(keys); k++)
+            if (jsons[i]->root != NULL)
+                r = list_special(list, fm_conf_get(jsons[i], NULL, keys[k]));
+    return r == FM_OK && cJSON_GetArraySize(list) == 0 ? list_token(list, FM_NO_ID, class->special, NULL, true) : r;
+}
+
+// ---- the document ---------------------------------------------------------------------------------------------------
+
+// The lines of merges.txt; a first line "#version: …" is none of them.
+static enum fm_result list_merges(char *text, size_t text_bytes, const char *path, cJSON *list)
+{
+    cJSON *last = NULL;
+    size_t line = 0;
+    for (char *at = text, *end = text + text_bytes; at < end; line++) {
+        char *stop = memchr(at, '\n', (size_t)(end - at)), *next = stop != NULL ? stop + 1 : end;
+        stop = stop != NULL ? stop : end;
+        if (stop > at && stop[-1] == '\r')
+            stop--;
+        if (memchr(at, 0, (size_t)(stop - at)) != NULL)
+            return fm_fail(FM_FORMAT, "%s: line %zu holds a zero byte", path, line + 1);
+        *stop = '\0'; // the buffer has room for one more
+        bool version = line == 0 && strncmp(at, "#version", 8) == 0;
+        if (stop > at && !version) {
+            cJSON *item = cJSON_CreateString(at);
+            if (item == NULL)
+                return fm_nomem();
+            // Appended by hand: the library walks the list for each.
+            if (last == NULL)
+                list->child = item;
+            else
+                last->next = item;
+            item->prev = last;
+            list->child->prev = item;
+            last = item;
+        }
+        at = next;
+    }
+    return FM_OK;
+}
+
+static enum fm_result add_item(cJSON *object, const char *key, cJSON *item)
+{
+    if (item != NULL && cJSON_AddItemToObject(object, key, item))
+        return FM_OK;
+    cJSON_Delete(item);
+    return fm_nomem();
+}
+
+// Everything but the merges and added tokens, which are filled in.
+static enum fm_result make_document(struct fm_conf *vocab, const struct slow *class, struct fm_conf *out_json, cJSON **out_merges,
+                                    cJSON **out_added)
+{
+    cJSON *root = cJSON_CreateObject(), *model = cJSON_CreateObject();
+    memcpy(out_json->path, vocab->path, sizeof(out_json->path));
+    out_json->root = root;
+    enum fm_result r = root == NULL ? fm_nomem() : add_item(root, "model", model);
+    if (r == FM_OK)
+        r = add_item(model, "vocab", vocab->root);
+    vocab->root = r == FM_OK ? NULL : vocab->root;
+    if (r == FM_OK)
+        r = add_item(root, "normalizer", cJSON_Parse(class->normalizer));
+    if (r == FM_OK)
+        r = add_item(root, "pre_tokenizer", cJSON_Parse(class->pre_tokenizer));
+    if (r == FM_OK)
+        r = add_item(model, "merges", cJSON_CreateArray());
+    if (r == FM_OK)
+        r = add_item(root, "added_tokens", cJSON_CreateArray());
+    *out_merges = r == FM_OK ? cJSON_GetObjectItemCaseSensitive(model, "merges") : NULL;
+    *out_added = r == FM_OK ? cJSON_GetObjectItemCaseSensitive(root, "added_tokens") : NULL;
+    return r;
+}
+
+enum fm_result fm_vocab_read_slow(struct fm_hf *hf, struct fm_vocab_files *files)
+{
+    char path[FM_CONF_PATH_BYTES], *text = NULL;
+    size_t text_bytes;
+    struct fm_conf vocab = {0};
+    const struct slow *class;
+    cJSON *merges, *added;
+    struct stat info;
+    bool prefix = false;
+    if ((size_t)snprintf(path, sizeof(path), "%s/merges.txt", hf->folder) >= sizeof(path) || stat(path, &info) != 0)
+        return FM_OK;
+    enum fm_result r = fm_conf_load(hf->folder, "vocab.json", false, &vocab);
+    if (r != FM_OK || vocab.root == NULL)
+        return r;
+    r = class_of(hf, files, &class);
+    if (r == FM_OK)
+        r = fm_file_read(path, MERGES_BYTES_MAX, &text, &text_bytes);
+    if (r == FM_OK)
+        r = make_document(&vocab, class, &files->tokenizer, &merges, &added);
+    if (r == FM_OK)
+        r = list_merges(text, text_bytes, path, merges);
+    if (r == FM_OK)
+        r = list_added(files, class, added);
+    if (r == FM_OK && files->config.root != NULL)
+        r = fm_conf_bool(&files->config, "add_prefix_space", false, &prefix);
+    cJSON *pre = cJSON_GetObjectItemCaseSensitive(files->tokenizer.root, "pre_tokenizer");
+    if (r == FM_OK && prefix && strcmp(class->name, "Qwen2Tokenizer") != 0)
+        cJSON_ReplaceItemInObjectCaseSensitive(pre, "add_prefix_space", cJSON_CreateTrue());
+    fm_conf_finish(&vocab);
+    fm_free(text);
+    return r;
+}

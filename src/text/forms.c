@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// Normalisation forms (Unicode Standard Annex 15) through utf8proc, in stretches so that plain ASCII costs a copy. Characters
+// newer than Unicode 9.0, whatever utf8proc knows of them, end a stretch: the others normalise alike in every version since.
+#include "text/forms.h"
+
+#include <utf8proc.h>
+
+#include "text/chars.h"
+#include "text/unicode.h"
+
+// After so many combining marks in a row the stretch is cut. Sorting marks takes quadratic time in utf8proc; no language comes
+// near (the stream-safe format of the annex allows 30).
+#define MARKS_MAX 256
+
+// After so many bytes a stretch ends before the next ideograph, which does not combine either: Chinese has no spaces.
+#define LONG_STRETCH_BYTES 4096
+
+// Decompositions are at most 18 characters of at most 4 bytes.
+#define STRETCH_BYTES_MAX ((size_t)1 << 24)
+
+static bool is_ascii(char c)
+{
+    return (uint8_t)c < 0x80;
+}
+
+static bool is_left_alone(uint32_t point)
+{
+    return point == FM_CHAR_BROKEN || fm_unicode_is_newer(point);
+}
+
+// End of the stretch that begins at `begin` and has to be normalised as one: up to the next ASCII character after one that is
+// not, since ASCII never combines with what stands before it, or up to a character that is left alone.
+static size_t stretch_end(const char *text, size_t text_bytes, size_t begin)
+{
+    size_t at = begin + (is_ascii(text[begin]) ? 1 : 0);
+    unsigned marks = 0;
+    while (at < text_bytes && !is_ascii(text[at])) {
+        size_t bytes;
+        uint32_t point = fm_char_at(text + at, text_bytes - at, &bytes);
+        bool ideograph = point >= 0x4E00 && point <= 0x9FA5;
+        if (is_left_alone(point) || (ideograph && at - begin >= LONG_STRETCH_BYTES) || at - begin >= STRETCH_BYTES_MAX)
+            break;
+        marks = utf8proc_get_property((utf8proc_int32_t)point)->combining_class != 0 ? marks + 1 : 0;
+        if (marks > MARKS_MAX)
+            break;
+        at += bytes;
+    }
+    return at;
+}
+
+static enum fm_result normalise(enum fm_form form, const char *text, size_t text_bytes, struct fm_buffer *out,
+                                struct fm_buffer *points)
+{
+    bool compose = form == FM_FORM_C || form == FM_FORM_KC, compat = form == FM_FORM_KC || form == FM_FORM_KD;
+    const utf8proc_option_t options =
+        UTF8PROC_STABLE | (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE) | (compat ? UTF8PROC_COMPAT : 0);
+    const utf8proc_uint8_t *str = (const utf8proc_uint8_t *)text;
+    utf8proc_ssize_t count = utf8proc_decompose(str, (utf8proc_ssize_t)text_bytes, NULL, 0, options);
+    if (count < 0)
+        return fm_fail(FM_ARG, "a text of %zu bytes cannot be normalised: %s", text_bytes, utf8proc_errmsg(count));
+    // One more: the library ends its result with a zero.
+    enum fm_result r =
+        fm_array_reserve((void **)&points->data, &points->cap, ((size_t)count + 1) * sizeof(utf8proc_int32_t), 1);
+    if (r != FM_OK)
+        return r;
+    utf8proc_int32_t *list = (void *)points->data;
+    count = utf8proc_decompose(str, (utf8proc_ssize_t)text_bytes, list, count, options);
+    utf8proc_ssize_t bytes = count < 0 ? count : utf8proc_reencode(list, count, options);
+    if (bytes < 0)
+        return fm_fail(FM_ARG, "a text of %zu bytes cannot be normalised: %s", text_bytes, utf8proc_errmsg(bytes));
+    return fm_buffer_add(out, list, (size_t)bytes);
+}
+
+enum fm_result fm_form(struct fm_encoder *enc, enum fm_form form, const char *text, size_t text_bytes, struct fm_buffer *out)
+{
+    struct fm_buffer points = {0};
+    enum fm_result r = FM_OK;
+    for (size_t at = 0; r == FM_OK && at < text_bytes;) {
+        size_t ascii = at, bytes;
+        while (ascii < text_bytes && is_ascii(text[ascii]))
+            ascii++;
+        // The last of them may combine with what follows.
+        if (ascii < text_bytes && ascii > at)
+            ascii--;
+        r = fm_buffer_add(out, text + at, ascii - at);
+        at = ascii;
+        if (r != FM_OK || at == text_bytes)
+            break;
+        if (is_left_alone(fm_char_at(text + at, text_bytes - at, &bytes))) {
+            r = fm_buffer_add(out, text + at, bytes);
+            at += bytes;
+        } else {
+            size_t end = stretch_end(text, text_bytes, at);
+            r = normalise(form, text + at, end - at, out, &points);
+            if (r == FM_OK)
+                r = fm_encoder_poll(enc, end - at);
+            at = end;
+        }
+    }
+    fm_free(points.data);
+    return r;
+}

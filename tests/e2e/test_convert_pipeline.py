@@ -1,0 +1,266 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""What becomes of the parts of a tokenizer on their way into a file: converted and done, or refused by name. No device.
+
+    test_convert_pipeline.py FULMEN SOURCE_ROOT
+
+Ends with `N passed, N failed, N skipped`. The ids were worked out by hand; unit/test_tokenizer_corpus.c compares with the
+official packages.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(sys.argv[2]) / "tests/support"))
+
+import checkpoint_files as files    # pylint: disable=wrong-import-position
+from checkpoint_back import fixture_checkpoint, write_folder
+from checkpoint_files import Tensor
+from convert_runner import FULMEN, ROOT, expect, main, refused, run, test
+
+ROWS = 300
+MARK = "▁"
+PIECES = [MARK, "m", "n", MARK + "m", MARK + "n", MARK + MARK, "mn", "é", "u", "s", "us"]
+VOCAB = {t: i for i, t in enumerate(["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)] + PIECES)}
+MERGES = [[MARK, MARK], [MARK, "m"], [MARK, "n"], ["m", "n"], ["u", "s"]]
+LEGACY = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": MARK},
+                                              {"type": "Replace", "pattern": {"String": " "}, "content": MARK}]}
+LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+
+
+def ids(*pieces):
+    return [VOCAB[p] for p in pieces]
+
+
+def token(content, **more):
+    return {"content": content, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True} | more
+
+
+def describe(normalizer=None, pre_tokenizer=None, added=(), model=(), **more):
+    listed, vocab = [], dict(VOCAB)
+    for t in [token("<unk>"), token("<s>"), token("</s>"), *added]:
+        listed.append({"id": vocab.setdefault(t["content"], len(vocab))} | t)
+    return {"version": "1.0", "added_tokens": listed, "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
+            "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True, "vocab": VOCAB,
+                      "merges": MERGES} | dict(model)} | more
+
+
+def rows_folder(folder, **config):
+    base, _, tensors = fixture_checkpoint("llama-tied")
+    width = base["hidden_size"]
+    tensors["model.embed_tokens.weight"] = Tensor("F32", (ROWS, width), bytes(4 * ROWS * width))
+    write_folder(folder, {k: v for k, v in base.items() if k not in ("bos_token_id", "eos_token_id")} |
+                 {"vocab_size": ROWS} | config, None, tensors)
+
+
+def tokenize(path, text, *arguments):
+    done = subprocess.run([FULMEN, "tokenize", "-m", path, "--no-bos", "-p", text, *arguments], stdin=subprocess.DEVNULL,
+                          capture_output=True, timeout=60, check=True)
+    return [int(line.split()[0]) for line in done.stdout.decode().splitlines() if line.split() and line.split()[0].isdigit()]
+
+
+def check_rows(folder, made, rows):
+    (folder / "tokenizer.json").write_text(json.dumps(made))
+    run("convert", folder, "-o", folder / "out.gguf")
+    for text, wanted in rows:
+        found = tokenize(folder / "out.gguf", text)
+        expect(found == wanted, f"{text!r} is {found}, expected {wanted}")
+
+
+def metaspace(scheme=None, **more):
+    return {"type": "Metaspace", "replacement": MARK} | ({"prepend_scheme": scheme} if scheme else {}) | more
+
+
+@test
+def metaspace_as_the_file_says(folder):
+    rows_folder(folder)
+    m, n = MARK + "m", MARK + "n"
+    for pre, rows in (
+            (metaspace("always", split=True), [("m  n", ids(m, MARK, n)), ("m</s>m", ids(m, "</s>", m)), (" m", ids(m))]),
+            (metaspace("always", split=False), [("m  n", ids(m, MARK * 2, "n"))]),
+            (metaspace("first", split=False), [("m</s>m", ids(m, "</s>", "m")), (" m", ids(m)), ("</s>m", ids("</s>", "m"))]),
+            (metaspace("never"), [("m n", ids("m", n))]),
+            (metaspace(add_prefix_space=True), [("m  n", ids(m, MARK, n))]),
+            (metaspace(add_prefix_space=False), [("m n", ids("m", n))]),
+            ({"type": "Sequence", "pretokenizers": [metaspace("never", split=False)]}, [("m  n", ids("m", MARK * 2, "n"))])):
+        check_rows(folder, describe(pre_tokenizer=pre), rows)
+
+
+@test
+def normalizers_as_the_file_says(folder):
+    rows_folder(folder)
+    m, n = MARK + "m", MARK + "n"
+    tail = LEGACY["normalizers"]
+    for parts, rows in (
+            ([{"type": "Lowercase"}, *tail], [("M", ids(m)), ("É", ids(MARK, "é"))]),
+            ([{"type": "NFKC"}, *tail], [("ｍ\u00a0Ｎ", ids(m, MARK, "<0x4E>")), ("e\u0301", ids(MARK, "é"))]),
+            ([{"type": "NFC"}, *tail], [("e\u0301", ids(MARK, "é"))]),
+            ([{"type": "NFD"}, {"type": "StripAccents"}, *tail], [("m\u0302n\u0303", ids(m, "n"))]),
+            ([{"type": "Strip", "strip_left": True, "strip_right": False}, *tail], [(" \n m ", ids(m, MARK))]),
+            ([{"type": "Nmt"}, *tail], [("m\tn\x01", ids(m, n))]),
+            ([{"type": "Replace", "pattern": {"String": "nn"}, "content": "m"}], [("nnn", ids("mn"))])):
+        check_rows(folder, describe({"type": "Sequence", "normalizers": parts}), rows)
+    gemma = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    check_rows(folder, describe(tail[1], gemma), [("m  n", ids("m", MARK * 2, "n"))])
+
+
+@test
+def flags_of_added_tokens(folder):
+    rows_folder(folder)
+    m, n, new = MARK + "m", MARK + "n", len(VOCAB)
+    for added, rows in (
+            (token("<|t|>", rstrip=True), [("<|t|>\n m<|t|> ", [new, *ids(m), new])]),
+            (token("<|t|>", lstrip=True), [("m \n<|t|>n", [*ids(m), new, *ids(n)])]),
+            (token("us", special=False, single_word=True), [("nus", ids(n, "us")), ("us us", ids("us", MARK * 2, "us"))]),
+            (token("us", special=False, normalized=True), [("m us", ids(m, "us")), ("nus", ids(n, "us"))]),
+            (token("m n", special=False), [("m n", [new]), ("mm n", [*ids(m), new])]),
+            (token("é", special=False, normalized=True), [("é", ids("é"))])):
+        check_rows(folder, describe(LEGACY, added=[added]), rows)
+    # An added token that the vocabulary has is that one, whatever id the list says.
+    made = describe(LEGACY, added=[token("us", special=False)])
+    made["added_tokens"][-1]["id"] = new
+    (folder / "tokenizer.json").write_text(json.dumps(made))
+    err = run("convert", folder, "-o", folder / "out.gguf")
+    expect("'us' has id" in err, err)
+    expect(tokenize(folder / "out.gguf", "us") == ids("us"), "the id of 'us'")
+
+
+@test
+def flags_of_byte_level_tokens(folder):
+    wanted = files.read_gguf(ROOT / "tests/fixtures/tokenizers/gpt2.gguf")[0]
+    tokens, kinds = wanted["tokenizer.ggml.tokens"], wanted["tokenizer.ggml.token_type"]
+    base, _, tensors = fixture_checkpoint("llama-tied")
+    width, rows = base["hidden_size"], len(tokens) + 2
+    tensors["model.embed_tokens.weight"] = Tensor("F32", (rows, width), bytes(4 * rows * width))
+    write_folder(folder, base | {"vocab_size": rows}, None, tensors)
+    vocab = {t: i for i, (t, k) in enumerate(zip(tokens, kinds)) if k == 1}
+    listed = [token(t) for t, k in zip(tokens, kinds) if k == 3]
+    made = {"pre_tokenizer": LEVEL, "normalizer": None, "added_tokens": listed + [token("<|t|>", rstrip=True)],
+            "model": {"type": "BPE", "vocab": vocab, "merges": wanted["tokenizer.ggml.merges"]}}
+    new = len(vocab) + len(listed)
+    check_rows(folder, made, [("a<|t|> \n b", [vocab["a"], new, vocab["b"]])])
+    made["pre_tokenizer"] = LEVEL | {"add_prefix_space": True}
+    check_rows(folder, made, [("a", [vocab["Ġa"]]), (" a", [vocab["Ġa"]]), ("a<|t|>a", [vocab["Ġa"], new, vocab["Ġa"]])])
+    made["pre_tokenizer"], made["normalizer"] = LEVEL, {"type": "NFKC"}
+    check_rows(folder, made, [("ａ", [vocab["a"]])])
+
+
+@test
+def what_is_not_done_is_refused_by_name(folder):
+    rows_folder(folder)
+    tail = LEGACY["normalizers"]
+    cut = {"type": "Strip", "strip_left": True, "strip_right": True}
+    for made, says in (
+            (describe({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": MARK}), "'Replace' with the regular expression"),
+            (describe({"type": "Precompiled", "precompiled_charsmap": ""}), "normalizer 'Precompiled' is not supported"),
+            (describe({"type": "BertNormalizer"}), "normalizer 'BertNormalizer' is not supported"),
+            (describe({"type": "Sequence", "normalizers": [*tail, {"type": "Append", "append": "x"}]}), "normalizer 'Append'"),
+            (describe(cut, metaspace("first")), "'prepend_scheme' 'first' behind normalizers"),
+            (describe(None, metaspace("always") | {"replacement": "_"}), "'replacement' '_' is not supported"),
+            (describe(None, metaspace("sometimes")), "'prepend_scheme' is 'sometimes'"),
+            (describe(None, metaspace("always", add_prefix_space=False)), "contradicts"),
+            (describe(LEGACY, {"type": "Digits", "individual_digits": True}), "pre_tokenizer 'Digits' is not supported"),
+            (describe(None, {"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"}), "pre_tokenizer 'Split' at ' '"),
+            (describe(LEGACY, {"type": "Split", "pattern": {"Regex": "\\d"}, "behavior": "Isolated"}), "pre_tokenizer 'Split' at '\\d'"),
+            (describe(LEGACY, model={"dropout": 0.1}), "'model.dropout' is 0.1"),
+            (describe(LEGACY, model={"continuing_subword_prefix": "##"}), "'model.continuing_subword_prefix' is '##'"),
+            (describe(LEGACY, model={"end_of_word_suffix": "</w>"}), "'model.end_of_word_suffix' is '</w>'"),
+            (describe(LEGACY, model={"ignore_merges": True}), "'model.ignore_merges'"),
+            (describe(LEGACY, model={"type": "Unigram"}), "'model.type' is 'Unigram'"),
+            (describe(LEGACY, model={"type": "WordPiece"}), "'model.type' is 'WordPiece'"),
+            (describe(LEGACY, model={"vocab": {k: v for k, v in VOCAB.items() if k != "<0x41>"}}), "without the token <0x41>"),
+            (describe(LEGACY, model={"merges": [["m", "u"]]}), "'mu' is no token of 'model.vocab'"),
+            (describe(3), "'normalizer': expected objects"),
+            (describe(None, [metaspace("always")]), "'pre_tokenizer': expected objects")):
+        (folder / "tokenizer.json").write_text(json.dumps(made))
+        refused(folder, says=says)
+
+
+@test
+def tokenizer_model_rules(folder):
+    rows_folder(folder)
+    kinds = [{0: 2, 1: 3, 2: 3}.get(i, 6 if i < 259 else 1) for i in range(len(VOCAB))]
+    scores = [0.0 if k != 1 else -1.0 - i for i, k in enumerate(kinds)]
+    plain = files.sentencepiece(list(VOCAB), scores, kinds)
+    keep, escape = files.sentencepiece_rules(remove_extra=False), files.sentencepiece_rules(escape=False)
+    for model, rows in ((plain, [("  m  n ", ids(MARK + "m", MARK + "n"))]), (plain + keep, [("m  n", ids(MARK + "m", MARK, MARK + "n"))])):
+        (folder / "tokenizer.model").write_bytes(model)
+        run("convert", folder, "-o", folder / "out.gguf")
+        for text, wanted in rows:
+            found = tokenize(folder / "out.gguf", text)
+            expect(found == wanted, f"{text!r} is {found}, expected {wanted}")
+    for model, says in ((plain + escape, "'escape_whitespaces' is false"),
+                        (files.sentencepiece(["<unk>", "m"], [0, 0], [2, 1]) + files.sentencepiece_bytes(), "0 byte pieces, expected 256")):
+        (folder / "tokenizer.model").write_bytes(model)
+        refused(folder, says=says)
+
+
+@test
+def vocab_json_and_merges_txt(folder):
+    wanted = files.read_gguf(ROOT / "tests/fixtures/tokenizers/gpt2.gguf")[0]
+    qwen = files.read_gguf(ROOT / "tests/fixtures/tokenizers/qwen2.gguf")[0]
+    for meta, classes in ((wanted, ("GPT2Tokenizer", "GPT2TokenizerFast")), (qwen, ("Qwen2Tokenizer", "Qwen2TokenizerFast"))):
+        tokens, kinds = meta["tokenizer.ggml.tokens"], meta["tokenizer.ggml.token_type"]
+        base, _, tensors = fixture_checkpoint("llama-tied")
+        width = base["hidden_size"]
+        tensors["model.embed_tokens.weight"] = Tensor("F32", (len(tokens), width), bytes(4 * len(tokens) * width))
+        write_folder(folder, base | {"vocab_size": len(tokens)}, None, tensors)
+        (folder / "vocab.json").write_text(json.dumps({t: i for i, (t, k) in enumerate(zip(tokens, kinds)) if k == 1}))
+        (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(meta["tokenizer.ggml.merges"]) + "\n", encoding="utf-8")
+        decoder = {str(i): token(t) for i, (t, k) in enumerate(zip(tokens, kinds)) if k == 3}
+        for name in classes:
+            (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name, "added_tokens_decoder": decoder}))
+            run("convert", folder, "-o", folder / "out.gguf")
+            found = files.read_gguf(folder / "out.gguf")[0]
+            for key in ("model", "pre", "tokens", "merges", "token_type"):
+                expect(found[f"tokenizer.ggml.{key}"] == meta[f"tokenizer.ggml.{key}"], f"{name}: tokenizer.ggml.{key}")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "MarianTokenizer"}))
+    refused(folder, says="of class 'MarianTokenizer', known are GPT2Tokenizer")
+
+
+@test
+def all_end_tokens_are_kept(folder):
+    made = describe(LEGACY, added=[token("<|end|>"), token("<|turn|>")])
+    end, turn = len(VOCAB), len(VOCAB) + 1
+    for config, generation, tokenizer, wanted in (
+            ({}, {"eos_token_id": [end, turn, 2]}, {"eos_token": "</s>"}, [2, end, turn]),
+            ({"eos_token_id": [2, turn]}, {}, {"eos_token": {"content": "<|end|>"}}, [end, 2, turn]),
+            ({"eos_token_id": turn}, {"eos_token_id": end}, {}, [turn, end]), ({"eos_token_id": 2}, {"eos_token_id": 2}, {}, None)):
+        rows_folder(folder, **config)
+        (folder / "tokenizer.json").write_text(json.dumps(made))
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+        run("convert", folder, "-o", folder / "out.gguf")
+        found = files.read_gguf(folder / "out.gguf")[0]
+        expect(found.get("tokenizer.ggml.eos_token_ids") == wanted, f"{found.get('tokenizer.ggml.eos_token_ids')}, expected {wanted}")
+        expect(wanted is None or found["tokenizer.ggml.eos_token_id"] == wanted[0], "the first of them")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, "x"]}))
+    refused(folder, says="'eos_token_id': expected a whole number or a list of them")
+
+
+@test
+def settings_of_rope_that_are_said_twice(folder):
+    linear = {"rope_type": "linear", "factor": 4.0}
+    for config, key, wanted in (
+            ({"rope_parameters": {"rope_theta": 5e4}, "rope_scaling": {"type": "linear", "factor": 4}}, "rope.scaling.factor", 4.0),
+            ({"rope_parameters": linear, "rope_scaling": {"type": "linear", "factor": 4}, "rope_theta": 3e4}, "rope.freq_base", 3e4)):
+        rows_folder(folder, **({"rope_theta": None} | config))
+        (folder / "tokenizer.json").write_text(json.dumps(describe(LEGACY)))
+        run("convert", folder, "-o", folder / "out.gguf")
+        found = files.read_gguf(folder / "out.gguf")[0]
+        expect(found["llama." + key] == wanted, f"{key} is {found['llama.' + key]}, expected {wanted}")
+    for config, says in (
+            ({"rope_parameters": {"rope_theta": 5e4} | linear, "rope_scaling": {"type": "linear", "factor": 8}}, "'factor' is 4, but 8"),
+            ({"rope_parameters": {"rope_type": "default"}, "rope_scaling": {"type": "linear", "factor": 8}}, "'rope_type' is"),
+            ({"rope_parameters": {"rope_theta": 5e4}, "rope_theta": 6e4}, "'rope_theta' is 50000, but 60000"),
+            ({"rope_scaling": {"rope_theta": 5e4, "type": "default"}, "rope_theta": 6e4}, "'rope_theta' is 50000, but 60000"),
+            ({"rope_parameters": {"full_attention": linear}}, "'full_attention' of rope_parameters is an object"),
+            ({"partial_rotary_factor": 0.5}, "partial_rotary_factor")):
+        rows_folder(folder, **({"rope_theta": None} | config))
+        refused(folder, says=says)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
