@@ -17,7 +17,8 @@ static size_t next_word(const char *text, size_t text_bytes)
         if (hit == NULL)
             return text_bytes;
         at = (size_t)(hit - text);
-        if (at > 0 && is_mark(hit, text_bytes - at) && (at < FM_SPACE_MARK_BYTES || !is_mark(hit - FM_SPACE_MARK_BYTES, FM_SPACE_MARK_BYTES)))
+        if (at > 0 && is_mark(hit, text_bytes - at) &&
+            (at < FM_SPACE_MARK_BYTES || !is_mark(hit - FM_SPACE_MARK_BYTES, FM_SPACE_MARK_BYTES)))
             return at;
     }
     return text_bytes;

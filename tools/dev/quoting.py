@@ -18,16 +18,19 @@ CONVERSION = re.compile(r"%(?:%|[-+ #0]*(\*|\d+)?(?:\.(\*|\d+)?)?(?:hh|h|ll|l|z|
 BUILT = re.compile(r"(?:path|temporary|name|key|buffer|out|copy|none\.path|json\.path)(?: \+ \w+)?")
 TRUSTED_CALL = re.compile(
     r"(?:FM_QUOTE|FM_QUOTE_Z|FM_QUOTE_TEXT|fm_quote|fm_quote_flags|fm_file_path|fm_file_format|fm_checkpoint_path|fm_error_message|"
-    r"fm_result_text|fm_pickle_kind_name|fm_rung_name|fm_param_name|strerror|zip_error_strerror|dims_text|foreign_type_name|"
+    r"fm_result_text|fm_pickle_kind_name|fm_rung_name|fm_param_name|strerror|utf8proc_errmsg|zip_error_strerror|utf8proc_errmsg|dims_text|foreign_type_name|"
     r"fm_pretok_name|value_text|kind_of)\(.*\)|fm_(?:type|op)_info\(.*\)->name", re.DOTALL)
 TRUSTED = re.compile(
-    r"(?:\w+_)?quoted|(?:\w+_)?path|dir|folder|temporary|root|uuid|arch|key|word|other|what|fault|expected|known|known_names|"
+    r"(?:\w+_)?quoted|(?:\w+_)?path|dir|folder|temporary|root|uuid|arch|key|word|other|what|fault|expected|known|"
+    r"known_names|names|place|list_key|"
     r"prefix|pattern|line|message|hint|reason|more|"
-    r"(?:names|keys|kinds|kind_names)\[.*\]|(?:rows|flags|known|strangers|harmless|all)\[i\]\.\w+|"
+    r"(?:names|keys|kinds|kind_names|affixes|outer)\[.*\]|(?:rows|flags|known|strangers|harmless|all)\[i\]\.\w+|"
     r".*(?:->|\.)(?:path|folder|root|what|first|type_name|model_type|reason)|"
     r"(?:.*(?:->|\.))?(?:arch|family|dtype|info|kernel|spec|node)->(?:name|arch)|\(\*a\)->name|s->name|names\[i\]\.name|"
     r"families\[i\]->model_type|list\[i\]\.kernel->name|hole \+ 2|mark \+ 2")
 TRUSTED_IN = {
+    # A byte token's text; the expressions of a pre-tokenizer, which are quoted once they are one text.
+    ("src/convert/vocab_bpe.c", "name"), ("src/convert/vocab_pre.c", "regex"),
     # The object that the keys are of: "rope_scaling." and its like.
     ("src/convert/conf.c", "name"), ("src/convert/keys.c", "name"),
     # The name of a key that is written.
