@@ -18,7 +18,8 @@ CONVERSION = re.compile(r"%(?:%|[-+ #0]*(\*|\d+)?(?:\.(\*|\d+)?)?(?:hh|h|ll|l|z|
 BUILT = re.compile(r"(?:path|temporary|name|key|buffer|out|copy|none\.path|json\.path)(?: \+ \w+)?")
 TRUSTED_CALL = re.compile(
     r"(?:FM_QUOTE|FM_QUOTE_Z|FM_QUOTE_TEXT|fm_quote|fm_quote_flags|fm_file_path|fm_file_format|fm_checkpoint_path|fm_error_message|"
-    r"fm_result_text|fm_pickle_kind_name|fm_rung_name|fm_param_name|strerror|utf8proc_errmsg|zip_error_strerror|utf8proc_errmsg|dims_text|foreign_type_name|"
+    r"fm_result_text|fm_pickle_kind_name|fm_rung_name|fm_param_name|strerror|utf8proc_errmsg|"
+    r"zip_error_strerror|dims_text|foreign_type_name|"
     r"fm_pretok_name|value_text|kind_of)\(.*\)|fm_(?:type|op)_info\(.*\)->name", re.DOTALL)
 TRUSTED = re.compile(
     r"(?:\w+_)?quoted|(?:\w+_)?path|dir|folder|temporary|root|uuid|arch|key|word|other|what|fault|expected|known|"
