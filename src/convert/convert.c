@@ -72,9 +72,9 @@ static enum fm_result put_name(const struct fm_hf *hf)
     return fm_gguf_error(hf->conv->writer);
 }
 
-static void drop(const void *from, const struct fm_tensor *tensor)
+static enum fm_result unchanged(const void *from)
 {
-    fm_checkpoint_drop(from, tensor);
+    return fm_checkpoint_unchanged(from);
 }
 
 static enum fm_result load_config(struct fm_hf *hf)
@@ -101,7 +101,7 @@ static enum fm_result convert(struct fm_hf *hf, const char *out_path)
         r = fm_checkpoint_open(hf->folder, &hf->checkpoint);
     if (r != FM_OK)
         return r;
-    hf->conv->drop = drop;
+    hf->conv->unchanged = unchanged;
     hf->conv->from = hf->checkpoint;
     r = fm_hf_tensors(hf);
     if (r == FM_OK && hf->family->extra != NULL)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Files: read-only mappings, whole reads, atomic writes, cleaning a folder.
+// Files: whole reads, atomic writes, cleaning a folder.
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE
 #endif
@@ -7,79 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/os.h"
-
-enum fm_result fm_mapping_open(const char *path, struct fm_mapping *out_mapping)
-{
-    enum fm_result result;
-    // O_NONBLOCK: opening a pipe must not wait for a writer before it is refused.
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return fm_fail(FM_IO, "%s: cannot open: %s", path, strerror(errno));
-    struct stat info;
-    if (fstat(fd, &info) != 0) {
-        result = fm_fail(FM_IO, "%s: cannot get the size: %s", path, strerror(errno));
-        goto done;
-    }
-    if (!S_ISREG(info.st_mode)) {
-        result = fm_fail(FM_IO, "%s: %s, expected a regular file", path,
-                         S_ISDIR(info.st_mode) ? "is a directory" : "is a pipe or device");
-        goto done;
-    }
-    uint64_t size_bytes = (uint64_t)info.st_size;
-    if (size_bytes > SIZE_MAX) {
-        result = fm_fail(FM_UNSUPPORTED, "%s: %llu bytes do not fit into this system's address space", path,
-                         (unsigned long long)size_bytes);
-        goto done;
-    }
-    const uint8_t *data = NULL;
-    if (size_bytes > 0) {
-        void *mapped = mmap(NULL, (size_t)size_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (mapped == MAP_FAILED) {
-            result = fm_fail(FM_IO, "%s: cannot map %llu bytes: %s", path, (unsigned long long)size_bytes,
-                             strerror(errno));
-            goto done;
-        }
-        data = mapped;
-    }
-    *out_mapping = (struct fm_mapping){.data = data, .size_bytes = size_bytes};
-    result = FM_OK;
-done:
-    close(fd);
-    return result;
-}
-
-// munmap and madvise take a pointer to non-const; the pages themselves stay read-only.
-static void *mapped_address(const uint8_t *data)
-{
-    return (void *)(uintptr_t)data;
-}
-
-void fm_mapping_close(struct fm_mapping *mapping)
-{
-    if (mapping->data != NULL)
-        munmap(mapped_address(mapping->data), (size_t)mapping->size_bytes);
-    *mapping = (struct fm_mapping){0};
-}
-
-void fm_mapping_drop(const struct fm_mapping *mapping, uint64_t offset, uint64_t size_bytes)
-{
-    long page = sysconf(_SC_PAGESIZE);
-    if (mapping->data == NULL || page <= 0 || offset > mapping->size_bytes)
-        return;
-    uint64_t page_bytes = (uint64_t)page;
-    uint64_t end = offset + FM_MIN(size_bytes, mapping->size_bytes - offset);
-    // Only whole pages inside the range: neighbours may still be in use.
-    uint64_t first = (offset / page_bytes + (offset % page_bytes != 0)) * page_bytes;
-    uint64_t last = end / page_bytes * page_bytes;
-    if (first < last)
-        (void)madvise(mapped_address(mapping->data + first), (size_t)(last - first), MADV_DONTNEED); // only advice
-}
 
 enum fm_path_kind fm_path_kind(const char *path)
 {
