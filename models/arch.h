@@ -112,6 +112,10 @@ struct fm_graph_options {
 enum fm_result fm_arch_build(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file,
                              const struct fm_graph_options *options, struct fm_graph *out_graph);
 
+// Call `fn` with each tensor of the file that no role of the architecture takes, in the file's order. FM_NOMEM.
+enum fm_result fm_arch_unused(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file,
+                              void (*fn)(void *user, const struct fm_tensor *tensor), void *user);
+
 // Built-in shapes for benchmarks: "llama-8b", "llama-1b", "llama2-7b", "qwen2-7b", "gpt2-1.5b", ... NULL when unknown.
 struct fm_shape {
     const char *name, *arch;

@@ -220,6 +220,34 @@ static enum fm_result bind_one(struct binder *b, const struct fm_weight_spec *sp
     return FM_OK;
 }
 
+enum fm_result fm_arch_unused(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file,
+                              void (*fn)(void *user, const struct fm_tensor *tensor), void *user)
+{
+    const struct binder b = {.arch = arch, .config = config, .file = file};
+    uint32_t n_tensors = fm_file_tensor_count(file);
+    char name[NAME_BYTES];
+    uint8_t *used = fm_alloc_zero((size_t)n_tensors + 1, 1);
+    if (!used)
+        return fm_nomem();
+    for (uint32_t i = 0; i < arch->n_weights; i++) {
+        const struct fm_weight_spec *spec = &arch->weights[i];
+        uint32_t count = spec->flags & FM_W_LAYER ? config->n_layers : 1;
+        for (uint32_t layer = 0; layer < count; layer++) {
+            if (!belongs(config, spec, layer))
+                continue;
+            weight_name(spec, layer, name);
+            uint32_t id = find_tensor(&b, name);
+            if (id != FM_NONE)
+                used[id] = 1;
+        }
+    }
+    for (uint32_t i = 0; i < n_tensors; i++)
+        if (!used[i])
+            fn(user, fm_file_tensor(file, i));
+    fm_free(used);
+    return FM_OK;
+}
+
 #define UNUSED_NAMED 8 // unused tensors named one by one
 
 static void report_unused(const struct binder *b)

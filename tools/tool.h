@@ -57,6 +57,7 @@ struct tool_dca {
     X(JSON, NULL, "--json", NULL, FLAG, json, "one JSON object on standard output")                                    \
     X(ALL, NULL, "--all", NULL, FLAG, all, "of every token, not only the last")                                        \
     X(OUTPUT, "-o", "--output", "FILE", TEXT, output, "write there, not to standard output")                           \
+    X(VERIFY, NULL, "--verify", NULL, FLAG, verify, "read all of the file: weights that are no numbers, unused tensors")     \
     X(WHY, NULL, "--why", "NODE", TEXT, why, "every kernel for one node, and why it was taken or not")                 \
     X(STEP, NULL, "--step", "N", U32, step, "plan of a step of N tokens (1)")                                          \
     X(SYSTEM, "-sys", "--system-prompt", "TEXT", TEXT, system, "the system message")                                   \
@@ -97,9 +98,9 @@ struct tool_dca {
     X("-sm", "--split-mode", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                   \
     X("-ts", "--tensor-split", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                 \
     X("-mg", "--main-gpu", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                     \
-    X("-mmp", "--mmap", NULL, SWITCH, NULL, "files are always mapped, and copied to the device once")                  \
-    X(NULL, "--no-mmap", NULL, NONE, NULL, "files are always mapped, and copied to the device once")                   \
-    X(NULL, "--mlock", NULL, NONE, NULL, "files are always mapped, and copied to the device once")                     \
+    X("-mmp", "--mmap", NULL, SWITCH, NULL, "files are always read, and copied to the device once")                  \
+    X(NULL, "--no-mmap", NULL, NONE, NULL, "files are always read, and copied to the device once")                   \
+    X(NULL, "--mlock", NULL, NONE, NULL, "files are always read, and copied to the device once")                     \
     X(NULL, "--no-warmup", NULL, NONE, NULL, "pipelines are made beforehand, and nothing else is")                     \
     X(NULL, "--no-display-prompt", NULL, NONE, "run", "the prompt is not repeated")                                    \
     X("-no-cnv", "--no-conversation", NULL, NONE, "run", "fulmen run continues a text (fulmen chat converses)")        \
@@ -123,7 +124,7 @@ enum tool_option {
 #define TOOL_FIELD_LENGTH uint32_t
 #define TOOL_FIELD_DCA struct tool_dca
 
-#define TOOL_OPERANDS 3
+#define TOOL_OPERANDS 16
 
 struct tool_options {
 #define X(id, short_name, long_name, argument, kind, field, help) TOOL_FIELD_##kind field;
@@ -175,6 +176,7 @@ void tool_clear_interrupt(void);
 
 // fm_progress_fn: a bar on standard error if that is a terminal; stops when interrupted. user: the label.
 bool tool_progress(void *user, uint64_t done, uint64_t total);
+void tool_clear_bar(void); // before something is printed while it stands there
 
 // Read a whole file or, for "-", standard input; release with free. The text is NUL-terminated.
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes);

@@ -32,7 +32,8 @@ extern "C" {
     X(LOST, "the device was lost")                                                                                     \
     X(NOSPACE, "out of device memory or context")                                                                      \
     X(CANCELLED, "cancelled")                                                                                          \
-    X(BUSY, "busy")
+    X(BUSY, "busy")                                                                                                    \
+    X(CHANGED, "a file was changed while it was read")
 
 enum fm_result {
 #define X(name, text) FM_##name,

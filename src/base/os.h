@@ -22,13 +22,13 @@ enum fm_result fm_source_open(const char *path, const char *name, struct fm_sour
 // Bytes in memory (not copied; they outlive the source) as a file of this name. `data` may be NULL when there are none.
 enum fm_result fm_source_memory(const void *data, uint64_t size_bytes, const char *name, struct fm_source *out_source);
 void fm_source_close(struct fm_source *source); // accepts a closed one
-// Read all of [offset, offset + bytes), which lies inside size_bytes, into `out`. FM_IO: the system's reason, or the file has
-// become shorter. Reads of many MB are shared among threads.
+// Read all of [offset, offset + bytes), which lies inside size_bytes, into `out`. FM_IO: the system's reason. FM_CHANGED: the file
+// has become shorter. Reads of many MB are shared among threads.
 enum fm_result fm_source_read(const struct fm_source *source, uint64_t offset, uint64_t bytes, void *out);
-// After the last read: FM_IO when the file was written to, grew or shrank since it was opened.
+// After the last read: FM_CHANGED when the file was written to, grew or shrank since it was opened.
 enum fm_result fm_source_unchanged(const struct fm_source *source);
 // Open a regular file, read all of it (a NUL is added after the end; release with fm_free) and close it. FM_FORMAT when it is longer
-// than max_bytes, FM_IO when it was changed meanwhile.
+// than max_bytes, FM_CHANGED when it was changed meanwhile.
 enum fm_result fm_source_read_whole(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes);
 
 // --- whole files and folders (files.c) ------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ static enum fm_result fail_short(const struct fm_source *source)
     struct stat info;
     uint64_t now = fstat(source->fd, &info) == 0 ? (uint64_t)info.st_size : 0;
     if (now >= source->size_bytes) // and longer again since
-        return fm_fail(FM_IO, "%s: changed while it was read", source->path);
-    return fm_fail(FM_IO, "%s: became shorter while it was read (%llu bytes, expected %llu)", source->path,
+        return fm_fail(FM_CHANGED, "%s: changed while it was read", source->path);
+    return fm_fail(FM_CHANGED, "%s: became shorter while it was read (%llu bytes, expected %llu)", source->path,
                    (unsigned long long)now, (unsigned long long)source->size_bytes);
 }
 
@@ -143,7 +143,7 @@ enum fm_result fm_source_unchanged(const struct fm_source *source)
         return fail_short(source);
     if ((uint64_t)info.st_size != source->size_bytes || (int64_t)info.st_mtim.tv_sec != source->changed_s ||
         (int64_t)info.st_mtim.tv_nsec != source->changed_ns)
-        return fm_fail(FM_IO, "%s: changed while it was read", source->path);
+        return fm_fail(FM_CHANGED, "%s: changed while it was read", source->path);
     return FM_OK;
 }
 

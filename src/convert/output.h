@@ -52,7 +52,7 @@ struct fm_conv {
     enum fm_type want; // of matrices; FM_TYPE_NONE = as they are stored
     fm_progress_fn *progress;
     void *user;
-    // FM_IO when `from`, where the sources lie, was changed since it was opened. NULL: there are none.
+    // FM_CHANGED when `from`, where the sources lie, was changed since it was opened. NULL: there are none.
     enum fm_result (*unchanged)(const void *from);
     const void *from;
 };

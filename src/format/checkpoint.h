@@ -26,7 +26,7 @@ const struct fm_tensor *fm_checkpoint_at(const struct fm_checkpoint *checkpoint,
 const struct fm_tensor *fm_checkpoint_find(const struct fm_checkpoint *checkpoint, const char *name); // NULL: absent
 // The file that holds tensor `index`, for messages ("PATH: tensor 'x' ...") and metadata.
 const struct fm_file *fm_checkpoint_file_of(const struct fm_checkpoint *checkpoint, uint32_t index);
-// After the last read: FM_IO when one of the files was changed since it was opened.
+// After the last read: FM_CHANGED when one of the files was changed since it was opened.
 enum fm_result fm_checkpoint_unchanged(const struct fm_checkpoint *checkpoint);
 // Bytes of all tensors, shared data counted for each.
 uint64_t fm_checkpoint_data_bytes(const struct fm_checkpoint *checkpoint);

@@ -145,7 +145,7 @@ enum fm_result fm_file_check_overlap(const struct fm_file *file)
 // Messages of fm_source begin with the path already.
 static enum fm_result with_path(const struct fm_file *file, enum fm_result result)
 {
-    return result == FM_IO ? result : fm_fail_prefix(result, "%s", file->source.path);
+    return result == FM_IO || result == FM_CHANGED ? result : fm_fail_prefix(result, "%s", file->source.path);
 }
 
 // Read the directory of `file`, whose source is open. Takes over `file`: closed on failure.
@@ -177,7 +177,8 @@ enum fm_result fm_file_open_as(const char *path, const char *name, struct fm_fil
         fm_nomem();
         return fm_fail_prefix(FM_NOMEM, "%s", name);
     }
-    enum fm_result result = fm_source_open(path, name, &file->source);
+    enum fm_result result =
+        fm_path_kind(path) == FM_PATH_FOLDER ? fm_folder_refuse(path) : fm_source_open(path, name, &file->source);
     if (result != FM_OK) {
         fm_free(file);
         return result == FM_IO ? result : fm_fail_prefix(result, "%s", name);

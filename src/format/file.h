@@ -46,7 +46,7 @@ struct fm_file; // opaque; owns the open file and, in memory, its directory. Rea
 #define FM_FILE_METAS_MAX 65536u
 #define FM_FILE_TENSORS_MAX 131072u
 
-// Open any supported format (by magic). FM_IO, FM_FORMAT, FM_UNSUPPORTED, FM_NOMEM; the message starts with the path.
+// Open any supported format (by magic). FM_IO, FM_CHANGED, FM_FORMAT, FM_UNSUPPORTED, FM_NOMEM; the message starts with the path.
 // Every tensor's range lies inside the file; names and keys are unique; tensor data is aligned as the file says. No two tensors
 // of GGUF and safetensors share bytes; those of PyTorch may share all of them (tied weights), or be parts of one storage.
 enum fm_result fm_file_open(const char *path, struct fm_file **out_file);
@@ -66,9 +66,9 @@ const struct fm_tensor *fm_file_find(const struct fm_file *file, const char *nam
 uint32_t fm_file_meta_count(const struct fm_file *file);
 const struct fm_meta *fm_file_meta(const struct fm_file *file, uint32_t index);
 const struct fm_meta *fm_file_meta_find(const struct fm_file *file, const char *key); // NULL when absent
-// Read bytes [offset, offset + bytes) of a tensor's data into `out`. FM_IO when the file cannot be read or has become shorter.
+// Read bytes [offset, offset + bytes) of a tensor's data into `out`. FM_IO when the file cannot be read, FM_CHANGED when it has become shorter.
 enum fm_result fm_tensor_read(const struct fm_tensor *tensor, uint64_t offset, uint64_t bytes, void *out);
-// After the last read: FM_IO when the file was changed since it was opened, so that what was read may not belong together.
+// After the last read: FM_CHANGED when the file was changed since it was opened, so that what was read may not belong together.
 enum fm_result fm_file_unchanged(const struct fm_file *file);
 
 // Typed getters by declared type. Absent key: FM_OK with the fallback when `required` is false, else FM_FORMAT naming

@@ -41,6 +41,9 @@ extern const struct fm_format fm_format_gguf, fm_format_safetensors, fm_format_t
 // A tensor's name has 1 to FM_FILE_NAME_BYTES_MAX bytes, none of them NUL: FM_FORMAT otherwise.
 enum fm_result fm_file_check_name(struct fm_text name);
 
+// FM_UNSUPPORTED with what a folder is, and what to do with it (folder.c). The path is not in the message.
+enum fm_result fm_folder_refuse(const char *path);
+
 // Bytes [offset, offset + bytes) of the file in memory, until fm_file_let_go or the end of the file; one range at a time.
 enum fm_result fm_file_hold(struct fm_file *file, uint64_t offset, uint64_t bytes, const uint8_t **out_data);
 void fm_file_let_go(struct fm_file *file);

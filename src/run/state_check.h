@@ -30,7 +30,7 @@ struct fm_state_file {
     char *note;            // [header.note_bytes] and a NUL; NULL when there is none
 };
 
-// Read the header, and see that the file is as long as it says. FM_FORMAT, FM_IO.
+// Read the header, and see that the file is as long as it says. FM_FORMAT, FM_IO, FM_CHANGED.
 enum fm_result fm_state_file_read(const struct fm_source *source, struct fm_state_file *out_file);
 // The checksum, and that every token is below `vocab`. FM_FORMAT, FM_IO, FM_NOMEM. Call finish whatever the result.
 enum fm_result fm_state_file_check(struct fm_state_file *file, uint32_t vocab);
