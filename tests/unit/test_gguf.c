@@ -167,6 +167,58 @@ static void test_file(void **state)
     assert_int_equal(strncmp(fm_error_message(), path, strlen(path)), 0);
 }
 
+// A file that is cut, or written to, after it was opened; and directories of every length against the windows they are read in.
+static void test_changes(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/fulmen-gguf-XXXXXX";
+    const char *const before[] = {"a", "b"};
+    static char filler[70000];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    for (size_t bytes_more = 65300; bytes_more < 65700; bytes_more += 7) {
+        struct gguf_writer w = {0};
+        struct fm_file *file = NULL;
+        uint8_t data[20];
+        memset(filler, 'f', bytes_more);
+        filler[bytes_more] = '\0';
+        gguf_write_string(&w, "filler", filler);
+        gguf_write_strings(&w, "texts", before, 2);
+        write_tensors(&w);
+        struct gguf_bytes bytes = gguf_write_make(&w);
+        gguf_write_finish(&w);
+        assert_int_equal(ftruncate(fd, 0), 0);
+        assert_int_equal(pwrite(fd, bytes.data, bytes.size_bytes, 0), bytes.size_bytes);
+        assert_int_equal(fm_file_open(path, &file), FM_OK);
+        check_tensors(file);
+        const struct fm_tensor *vector = fm_file_find(file, "vector.bias");
+        assert_int_equal(ftruncate(fd, (off_t)(vector->offset + 19)), 0);
+        assert_int_equal(fm_tensor_read(vector, 0, 19, data), FM_OK);
+        assert_int_equal(fm_tensor_read(vector, 0, 20, data), FM_CHANGED);
+        assert_non_null(strstr(fm_error_message(), "became shorter while it was read"));
+        assert_int_equal(fm_tensor_read(vector, 1, 20, data), FM_ARG);
+        assert_int_equal(fm_file_unchanged(file), FM_CHANGED);
+        fm_file_close(&file);
+        // Cut anywhere: as the same bytes in memory are told.
+        for (size_t cut = 0; cut < bytes.size_bytes; cut += cut < 100 ? 1 : 997) {
+            struct fm_file *memory = NULL;
+            char text[512];
+            assert_int_equal(ftruncate(fd, (off_t)cut), 0);
+            enum fm_result result = fm_file_open(path, &file);
+            snprintf(text, sizeof(text), "%s", fm_error_message());
+            assert_int_equal(fm_file_open_memory(bytes.data, cut, path, &memory), result);
+            if (result != FM_OK)
+                assert_string_equal(text, fm_error_message());
+            fm_file_close(&file);
+            fm_file_close(&memory);
+            assert_int_equal(pwrite(fd, bytes.data, bytes.size_bytes, 0), bytes.size_bytes);
+        }
+        gguf_bytes_finish(&bytes);
+    }
+    close(fd);
+    unlink(path);
+}
+
 // ---- metadata ----------------------------------------------------------------------------------------------------
 
 static struct gguf_bytes opened_bytes;
@@ -358,7 +410,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_versions_and_alignments),
-        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_file), cmocka_unit_test(test_changes),
         cmocka_unit_test_setup_teardown(test_u32, open_file, close_file),
         cmocka_unit_test_setup_teardown(test_other_getters, open_file, close_file),
         cmocka_unit_test_setup_teardown(test_arrays, open_file, close_file),
