@@ -203,7 +203,9 @@ static enum fm_result tensor_divisors(const struct fm_file *file, const struct f
                        (unsigned long long)tensor->dims[0], tensor->n_dims, pairs);
     for (uint32_t m = 0; m < pairs; m++) {
         float value;
-        memcpy(&value, tensor->data + (size_t)m * sizeof(value), sizeof(value));
+        enum fm_result r = fm_tensor_read(tensor, (uint64_t)m * sizeof(value), sizeof(value), &value);
+        if (r != FM_OK)
+            return r;
         if (!(value > 0 && value <= 1e12f))
             return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is %g, expected a positive divisor",
                            fm_file_path(file), FM_QUOTE_Z(tensor->name), m, (double)value);

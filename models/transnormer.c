@@ -53,9 +53,15 @@ static enum fm_result read_angles(const struct fm_file *file, struct fm_arena *a
     double *angles = fm_arena_alloc(arena, count, sizeof(*angles));
     if (!angles)
         return fm_nomem();
+    float some[256];
     for (uint32_t i = 0; i < count; i++) {
-        float value;
-        memcpy(&value, tensor->data + (size_t)i * sizeof(value), sizeof(value));
+        if (i % FM_COUNT(some) == 0) {
+            uint64_t more = FM_MIN(FM_COUNT(some), count - i);
+            enum fm_result r = fm_tensor_read(tensor, (uint64_t)i * sizeof(some[0]), more * sizeof(some[0]), some);
+            if (r != FM_OK)
+                return r;
+        }
+        float value = some[i % FM_COUNT(some)];
         if (!isfinite(value))
             return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is no finite number", fm_file_path(file),
                            FM_QUOTE_Z(name), i);

@@ -22,6 +22,11 @@ static void clear_bar(void)
     bar_shown = -1;
 }
 
+void tool_clear_bar(void)
+{
+    clear_bar();
+}
+
 int tool_fail(enum fm_result result)
 {
     const char *message = fm_error_message();

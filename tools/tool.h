@@ -59,6 +59,7 @@ struct tool_dca {
     X(JSON, NULL, "--json", NULL, FLAG, json, "one JSON object on standard output")                                    \
     X(ALL, NULL, "--all", NULL, FLAG, all, "of every token, not only the last")                                        \
     X(OUTPUT, "-o", "--output", "FILE", TEXT, output, "write there, not to standard output")                           \
+    X(VERIFY, NULL, "--verify", NULL, FLAG, verify, "read all of the file: weights that are no numbers, unused tensors")     \
     X(WHY, NULL, "--why", "NODE", TEXT, why, "every kernel for one node, and why it was taken or not")                 \
     X(STEP, NULL, "--step", "N", U32, step, "plan of a step of N tokens (1)")                                          \
     X(SYSTEM, "-sys", "--system-prompt", "TEXT", TEXT, system, "the system message")                                   \
@@ -99,9 +100,9 @@ struct tool_dca {
     X("-sm", "--split-mode", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                   \
     X("-ts", "--tensor-split", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                 \
     X("-mg", "--main-gpu", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                     \
-    X("-mmp", "--mmap", NULL, SWITCH, NULL, "files are always mapped, and copied to the device once")                  \
-    X(NULL, "--no-mmap", NULL, NONE, NULL, "files are always mapped, and copied to the device once")                   \
-    X(NULL, "--mlock", NULL, NONE, NULL, "files are always mapped, and copied to the device once")                     \
+    X("-mmp", "--mmap", NULL, SWITCH, NULL, "files are always read, and copied to the device once")                  \
+    X(NULL, "--no-mmap", NULL, NONE, NULL, "files are always read, and copied to the device once")                   \
+    X(NULL, "--mlock", NULL, NONE, NULL, "files are always read, and copied to the device once")                     \
     X(NULL, "--no-warmup", NULL, NONE, NULL, "pipelines are made beforehand, and nothing else is")                     \
     X("-nkvo", "--no-kv-offload", NULL, NONE, NULL, "states and weights are on the device")                            \
     X(NULL, "--numa", NULL, ONE, NULL, "the device does the work")                                                     \
@@ -135,7 +136,7 @@ enum tool_option {
 #define TOOL_FIELD_PENALTY float
 #define TOOL_FIELD_DCA struct tool_dca
 
-#define TOOL_OPERANDS 3
+#define TOOL_OPERANDS 16
 
 struct tool_options {
 #define X(id, short_name, long_name, argument, kind, field, help) TOOL_FIELD_##kind field;
@@ -212,6 +213,7 @@ void tool_open_standard_files(void);
 
 // fm_progress_fn: a bar on standard error if that is a terminal; stops when interrupted. user: the label.
 bool tool_progress(void *user, uint64_t done, uint64_t total);
+void tool_clear_bar(void); // before something is printed while it stands there
 
 // A file that is to be written at the end, or NULL for none: told before the work when it cannot be, or is the model or the prompt.
 int tool_check_output(const struct tool_options *options, const char *path);

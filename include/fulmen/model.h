@@ -88,8 +88,38 @@ struct fm_memory_need {
 FM_API enum fm_result fm_model_need(const struct fm_model *model, const struct fm_device *device,
                                     const struct fm_session_params *params, struct fm_memory_need *out_need);
 
-// Called now and then from the loading thread; false stops with FM_CANCELLED.
+// ---- looking at all of a file -----------------------------------------------------------------------------------------
+
+enum fm_finding_kind {
+    FM_FINDING_NONFINITE, // a tensor has weights that are infinite or NaN
+    FM_FINDING_UNUSED,    // nothing of the architecture reads the tensor
+};
+
+struct fm_finding {
+    enum fm_finding_kind kind;
+    const char *path, *tensor; // the file that it is in, and its name there (untrusted: see fm_quote); live until the call returns
+    uint64_t elems;            // of the tensor
+    uint64_t count, first;     // NONFINITE: how many, and the index of the first. A block with such a scale counts whole
+};
+
+typedef void fm_finding_fn(void *user, const struct fm_finding *finding);
+// Called now and then from the calling thread; false stops with FM_CANCELLED.
 typedef bool fm_progress_fn(void *user, uint64_t done, uint64_t total);
+
+struct fm_verify_params {
+    fm_finding_fn *finding;   // called from the calling thread, tensor by tensor; NULL = only counted
+    fm_progress_fn *progress; // of bytes; NULL = none
+    void *user;
+};
+
+struct fm_verify_result {
+    uint64_t tensors, bytes, findings; // bytes of all tensors
+};
+
+// Read all of a model file (GGUF, safetensors, PyTorch) or checkpoint folder and look at every weight. FM_OK also when there are
+// findings. What keeps a file from being opened at all, as tensors that overlap, is an error with its message. Unused tensors are
+// looked for in GGUF files of a known architecture. FM_IO, FM_CHANGED, FM_FORMAT, FM_UNSUPPORTED, FM_NOMEM, FM_CANCELLED.
+FM_API enum fm_result fm_verify(const char *path, const struct fm_verify_params *params, struct fm_verify_result *out_result);
 
 struct fm_load_params {
     const struct fm_session_params *session; // NULL = defaults: see there

@@ -74,9 +74,27 @@ static enum fm_result put_name(const struct fm_hf *hf)
     return fm_gguf_error(hf->conv->writer);
 }
 
-static void drop(const void *from, const struct fm_tensor *tensor)
+static enum fm_result unchanged(const void *from)
 {
-    fm_checkpoint_drop(from, tensor);
+    return fm_checkpoint_unchanged(from);
+}
+
+// A folder of an adapter alone: its base model's configuration is elsewhere.
+static enum fm_result refuse_adapter(const char *folder)
+{
+    struct fm_conf config = {0}, adapter = {0};
+    enum fm_result r = fm_conf_load(folder, "config.json", false, &config);
+    bool is_model = config.root != NULL;
+    fm_conf_finish(&config);
+    if (r != FM_OK || is_model)
+        return r;
+    r = fm_conf_load(folder, "adapter_config.json", false, &adapter);
+    bool is_adapter = adapter.root != NULL;
+    fm_conf_finish(&adapter);
+    if (r == FM_OK && is_adapter)
+        return fm_fail(FM_UNSUPPORTED, "%s: an adapter (LoRA), not a model: merge it into its base model and save that (PEFT's "
+                                       "merge_and_unload), then convert the result", folder);
+    return r;
 }
 
 static enum fm_result load_config(struct fm_hf *hf)
@@ -84,7 +102,9 @@ static enum fm_result load_config(struct fm_hf *hf)
     struct stat info;
     if (stat(hf->folder, &info) == 0 && !S_ISDIR(info.st_mode))
         return fm_fail(FM_ARG, "%s: expected a checkpoint folder, found a file (fulmen quantize takes GGUF files)", hf->folder);
-    enum fm_result r = fm_conf_load(hf->folder, "config.json", true, &hf->config);
+    enum fm_result r = refuse_adapter(hf->folder);
+    if (r == FM_OK)
+        r = fm_conf_load(hf->folder, "config.json", true, &hf->config);
     if (r == FM_OK)
         r = fm_conf_load(hf->folder, "mamba_config.json", false, &hf->hybrid);
     return r == FM_OK ? fm_conf_load(hf->folder, "generation_config.json", false, &hf->generation) : r;
@@ -132,7 +152,7 @@ static enum fm_result convert(struct fm_hf *hf, const char *out_path)
         r = fm_checkpoint_open(hf->folder, &hf->checkpoint);
     if (r != FM_OK)
         return r;
-    hf->conv->drop = drop;
+    hf->conv->unchanged = unchanged;
     hf->conv->from = hf->checkpoint;
     r = fm_hf_tensors(hf);
     if (r == FM_OK && hf->family->extra != NULL)

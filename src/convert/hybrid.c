@@ -299,9 +299,9 @@ static enum fm_result set_sizes(struct hybrid *h, const struct fm_hybrid_params 
     return FM_OK;
 }
 
-static void drop(const void *from, const struct fm_tensor *t)
+static enum fm_result unchanged(const void *from)
 {
-    fm_file_drop_tensor(from, t);
+    return fm_file_unchanged(from);
 }
 
 static enum fm_result convert(struct hybrid *h, const char *out_path, const struct fm_hybrid_params *params)
@@ -315,7 +315,7 @@ static enum fm_result convert(struct hybrid *h, const char *out_path, const stru
         r = put_keys(h);
     if (r == FM_OK)
         r = add_tensors(h);
-    h->conv.drop = drop;
+    h->conv.unchanged = unchanged;
     h->conv.from = h->file;
     return r == FM_OK ? fm_conv_write(&h->conv, out_path, true) : r;
 }

@@ -3,9 +3,9 @@
 #include "convert/output.h"
 #include "fulmen/writer.h"
 
-static void drop(const void *from, const struct fm_tensor *tensor)
+static enum fm_result unchanged(const void *from)
 {
-    fm_file_drop_tensor(from, tensor);
+    return fm_file_unchanged(from);
 }
 
 static bool key_is(const struct fm_meta *meta, const char *key)
@@ -71,7 +71,7 @@ enum fm_result fm_quantize(const char *path, const char *out_path, const struct 
     if (r == FM_OK && fm_file_tensor_count(file) == 0)
         r = fm_fail(FM_FORMAT, "%s: holds no tensors", path);
     if (r == FM_OK) {
-        conv.drop = drop;
+        conv.unchanged = unchanged;
         conv.from = file;
         r = copy_metas(&conv, file);
     }

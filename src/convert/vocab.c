@@ -373,7 +373,7 @@ static enum fm_result read_optional(const char *folder, const char *name, size_t
     struct stat info;
     if ((size_t)snprintf(path, FM_CONF_PATH_BYTES, "%s/%s", folder, name) >= FM_CONF_PATH_BYTES || stat(path, &info) != 0)
         return FM_OK;
-    return fm_file_read(path, max_bytes, out_data, out_bytes);
+    return fm_source_read_whole(path, max_bytes, out_data, out_bytes);
 }
 
 enum fm_result fm_hf_vocab(struct fm_hf *hf)

@@ -7,8 +7,7 @@
 #include "format/file_impl.h"
 #include "format/json.h"
 
-#define INDEX_BYTES_MAX ((uint64_t)100000000) // as a safetensors header
-#define SHARDS_MAX 4096                       // each is a mapping
+#define SHARDS_MAX 4096 // each is an open file
 #define FILE_NAME_BYTES_MAX 255
 
 // A shard is a file beside its index, and nothing else.
@@ -89,9 +88,9 @@ enum fm_result fm_checkpoint_index_read(struct fm_text text, struct fm_checkpoin
 {
     struct fm_json_object walk = {.text = text, .what = "index"};
     bool has_map = false;
-    if (text.bytes > INDEX_BYTES_MAX)
+    if (text.bytes > FM_CHECKPOINT_INDEX_BYTES_MAX)
         return fm_fail(FM_FORMAT, "an index of %llu bytes, expected at most %llu", (unsigned long long)text.bytes,
-                       (unsigned long long)INDEX_BYTES_MAX);
+                       (unsigned long long)FM_CHECKPOINT_INDEX_BYTES_MAX);
     for (;;) {
         struct fm_text key, value;
         bool more;

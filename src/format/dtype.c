@@ -55,8 +55,6 @@ enum fm_result fm_dtype_shape(const struct fm_dtype *dtype, const char *quoted, 
                        (unsigned long long)n_dims, FM_TENSOR_DIMS);
     for (uint32_t i = 0; i < FM_TENSOR_DIMS; i++) {
         uint64_t dim = i < n_dims ? dims[i] : 1;
-        if (dim == 0)
-            return fm_fail(FM_FORMAT, "tensor '%s': dimension %u is 0", quoted, i);
         if (!fm_mul_u64(elems, dim, &elems) || elems > INT64_MAX)
             return fm_fail(FM_FORMAT, "tensor '%s': the product of its dimensions overflows at dimension %u, %llu",
                            quoted, i, (unsigned long long)dim);

@@ -8,7 +8,6 @@
 #define HEADER_BYTES 24          // magic, version, tensor count, metadata count
 #define META_BYTES_MIN 14        // key length, one byte of key, type, one byte of value
 #define TENSOR_BYTES_MIN 25      // name length, one byte of name, dimension count, type, offset
-#define TENSOR_NAME_BYTES_MAX 1023
 #define DEFAULT_ALIGNMENT 32
 
 struct reader {
@@ -43,9 +42,10 @@ static const char *foreign_type_name(uint32_t id)
 
 static enum fm_result fail_type(const char *quoted, uint32_t id)
 {
-    char known[1024] = "";
-    for (int i = 0; i < FM_TYPE_COUNT; i++)
-        fm_append(known, sizeof(known), " %s", fm_type_info((enum fm_type)i)->name);
+    char known[256];
+    size_t used = 0;
+    for (int i = 0; i < FM_TYPE_COUNT && used < sizeof(known); i++)
+        used += (size_t)snprintf(known + used, sizeof(known) - used, " %s", fm_type_info((enum fm_type)i)->name);
     return fm_fail(FM_UNSUPPORTED, "tensor '%s': type %u (%s) is not supported; known types:%s", quoted, id,
                    foreign_type_name(id), known);
 }
@@ -70,14 +70,19 @@ static enum fm_result read_header(struct reader *reader)
     }
     if (!whole)
         return fm_fail(FM_FORMAT, "the file's %llu bytes end in the GGUF header of %d bytes",
-                       (unsigned long long)cursor->size_bytes, HEADER_BYTES);
+                       (unsigned long long)cursor->file_bytes, HEADER_BYTES);
     // No count is believed that the rest of the file could not hold.
-    if (reader->meta_count > fm_cursor_left(cursor) / META_BYTES_MIN)
+    uint64_t left = cursor->file_bytes - cursor->at;
+    if (reader->meta_count > left / META_BYTES_MIN)
         return fm_fail(FM_FORMAT, "header: %llu metadata entries cannot fit into the file's %llu bytes",
-                       (unsigned long long)reader->meta_count, (unsigned long long)cursor->size_bytes);
-    if (reader->tensor_count > fm_cursor_left(cursor) / TENSOR_BYTES_MIN)
+                       (unsigned long long)reader->meta_count, (unsigned long long)cursor->file_bytes);
+    if (reader->tensor_count > left / TENSOR_BYTES_MIN)
         return fm_fail(FM_FORMAT, "header: %llu tensors cannot fit into the file's %llu bytes",
-                       (unsigned long long)reader->tensor_count, (unsigned long long)cursor->size_bytes);
+                       (unsigned long long)reader->tensor_count, (unsigned long long)cursor->file_bytes);
+    if (reader->meta_count > FM_FILE_METAS_MAX || reader->tensor_count > FM_FILE_TENSORS_MAX)
+        return fm_fail(FM_FORMAT, "header: %llu metadata entries and %llu tensors, expected at most %u and %u",
+                       (unsigned long long)reader->meta_count, (unsigned long long)reader->tensor_count, FM_FILE_METAS_MAX,
+                       FM_FILE_TENSORS_MAX);
     return FM_OK;
 }
 
@@ -118,9 +123,9 @@ static enum fm_result read_name(struct reader *reader, uint64_t index, const cha
     enum fm_result result = fm_gguf_read_text(&reader->cursor, what, &text);
     if (result != FM_OK)
         return result;
-    if (text.bytes == 0 || text.bytes > TENSOR_NAME_BYTES_MAX)
+    if (text.bytes == 0 || text.bytes > FM_FILE_NAME_BYTES_MAX)
         return fm_fail(FM_FORMAT, "%s has %llu bytes, expected 1 to %d", what, (unsigned long long)text.bytes,
-                       TENSOR_NAME_BYTES_MAX);
+                       FM_FILE_NAME_BYTES_MAX);
     fm_quote(text.data, (size_t)text.bytes, quoted, FM_QUOTE_BYTES);
     if (memchr(text.data, 0, (size_t)text.bytes) != NULL)
         return fm_fail(FM_FORMAT, "%s, '%s', holds a NUL byte", what, quoted);
@@ -158,10 +163,10 @@ static enum fm_result read_dims(struct fm_cursor *cursor, const char *quoted, st
     return FM_OK;
 truncated:
     return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its dimensions", quoted,
-                   (unsigned long long)cursor->size_bytes);
+                   (unsigned long long)cursor->file_bytes);
 }
 
-// One entry of the directory; the data pointer follows when the start of the data is known.
+// One entry of the directory; its place in the file follows when the start of the data is known.
 static enum fm_result read_tensor(struct reader *reader, uint64_t index)
 {
     struct fm_cursor *cursor = &reader->cursor;
@@ -176,7 +181,7 @@ static enum fm_result read_tensor(struct reader *reader, uint64_t index)
         return result;
     if (!fm_cursor_u32(cursor, &type_id) || !fm_cursor_u64(cursor, &offset))
         return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its type and offset", quoted,
-                       (unsigned long long)cursor->size_bytes);
+                       (unsigned long long)cursor->file_bytes);
     tensor.type = fm_type_from_ggml(type_id);
     if (tensor.type == FM_TYPE_NONE)
         return fail_type(quoted, type_id);
@@ -205,7 +210,7 @@ static enum fm_result read_tensor(struct reader *reader, uint64_t index)
 static enum fm_result place_tensors(struct reader *reader)
 {
     struct fm_file *file = reader->file;
-    uint64_t size_bytes = file->bytes.size_bytes, data_start;
+    uint64_t size_bytes = file->source.size_bytes, data_start;
     if (!fm_align_u64(reader->cursor.at, reader->alignment, &data_start))
         data_start = UINT64_MAX;
     for (size_t i = 0; i < file->tensor_count; i++) {
@@ -219,16 +224,35 @@ static enum fm_result place_tensors(struct reader *reader)
                            (unsigned long long)reader->offsets[i], (unsigned long long)tensor->data_bytes,
                            (unsigned long long)size_bytes);
         }
-        tensor->data = file->bytes.data + begin;
+        tensor->offset = begin;
     }
-    return FM_OK;
+    return fm_file_check_overlap(file);
+}
+
+// All before the tensors' data, in memory.
+static enum fm_result hold_directory(struct reader *reader)
+{
+    struct fm_file *file = reader->file;
+    uint64_t bytes = file->source.size_bytes;
+    const uint8_t *data = NULL;
+    enum fm_result result = FM_OK;
+    if (file->source.fd >= 0)
+        result = fm_gguf_measure(&file->source, &bytes);
+    if (result == FM_OK && file->source.fd >= 0 && bytes > FM_GGUF_DIRECTORY_BYTES_MAX)
+        result = fm_fail(FM_FORMAT, "metadata and directory of %llu bytes or more, expected at most %llu: is the file damaged?",
+                         (unsigned long long)bytes, (unsigned long long)FM_GGUF_DIRECTORY_BYTES_MAX);
+    if (result == FM_OK)
+        result = fm_file_hold(file, 0, bytes, &data);
+    reader->cursor = (struct fm_cursor){.data = data, .size_bytes = bytes, .file_bytes = file->source.size_bytes};
+    return result;
 }
 
 static enum fm_result gguf_read(struct fm_file *file)
 {
-    struct reader reader = {.file = file,
-                            .cursor = {.data = file->bytes.data, .size_bytes = file->bytes.size_bytes}};
-    enum fm_result result = read_header(&reader);
+    struct reader reader = {.file = file};
+    enum fm_result result = hold_directory(&reader);
+    if (result == FM_OK)
+        result = read_header(&reader);
     for (uint64_t i = 0; result == FM_OK && i < reader.meta_count; i++)
         result = fm_gguf_read_meta(file, &reader.cursor, i, reader.meta_count);
     if (result == FM_OK)
@@ -238,7 +262,7 @@ static enum fm_result gguf_read(struct fm_file *file)
     if (result == FM_OK)
         result = place_tensors(&reader);
     if (result == FM_OK)
-        file->hash = fm_hash64(file->bytes.data, (size_t)reader.cursor.at, FM_HASH_SEED ^ file->bytes.size_bytes);
+        file->hash = fm_hash64(reader.cursor.data, (size_t)reader.cursor.at, FM_HASH_SEED ^ file->source.size_bytes);
     fm_free(reader.offsets);
     return result;
 }

@@ -2,6 +2,9 @@
 // JSON from files: a walk over the members of an object, and values through cJSON.
 #include "format/json.h"
 
+#include <errno.h>
+#include <stdio.h>
+
 #define DEPTH_MAX 16
 
 static void skip_space(struct fm_json_object *o)
@@ -130,7 +133,10 @@ enum fm_result fm_json_parse(struct fm_text value, uint64_t max_bytes, const cha
     if (value.bytes > max_bytes)
         return fm_fail(FM_FORMAT, "%s: a value of %llu bytes, expected at most %llu", what,
                        (unsigned long long)value.bytes, (unsigned long long)max_bytes);
+    errno = 0;
     cJSON *json = cJSON_ParseWithLengthOpts(value.data, (size_t)value.bytes, &end, false);
+    if (json == NULL && errno == ENOMEM) // all that cJSON says of memory that it did not get
+        return fm_nomem();
     if (json == NULL || end != value.data + value.bytes) {
         cJSON_Delete(json);
         return fm_fail(FM_FORMAT, "%s: not JSON: '%s'", what, FM_QUOTE_TEXT(value));
@@ -166,11 +172,50 @@ enum fm_result fm_json_string(struct fm_text value, struct fm_arena *arena, cons
     return FM_OK;
 }
 
-bool fm_json_u64(const cJSON *json, uint64_t *out_value)
+// A run of digits at the walk's place: 0, or no zero first.
+static enum fm_result take_integer(struct fm_json_object *o, uint64_t *out_value)
 {
-    double value = cJSON_GetNumberValue(json); // NaN when it is no number
-    if (!(value >= 0.0 && value <= 9007199254740992.0) || value != (double)(uint64_t)value)
-        return false;
-    *out_value = (uint64_t)value;
-    return true;
+    uint64_t value = 0, begin = o->at;
+    for (; o->at < o->text.bytes && o->text.data[o->at] >= '0' && o->text.data[o->at] <= '9'; o->at++) {
+        if (!fm_mul_u64(value, 10, &value) || !fm_add_u64(value, (uint64_t)(o->text.data[o->at] - '0'), &value)) {
+            o->at = begin;
+            return fail_found(o, "an integer below 2^64");
+        }
+    }
+    uint64_t digits = o->at - begin;
+    bool ends = o->at >= o->text.bytes || strchr(" \t\r\n,]", o->text.data[o->at]) != NULL; // a NUL is found too, and refused next
+    if (digits == 0 || (digits > 1 && o->text.data[begin] == '0') || !ends) {
+        o->at = begin;
+        return fail_found(o, "an integer of 0 or more");
+    }
+    *out_value = value;
+    return FM_OK;
+}
+
+enum fm_result fm_json_integers(struct fm_text value, const char *what, uint64_t limit, uint64_t *out_values, uint64_t *out_count)
+{
+    struct fm_json_object walk = {.text = value, .what = what};
+    uint64_t count = 0;
+    skip_space(&walk);
+    if (!take(&walk, '['))
+        return fail_found(&walk, "an array of integers");
+    skip_space(&walk);
+    while (!take(&walk, ']')) {
+        uint64_t number = 0;
+        if (count > 0 && !take(&walk, ','))
+            return fail_found(&walk, "',' or ']'");
+        skip_space(&walk);
+        enum fm_result result = take_integer(&walk, &number);
+        if (result != FM_OK)
+            return result;
+        if (count < limit)
+            out_values[count] = number;
+        count++;
+        skip_space(&walk);
+    }
+    skip_space(&walk);
+    if (walk.at < walk.text.bytes)
+        return fail_found(&walk, "nothing after the array");
+    *out_count = count;
+    return FM_OK;
 }

@@ -421,7 +421,7 @@ static enum fm_result hand_out(struct fm_pickle *m)
 
 enum fm_result fm_pickle_read(const uint8_t *data, uint64_t size_bytes, const struct fm_pickle_host *host)
 {
-    struct fm_pickle m = {.host = host, .cursor = {.data = data, .size_bytes = size_bytes}};
+    struct fm_pickle m = {.host = host, .cursor = {.data = data, .size_bytes = size_bytes, .file_bytes = size_bytes}};
     enum fm_result result = run(&m);
     if (result == FM_OK)
         result = hand_out(&m);

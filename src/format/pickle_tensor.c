@@ -78,11 +78,12 @@ static enum fm_result read_integers(const struct fm_pickle *m, const char *quote
     return FM_OK;
 }
 
-// Row-major without gaps, as files of other formats hold tensors. Strides of dimensions of one element do not matter.
+// Row-major without gaps, as files of other formats hold tensors. Strides of dimensions of one element do not matter, nor any
+// where there are no elements.
 static enum fm_result check_strides(const char *quoted, const struct fm_tensor *tensor, const uint64_t *strides)
 {
     uint64_t expected = 1;
-    for (uint32_t i = tensor->n_dims; i-- > 0;) {
+    for (uint32_t i = tensor->data_bytes > 0 ? tensor->n_dims : 0; i-- > 0;) {
         if (tensor->dims[i] != 1 && strides[i] != expected)
             return fm_fail(FM_UNSUPPORTED,
                            "tensor '%s': stride %llu of dimension %u, expected %llu; save it with .contiguous()", quoted,
@@ -124,7 +125,7 @@ static enum fm_result rebuild_tensor(struct fm_pickle *m, const struct fm_pickle
         return fm_fail(FM_FORMAT, "tensor '%s': %llu elements from element %lld exceed its storage of %llu bytes of %s",
                        quoted, (unsigned long long)elems, (long long)item[1].integer, (unsigned long long)storage->bytes,
                        storage->dtype->name);
-    tensor.data = storage->data + begin;
+    tensor.offset = storage->offset + begin;
     const struct fm_tensor *copy = fm_arena_copy(&m->arena, &tensor, sizeof(tensor));
     if (copy == NULL)
         return fm_nomem();
@@ -175,7 +176,7 @@ enum fm_result fm_pickle_load_storage(struct fm_pickle *m)
     if (storage == NULL)
         return fm_nomem();
     storage->dtype = item[1].dtype;
-    result = m->host->find_storage(m->host->user, fm_pickle_text(&item[2]), &storage->data, &storage->bytes);
+    result = m->host->find_storage(m->host->user, fm_pickle_text(&item[2]), &storage->offset, &storage->bytes);
     if (result != FM_OK)
         return result;
     uint64_t bytes = 0;

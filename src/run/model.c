@@ -86,6 +86,23 @@ static enum fm_result build_graph(struct fm_model *model)
 // ---- opening
 // -------------------------------------------------------------------------------------------------------------
 
+// An adapter names its base model's architecture, and holds nothing that could run.
+static enum fm_result refuse_adapter(const struct fm_file *file)
+{
+    struct fm_text type;
+    enum fm_result result = fm_meta_string(file, "general.type", false, &type);
+    if (result != FM_OK)
+        return result;
+    bool is_adapter = type.bytes == 7 && memcmp(type.data, "adapter", 7) == 0;
+    for (uint32_t i = 0; i < fm_file_tensor_count(file) && !is_adapter; i++) {
+        const char *name = fm_file_tensor(file, i)->name;
+        is_adapter = strstr(name, ".lora_a") != NULL || strstr(name, ".lora_A.") != NULL;
+    }
+    if (!is_adapter)
+        return FM_OK;
+    return fm_fail(FM_UNSUPPORTED, "%s: is an adapter (LoRA), not a model: merge it into its base model first", fm_file_path(file));
+}
+
 static enum fm_result open_file(struct fm_model *model, const char *path)
 {
     struct fm_text name;
@@ -99,7 +116,8 @@ static enum fm_result open_file(struct fm_model *model, const char *path)
         return fm_fail(FM_UNSUPPORTED, "%s: holds no weights%s", model->path,
                        fm_file_meta_find(model->file, "tokenizer.ggml.model") != NULL
                            ? ", only a vocabulary: 'fulmen tokenize' can use it, running needs the whole model" : "");
-    if ((result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
+    if ((result = refuse_adapter(model->file)) != FM_OK ||
+        (result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
         (result = fm_meta_string(model->file, "general.name", false, &name)) != FM_OK)
         return result;
     model->name = fm_arena_printf(&model->arena, "%s", FM_QUOTE_TEXT(name)); // it is shown on terminals

@@ -46,6 +46,7 @@ struct fm_model {
     // once loaded
     struct fm_device *device;
     struct fm_vk_memory *weights;
+    uint64_t identity; // of its tensors and metadata, for files of states
 };
 
 // One size of step, planned.
@@ -87,6 +88,9 @@ enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_
 
 // A state of the graph is there in versions, as those of recurrences are. (blueprint.c)
 bool fm_graph_is_recurrent(const struct fm_graph *graph);
+
+// state_file.c: a hash of the names, shapes and types of all tensors, of the metadata, and of a sample of every tensor's bytes.
+enum fm_result fm_state_model_identity(const struct fm_model *model, uint64_t *out_identity);
 
 // random.c: fill the weights of a built-in shape.
 enum fm_result fm_random_load(const struct fm_model *model, struct fm_vk *vk, struct fm_vk_memory *memory,

@@ -14,6 +14,7 @@
 #include "base/half.h"
 #include "shaders/lib/abi.h"
 #include "support/temporary.h"
+#include "support/tensor_data.h"
 
 void e2e_ok(enum fm_result result, const char *what, const char *file, int line)
 {
@@ -66,7 +67,10 @@ static void set_weight(struct fm_ref *ref, const struct fm_file *file, const str
         elems *= tensor->dims[i];
     float *all = calloc(elems, sizeof(*all));
     assert_non_null(all);
-    fm_quant_decode(tensor->type, tensor->data, elems, all);
+    uint8_t *data = tensor_data(tensor);
+    E2E_OK(data != NULL ? FM_OK : FM_IO);
+    fm_quant_decode(tensor->type, data, elems, all);
+    free(data);
     for (uint64_t i = 0; i < to->elems; i++)
         to->v[i] = (double)all[first + i];
     free(all);

@@ -251,7 +251,6 @@ def bad_files():
     refused("info", ROOT, says=str(ROOT))
     refused("info", ROOT / "README.md", says="expected GGUF")
     refused("info", says="no model")
-    refused("info", TINY, "-m", DEMO, says="two files")
     with tempfile.TemporaryDirectory() as folder:
         bad = pathlib.Path(folder) / "bad.gguf"
         for what, content in (("nothing", b""), ("a header", data[:24]), ("half", data[:len(data) // 2]),

@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -439,39 +440,113 @@ static void test_bf16(void **state)
 
 // ---- files -------------------------------------------------------------------------------------------------------
 
-static void test_mapping(void **state)
+// A file of 5 MB, which more than one thread reads.
+static uint8_t *write_source(size_t size_bytes)
 {
-    (void)state;
-    struct fm_mapping mapping = {0};
-    size_t size_bytes = 300000;
     uint8_t *data = malloc(size_bytes);
     assert_non_null(data);
     for (size_t i = 0; i < size_bytes; i++)
         data[i] = (uint8_t)(i * 31 >> 3);
     assert_int_equal(fm_writer_save(in_folder("data"), 0, data, size_bytes), FM_OK);
-    assert_int_equal(fm_mapping_open(in_folder("data"), &mapping), FM_OK);
-    assert_int_equal(mapping.size_bytes, size_bytes);
-    assert_memory_equal(mapping.data, data, size_bytes);
-    fm_mapping_drop(&mapping, 1000, 200000);
-    fm_mapping_drop(&mapping, 299999, UINT64_MAX); // ranges beyond the end are cut
-    fm_mapping_drop(&mapping, UINT64_MAX, 1);
-    assert_memory_equal(mapping.data, data, size_bytes); // dropped pages come back
-    fm_mapping_close(&mapping);
-    assert_null(mapping.data);
-    fm_mapping_close(&mapping);
-    free(data);
+    return data;
+}
 
-    assert_int_equal(fm_mapping_open(in_folder("absent"), &mapping), FM_IO);
+static void test_source(void **state)
+{
+    (void)state;
+    struct fm_source source = {0};
+    size_t size_bytes = 5000001;
+    uint8_t *data = write_source(size_bytes), *read = malloc(size_bytes);
+    assert_non_null(read);
+    assert_int_equal(fm_source_open(in_folder("data"), "its name", &source), FM_OK);
+    assert_int_equal(source.size_bytes, size_bytes);
+    assert_string_equal(source.path, "its name");
+    assert_int_equal(fm_source_read(&source, 0, size_bytes, read), FM_OK);
+    assert_memory_equal(read, data, size_bytes);
+    assert_int_equal(fm_source_read(&source, 12345, 3, read), FM_OK);
+    assert_memory_equal(read, data + 12345, 3);
+    assert_int_equal(fm_source_read(&source, size_bytes, 0, read), FM_OK);
+    assert_int_equal(fm_source_read(&source, size_bytes - 1, 2, read), FM_ARG);
+    assert_int_equal(fm_source_read(&source, UINT64_MAX, 2, read), FM_ARG);
+    assert_int_equal(fm_source_unchanged(&source), FM_OK);
+    assert_int_equal(fm_file_write_atomic(in_folder("data"), "another", 7), FM_OK); // the name goes to another file
+    assert_int_equal(fm_source_read(&source, 0, size_bytes, read), FM_OK);
+    assert_memory_equal(read, data, size_bytes);
+    assert_int_equal(fm_source_unchanged(&source), FM_OK);
+    fm_source_close(&source);
+    fm_source_close(&source);
+
+    assert_int_equal(fm_source_memory(data, 100, "memory", &source), FM_OK);
+    assert_int_equal(fm_source_read(&source, 50, 50, read), FM_OK);
+    assert_memory_equal(read, data + 50, 50);
+    assert_int_equal(fm_source_read(&source, 50, 51, read), FM_ARG);
+    assert_int_equal(fm_source_unchanged(&source), FM_OK);
+    fm_source_close(&source);
+    free(data);
+    free(read);
+
+    assert_int_equal(fm_source_open(in_folder("absent"), "absent", &source), FM_IO);
     assert_non_null(strstr(fm_error_message(), "absent"));
-    assert_int_equal(fm_mapping_open(folder, &mapping), FM_IO);
+    assert_int_equal(fm_source_open(folder, folder, &source), FM_IO);
     assert_non_null(strstr(fm_error_message(), "directory"));
     assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
-    assert_int_equal(fm_mapping_open(in_folder("pipe"), &mapping), FM_IO); // and does not wait for a writer
+    assert_int_equal(fm_source_open(in_folder("pipe"), "pipe", &source), FM_IO); // and does not wait for a writer
     assert_int_equal(fm_writer_save(in_folder("empty"), 0, "", 0), FM_OK);
-    assert_int_equal(fm_mapping_open(in_folder("empty"), &mapping), FM_OK);
-    assert_int_equal(mapping.size_bytes, 0);
-    assert_null(mapping.data);
-    fm_mapping_close(&mapping);
+    assert_int_equal(fm_source_open(in_folder("empty"), "empty", &source), FM_OK);
+    assert_int_equal(source.size_bytes, 0);
+    fm_source_close(&source);
+}
+
+// Made shorter, longer, or written to while it is open: a message each time, in whatever slice the end lies.
+static void test_source_changes(void **state)
+{
+    (void)state;
+    struct fm_source source = {0};
+    size_t size_bytes = 5000001;
+    const long ends[] = {0, 1, 2000000, 2097152, 4999999, 5000000};
+    uint8_t *read = malloc(size_bytes);
+    assert_non_null(read);
+    for (size_t i = 0; i < FM_COUNT(ends); i++) {
+        char expected[128];
+        free(write_source(size_bytes));
+        assert_int_equal(fm_source_open(in_folder("data"), "f", &source), FM_OK);
+        assert_int_equal(truncate(in_folder("data"), ends[i]), 0);
+        assert_int_equal(fm_source_read(&source, 0, size_bytes, read), FM_CHANGED);
+        snprintf(expected, sizeof(expected), "f: became shorter while it was read (%ld bytes, expected 5000001)", ends[i]);
+        assert_string_equal(fm_error_message(), expected);
+        assert_int_equal(fm_source_read(&source, size_bytes - 1, 1, read), FM_CHANGED);
+        assert_int_equal(fm_source_unchanged(&source), FM_CHANGED);
+        assert_string_equal(fm_error_message(), expected);
+        assert_int_equal(truncate(in_folder("data"), (off_t)size_bytes), 0); // long enough again, with zeros
+        struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+        assert_int_equal(utimensat(AT_FDCWD, in_folder("data"), times, 0), 0);
+        assert_int_equal(fm_source_unchanged(&source), FM_CHANGED);
+        assert_string_equal(fm_error_message(), "f: changed while it was read");
+        fm_source_close(&source);
+    }
+    free(write_source(1000));
+    assert_int_equal(fm_source_open(in_folder("data"), "f", &source), FM_OK);
+    assert_int_equal(truncate(in_folder("data"), 1001), 0);
+    assert_int_equal(fm_source_read(&source, 0, 1000, read), FM_OK);
+    assert_int_equal(fm_source_unchanged(&source), FM_CHANGED);
+    fm_source_close(&source);
+    free(read);
+}
+
+static void test_source_whole(void **state)
+{
+    (void)state;
+    char *data = NULL;
+    size_t bytes = 0;
+    assert_int_equal(fm_writer_save(in_folder("text"), 0, "words", 5), FM_OK);
+    assert_int_equal(fm_source_read_whole(in_folder("text"), 5, &data, &bytes), FM_OK);
+    assert_int_equal(bytes, 5);
+    assert_string_equal(data, "words");
+    fm_free(data);
+    assert_int_equal(fm_source_read_whole(in_folder("text"), 4, &data, &bytes), FM_FORMAT);
+    assert_int_equal(fm_source_read_whole(in_folder("absent"), 4, &data, &bytes), FM_IO);
+    assert_int_equal(mkfifo(in_folder("pipe2"), 0600), 0);
+    assert_int_equal(fm_source_read_whole(in_folder("pipe2"), 4, &data, &bytes), FM_IO); // and does not wait for a writer
 }
 
 static void test_file_read(void **state)
@@ -599,7 +674,7 @@ int main(void)
         cmocka_unit_test(test_half_decode),
         cmocka_unit_test(test_half_rounding),
         cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_mapping),
+        cmocka_unit_test(test_source), cmocka_unit_test(test_source_changes), cmocka_unit_test(test_source_whole),
         cmocka_unit_test(test_file_read),
         cmocka_unit_test(test_cache_dir),
         cmocka_unit_test(test_thread_for),
