@@ -34,6 +34,7 @@ extern "C" {
     X(CANCELLED, "cancelled")                                                                                          \
     X(BUSY, "busy")                                                                                                    \
     X(WRITE, "a file could not be written")                                                                            \
+    X(NAN, "the model computed what is no number")                                                                     \
     X(CHANGED, "a file was changed while it was read")
 
 enum fm_result {
