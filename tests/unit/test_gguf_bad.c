@@ -326,7 +326,7 @@ static void test_overlap(void **state)
     }
     for (size_t i = 0; i < FM_COUNT(bad); i++)
         file_refuse(two_tensors(bad[i][0], bad[i][1]), FM_FORMAT, "' overlap: bytes ");
-    file_refuse(two_tensors(32, 0), FM_FORMAT, "tensors 'two' and 'one' overlap: bytes 128 to 192 of the file, and 160 to 192");
+    file_refuse(two_tensors(32, 0), FM_FORMAT, "tensors 'two' and 'one' overlap: bytes 96 to 160 of the file, and 128 to 160");
 }
 
 // More entries than any model has are refused before anything is kept of them.
