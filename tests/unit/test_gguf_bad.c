@@ -417,7 +417,8 @@ int main(void)
         cmocka_unit_test(test_not_gguf),   cmocka_unit_test(test_versions),    cmocka_unit_test(test_counts),
         cmocka_unit_test(test_strings),    cmocka_unit_test(test_value_types), cmocka_unit_test(test_arrays),
         cmocka_unit_test(test_duplicates), cmocka_unit_test(test_alignment),   cmocka_unit_test(test_split),
-        cmocka_unit_test(test_tensors), cmocka_unit_test(test_overlap), cmocka_unit_test(test_too_many),    cmocka_unit_test(test_truncation),  cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_overlap),      cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_tensors),         cmocka_unit_test(test_truncation),  cmocka_unit_test(test_bit_flips),
         cmocka_unit_test(test_extreme_fields),
     };
     return cmocka_run_group_tests_name("gguf_bad", tests, NULL, NULL);
