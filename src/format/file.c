@@ -125,8 +125,9 @@ enum fm_result fm_file_check_overlap(const struct fm_file *file)
     for (size_t i = 1; i < count && result == FM_OK; i++) {
         const struct fm_tensor *a = sorted[i - 1], *b = sorted[i];
         if (b->offset - a->offset < a->data_bytes)
-            result = fm_fail(FM_FORMAT, "tensors '%s' and '%s' overlap: bytes %llu to %llu of the file, and %llu to %llu", FM_QUOTE_Z(a->name),
-                             FM_QUOTE_Z(b->name), (unsigned long long)a->offset, (unsigned long long)(a->offset + a->data_bytes),
+            result = fm_fail(FM_FORMAT, "tensors '%s' and '%s' overlap: bytes %llu to %llu of the file, and %llu to %llu",
+                             FM_QUOTE_Z(a->name), FM_QUOTE_Z(b->name), (unsigned long long)a->offset,
+                             (unsigned long long)(a->offset + a->data_bytes),
                              (unsigned long long)b->offset, (unsigned long long)(b->offset + b->data_bytes));
     }
     fm_free(sorted);

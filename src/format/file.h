@@ -66,7 +66,8 @@ const struct fm_tensor *fm_file_find(const struct fm_file *file, const char *nam
 uint32_t fm_file_meta_count(const struct fm_file *file);
 const struct fm_meta *fm_file_meta(const struct fm_file *file, uint32_t index);
 const struct fm_meta *fm_file_meta_find(const struct fm_file *file, const char *key); // NULL when absent
-// Read bytes [offset, offset + bytes) of a tensor's data into `out`. FM_IO when the file cannot be read, FM_CHANGED when it has become shorter.
+// Read bytes [offset, offset + bytes) of a tensor's data into `out`. FM_IO when the file cannot be read, FM_CHANGED when it has
+// become shorter.
 enum fm_result fm_tensor_read(const struct fm_tensor *tensor, uint64_t offset, uint64_t bytes, void *out);
 // After the last read: FM_CHANGED when the file was changed since it was opened, so that what was read may not belong together.
 enum fm_result fm_file_unchanged(const struct fm_file *file);

@@ -92,7 +92,8 @@ static enum fm_result find_members(struct fm_text object, struct fm_arena *scrat
     snprintf(what, sizeof(what), "tensor '%s'", quoted);
     struct fm_json_object walk = {.text = object, .what = what};
     if (object.bytes > ENTRY_BYTES_MAX)
-        return fm_fail(FM_FORMAT, "%s: a value of %llu bytes, expected at most %d", what, (unsigned long long)object.bytes, ENTRY_BYTES_MAX);
+        return fm_fail(FM_FORMAT, "%s: a value of %llu bytes, expected at most %d", what, (unsigned long long)object.bytes,
+                       ENTRY_BYTES_MAX);
     *out_entry = (struct entry){0};
     for (;;) {
         struct fm_text key, value;
@@ -275,7 +276,9 @@ static enum fm_result safetensors_read(struct fm_file *file)
     result = fm_file_hold(file, LENGTH_BYTES, header_bytes, &data);
     if (result != FM_OK)
         return result;
-    struct reader reader = {.file = file, .data_begin = LENGTH_BYTES + header_bytes, .data_bytes = size_bytes - LENGTH_BYTES - header_bytes};
+    struct reader reader = {.file = file,
+                            .data_begin = LENGTH_BYTES + header_bytes,
+                            .data_bytes = size_bytes - LENGTH_BYTES - header_bytes};
     struct fm_text header = {.data = (const char *)data, .bytes = header_bytes};
     result = read_members(&reader, header);
     if (result == FM_OK)

@@ -16,6 +16,7 @@ struct loading {
     const struct fm_load_params *params;
     uint64_t base;             // offset of the tensor in the pool
     uint64_t done_bytes, told_bytes, total_bytes;
+    uint8_t *blocks;           // [PIECE_BYTES], once it is needed
 };
 
 static enum fm_result report(struct loading *l)
@@ -51,8 +52,9 @@ static enum fm_result stream(struct stream s, uint64_t offset, uint64_t size_byt
             memcpy(room, s.from + done, (size_t)some);
         else
             result = fm_tensor_read(s.tensor, s.tensor_offset + done, some, room);
-        if (result == FM_OK)
-            result = fm_vk_stage_commit(l->vk, l->memory, l->base + offset + done, some);
+        // Nothing of it when it could not be read: what was reserved is given back all the same.
+        enum fm_result committed = fm_vk_stage_commit(l->vk, l->memory, l->base + offset + done, result == FM_OK ? some : 0);
+        result = result == FM_OK ? committed : result;
         if (result != FM_OK)
             return result;
         done += some;
@@ -99,17 +101,17 @@ static enum fm_result put_packed(struct loading *l, const struct fm_tensor *tens
 {
     const struct fm_type_info *info = fm_type_info(tensor->type);
     uint64_t piece = FM_MIN(PIECE_BYTES / info->block_bytes, units);
-    uint8_t *blocks = fm_alloc((size_t)(piece * info->block_bytes));
-    enum fm_result result = blocks != NULL ? FM_OK : fm_nomem();
+    if (l->blocks == NULL && (l->blocks = fm_alloc(PIECE_BYTES)) == NULL)
+        return fm_nomem();
+    enum fm_result result = FM_OK;
     for (uint64_t done = 0; done < units && result == FM_OK; done += piece) {
         uint64_t some = FM_MIN(piece, units - done);
-        result = fm_tensor_read(tensor, (first + done) * info->block_bytes, some * info->block_bytes, blocks);
+        result = fm_tensor_read(tensor, (first + done) * info->block_bytes, some * info->block_bytes, l->blocks);
         if (result == FM_OK)
-            result = fm_pack_rows(tensor->type, units, info->block_elems, done, some, blocks, put, l);
+            result = fm_pack_rows(tensor->type, units, info->block_elems, done, some, l->blocks, put, l);
         if (result == FM_OK)
             result = report(l);
     }
-    fm_free(blocks);
     return result;
 }
 
@@ -124,9 +126,11 @@ static enum fm_result load_weight(struct loading *l, const struct fm_value *valu
     if (tensor->type != value->type)
         result = put_as_f32(l, tensor, first, rows * k);
     else if (first % info->block_elems != 0)
-        result = fm_fail(FM_FORMAT, "tensor '%s' cannot be cut at element %llu", FM_QUOTE_Z(tensor->name), (unsigned long long)first);
+        result = fm_fail(FM_FORMAT, "tensor '%s' cannot be cut at element %llu", FM_QUOTE_Z(tensor->name),
+                         (unsigned long long)first);
     else if (info->block_elems == 1)
-        result = stream((struct stream){.l = l, .tensor = tensor, .tensor_offset = first * info->block_bytes}, 0, rows * k * info->block_bytes);
+        result = stream((struct stream){.l = l, .tensor = tensor, .tensor_offset = first * info->block_bytes}, 0,
+                        rows * k * info->block_bytes);
     else
         result = put_packed(l, tensor, first / info->block_elems, rows * k / info->block_elems);
     return result == FM_OK ? report(l) : result;
@@ -146,6 +150,7 @@ static enum fm_result load_values(struct loading *l)
     }
     if (result == FM_OK && l->model->file == NULL)
         result = fm_random_load(l->model, l->vk, l->memory, l->layout, l->params);
+    fm_free(l->blocks);
     enum fm_result drained = fm_vk_upload_finish(l->vk);
     return result != FM_OK ? result : drained;
 }

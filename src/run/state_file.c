@@ -205,7 +205,8 @@ static enum fm_result check_file(const struct fm_session *session, uint32_t slot
     return fm_state_file_check(out_file, session->model->config.vocab);
 }
 
-static enum fm_result load_checked(struct fm_session *session, uint32_t slot, const struct fm_source *source, const struct fm_state_file *file)
+static enum fm_result load_checked(struct fm_session *session, uint32_t slot, const struct fm_source *source,
+                                   const struct fm_state_file *file)
 {
     struct loading l = {.session = session, .source = source, .at = file->state_offset, .piece = fm_alloc(FM_STATE_PIECE_BYTES)};
     struct fm_slot *s = &session->slots[slot];

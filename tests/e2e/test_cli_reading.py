@@ -14,8 +14,8 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from support.cli_runner import (BAD_INPUT, DEMO, DONE, FAILED, FULMEN, ROOT, RUNNER, SECONDS, TINY, Result, fulmen, main,   # pylint: disable=wrong-import-position
-                                refused, test)
+from support.cli_runner import (  # pylint: disable=wrong-import-position
+    BAD_INPUT, DEMO, DONE, FAILED, FULMEN, ROOT, RUNNER, SECONDS, TINY, Result, fulmen, main, refused, test)
 
 CHECKPOINT = ROOT / "tests/fixtures/checkpoints/qwen2-tied-odd"
 U32, F32, STRING = 4, 6, 8
@@ -56,8 +56,9 @@ def llama(path, vocab, width):
     def ones(n):
         return struct.pack("<f", 1) * n
 
-    metadata = [("general.architecture", STRING, text("llama")), u32("context_length", 64), u32("embedding_length", width), u32("block_count", 1),
-                u32("feed_forward_length", width), u32("attention.head_count", 1), u32("attention.head_count_kv", 1), u32("vocab_size", vocab),
+    metadata = [("general.architecture", STRING, text("llama")), u32("context_length", 64), u32("block_count", 1),
+                u32("embedding_length", width), u32("feed_forward_length", width), u32("vocab_size", vocab),
+                u32("attention.head_count", 1), u32("attention.head_count_kv", 1),
                 ("llama.attention.layer_norm_rms_epsilon", F32, struct.pack("<f", 1e-5))]
     square = [(f"blk.0.{name}.weight", (width, width), TYPE_F32, 4 * width * width)
               for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")]
@@ -114,8 +115,8 @@ def a_file_that_changes_is_told():
         model, out = folder / "m.gguf", folder / "out.gguf"
         commands = (("quantize", model, out, "q8_0"), ("info", "--verify", model), ("run", "-m", model, "--tokens", "5,17", "-n", "1"))
         for command in commands:
-            for change, says in ((shorter, "became shorter while it was read (1048576 bytes, expected "), (longer, "changed while it was read"),
-                                 (written, "changed while it was read")):
+            for change, says in ((shorter, "became shorter while it was read (1048576 bytes, expected "),
+                                 (longer, "changed while it was read"), (written, "changed while it was read")):
                 model.unlink(missing_ok=True)
                 llama(model, 1 << 18, 256)  # 256 MB
                 result = changed_meanwhile(command, model, 64 << 20, change)
@@ -131,8 +132,8 @@ def a_state_is_saved_when_the_model_is_gone():
     with tempfile.TemporaryDirectory() as folder:
         model, state = pathlib.Path(folder) / "m.gguf", pathlib.Path(folder) / "s.fms"
         shutil.copy(DEMO, model)
-        child = subprocess.Popen([*RUNNER, FULMEN, "run", "-m", model, "-p", "Once upon a time", "-n", "400", "--ignore-eos", "--temp", "0", "-c",
-                                  "512", "--state-save", state], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child = subprocess.Popen([*RUNNER, FULMEN, "run", "-m", model, "-p", "Once upon a time", "-n", "400", "--ignore-eos", "--temp", "0",
+                                  "-c", "512", "--state-save", state], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         begin = child.stdout.read(8)
         os.truncate(model, 100)
         child.send_signal(signal.SIGINT)
@@ -157,18 +158,20 @@ def verify_finds_what_is_no_number():
                       ["tensor 'a': 2 of 6 weights are infinite or NaN, the first is element 4",
                        "tensor 'b': 32 of 64 weights are infinite or NaN, the first is element 32",
                        "tensor 'c\\x1b[2J': 1 of 4 weights are infinite or NaN, the first is element 3"], "expected three findings")
-        for kind, says in (("f32", "tensor 'a': element 4 (row 1, column 1) is nan: the weights are damaged"), ("q8_0", "tensor 'a': element 4")):
+        for kind, says in (("f32", "tensor 'a': element 4 (row 1, column 1) is nan: the weights are damaged"),
+                           ("q8_0", "tensor 'a': element 4")):
             result = fulmen("quantize", path, path.with_name("out.gguf"), kind, status=BAD_INPUT)
             result.expect(says in result.err.decode(), f"expected '{says}'")
-        for name in ("b", "c"):
-            write_gguf(path, {"b": [("b", (2, 32), TYPE_Q8_0, block + broken)], "c": [("c.weight", (2, 2), TYPE_F16, bytes(6) + b"\x00\xfc")]}[name],
-                       metadata)
+        for tensor, says in ((("b", (2, 32), TYPE_Q8_0, block + broken), "tensor 'b': element 32 (row 1, column 0) is "),
+                             (("c.weight", (2, 2), TYPE_F16, bytes(6) + b"\x00\xfc"), "element 3 (row 1, column 1) is -inf")):
+            write_gguf(path, [tensor], metadata)
             for kind in ("q8_0", "f16", "f32"):
                 result = fulmen("quantize", path, path.with_name("out.gguf"), kind, status=BAD_INPUT)
-                says = {"b": "tensor 'b': element 32 (row 1, column 0) is ", "c": "element 3 (row 1, column 1) is -inf"}[name]
-                result.expect(says in result.err.decode() and "the weights are damaged" in result.err.decode(), f"{kind}: expected '{says}'")
+                err = result.err.decode()
+                result.expect(says in err and "the weights are damaged" in err, f"{kind}: expected '{says}'")
         # What the new type cannot hold is named as well: largest finite numbers, and scales that overflow.
-        for value, kind in ((7e4, "f16"), (3.4028234e38, "bf16"), (1e8, "q8_0"), (1e7, "q4_0"), (1e7, "q4_1"), (1e7, "q5_0"), (1e7, "q5_1")):
+        for value, kind in ((7e4, "f16"), (3.4028234e38, "bf16"), (1e8, "q8_0"), (1e7, "q4_0"), (1e7, "q4_1"), (1e7, "q5_0"),
+                            (1e7, "q5_1")):
             write_gguf(path, [("w.weight", (2, 32), TYPE_F32, bytes(4 * 40) + struct.pack("<f", value) + bytes(4 * 23))], metadata)
             result = fulmen("quantize", path, path.with_name("out.gguf"), kind, status=BAD_INPUT)
             says = f"element 40 (row 1, column 8) is {value:g}, which {kind} cannot hold"
@@ -191,7 +194,8 @@ def verify_of_whole_models():
         result.expect("weights are infinite or NaN" in result.text() and ": 1 finding\n" in result.text(), "expected one finding")
         shutil.copy(CHECKPOINT / "config.json", folder)
         result = fulmen("convert", folder, "-o", pathlib.Path(folder) / "out.gguf", status=BAD_INPUT)
-        result.expect("(of 'model." in result.err.decode() and "is inf: the weights are damaged" in result.err.decode(), "expected the tensor")
+        err = result.err.decode()
+        result.expect("(of 'model." in err and "is inf: the weights are damaged" in err, "expected the tensor")
         cut = pathlib.Path(folder) / "cut.gguf"
         cut.write_bytes(DEMO.read_bytes()[:-1000])
         result = fulmen("info", "--verify", cut, DEMO, status=FAILED)
@@ -207,14 +211,16 @@ def tensors_that_overlap_are_refused():
             write_gguf(path, [("one", (16,), TYPE_F32, 64, places[0]), ("two", (16,), TYPE_F32, 64, places[1])], metadata)
             for command in (("run", "-m", path, "--tokens", "1"), ("info", path), ("quantize", path, path.with_name("o"), "f16")):
                 result = fulmen(*command, status=BAD_INPUT)
-                result.expect(f"{path}: tensors '" in result.err.decode() and "' overlap: bytes " in result.err.decode(), "expected both names")
+                err = result.err.decode()
+                result.expect(f"{path}: tensors '" in err and "' overlap: bytes " in err, "expected both names")
             fulmen("info", "--verify", path, status=FAILED)
 
 
 @test
 def several_files():
     result = fulmen("info", TINY, "-m", DEMO)
-    result.expect(result.text().count("architecture  llama") == 2 and str(DEMO) in result.text() and str(TINY) in result.text(), "expected both")
+    said = result.text()
+    result.expect(said.count("architecture  llama") == 2 and str(DEMO) in said and str(TINY) in said, "expected both")
     both = fulmen("info", "--json", TINY, DEMO).json()
     one = fulmen("info", "--json", TINY).json()
     if not isinstance(both, list) or [m["file"] for m in both] != [str(TINY), str(DEMO)] or one["file"] != str(TINY):
@@ -244,10 +250,11 @@ def folders_say_what_to_do():
 def tiny_metadata_stays_small():
     """Ten million strings of no or one byte: at most three times the file's bytes, besides what the tool takes anyway."""
     def most_memory(path):
-        code = ("import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False); "
+        code = ("import resource, subprocess, sys; "
+                "subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False); "
                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)")
-        out = subprocess.run([sys.executable, "-c", code, FULMEN, "tokenize", "-m", path, "-p", "x"], capture_output=True, text=True, check=True,
-                             timeout=SECONDS).stdout
+        out = subprocess.run([sys.executable, "-c", code, FULMEN, "tokenize", "-m", path, "-p", "x"], capture_output=True, text=True,
+                             check=True, timeout=SECONDS).stdout
         return int(out) * 1024
 
     with tempfile.TemporaryDirectory() as folder:

@@ -227,7 +227,8 @@ def a_value_that_f16_cannot_hold_is_named(folder):
     t = tensors["model.layers.1.mlp.up_proj.weight"]
     tensors["model.layers.1.mlp.up_proj.weight"] = Tensor("F32", t.shape, t.data[:4 * 65] + struct.pack("<f", 7e4) + t.data[4 * 66:])
     write_folder(folder, config, None, tensors)
-    refused(folder, "--type", "f16", says="'model.layers.1.mlp.up_proj.weight'): element 65 (row 1, column 1) is 70000, which f16 cannot hold", lines=2)
+    refused(folder, "--type", "f16", lines=2,
+            says="'model.layers.1.mlp.up_proj.weight'): element 65 (row 1, column 1) is 70000, which f16 cannot hold")
     run("convert", folder, "-o", folder / "out.gguf", "--type", "bf16")
 
 

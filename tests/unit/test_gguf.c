@@ -172,10 +172,10 @@ static void test_file(void **state)
 static void test_changes(void **state)
 {
     (void)state;
-    char path[] = "/tmp/fulmen-gguf-XXXXXX";
+    char path[TEST_PATH_BYTES];
     const char *const before[] = {"a", "b"};
     static char filler[70000];
-    int fd = mkstemp(path);
+    int fd = test_temporary_file("gguf", path);
     assert_true(fd >= 0);
     for (size_t bytes_more = 65300; bytes_more < 65700; bytes_more += 7) {
         struct gguf_writer w = {0};

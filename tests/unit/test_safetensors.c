@@ -210,7 +210,8 @@ static void test_entries(void **state)
     refuse_entry("7", "[2]", "[0,8]", FM_FORMAT, "tensor 'a', dtype: expected a string, found '7'");
     refuse_entry("\"F32\"", "2", "[0,8]", FM_FORMAT, "tensor 'a', shape: byte 0: expected an array of integers, found '2'");
     // A shape and a place are integers, and written as such.
-    static const char *const numbers[] = {"-2", "2.5", "2.0", "2e0", "2E0", "0.2e1", "20e-1", "1e300", "1e400", "\"2\"", "02", "+2", "2u", "-0",
+    static const char *const numbers[] = {"-2", "2.5", "2.0", "2e0", "2E0", "0.2e1", "20e-1", "1e300", "1e400", "\"2\"",
+                                          "02", "+2", "2u", "-0",
                                           "true", "null", "NaN", "Infinity", "[2]", "{}", "0x2", "2 2"};
     for (size_t i = 0; i < FM_COUNT(numbers); i++) {
         char text[64], expected[64];
@@ -244,7 +245,8 @@ static void test_entries(void **state)
     refuse_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 0, FM_FORMAT, "tensor 'a': data_offsets is missing");
     refuse_header("{\"a\":[]}", 0, FM_FORMAT, "tensor 'a': byte 0: expected '{', found '[]'");
     refuse_header("{\"a\":{\"x\":nul,\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, FM_FORMAT, "tensor 'a': not JSON: 'nul'");
-    refuse_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,1]}}", 1, FM_FORMAT, "tensor 'a': shape is there twice");
+    refuse_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,1]}}", 1, FM_FORMAT,
+                  "tensor 'a': shape is there twice");
 }
 
 #define ENTRY(name, shape, begin, end) \
@@ -266,7 +268,8 @@ static void test_ranges(void **state)
     refuse_header("{}", 1, FM_FORMAT, "the tensors' data ends at byte 0, expected 1");
     refuse_header("{" ENTRY("a", "8", "0", "8") "," ENTRY("b", "0", "4", "4") "}", 8, FM_FORMAT,
                   "tensor 'b': its data begins at byte 4, where 'a' overlaps it until byte 8");
-    refuse_header("{" ENTRY("a", "4", "0", "4") "," ENTRY("b", "4", "0", "4") "}", 4, FM_FORMAT, "tensor 'b': its data begins at byte 0, where 'a'");
+    refuse_header("{" ENTRY("a", "4", "0", "4") "," ENTRY("b", "4", "0", "4") "}", 4, FM_FORMAT,
+                  "tensor 'b': its data begins at byte 0, where 'a'");
 }
 
 // Tensors without elements are valid, wherever one tensor ends and the next begins.
@@ -334,7 +337,8 @@ int main(void)
         cmocka_unit_test(test_good),         cmocka_unit_test(test_not_a_model), cmocka_unit_test(test_header_text),
         cmocka_unit_test(test_no_tensors),   cmocka_unit_test(test_length),      cmocka_unit_test(test_length_limit),
         cmocka_unit_test(test_json),         cmocka_unit_test(test_large_values), cmocka_unit_test(test_entries),
-        cmocka_unit_test(test_ranges), cmocka_unit_test(test_no_elements), cmocka_unit_test(test_padded),      cmocka_unit_test(test_metadata),    cmocka_unit_test(test_broken_everywhere),
+        cmocka_unit_test(test_no_elements),  cmocka_unit_test(test_padded),
+        cmocka_unit_test(test_ranges),      cmocka_unit_test(test_metadata),    cmocka_unit_test(test_broken_everywhere),
     };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);
 }
