@@ -55,7 +55,8 @@ static const struct fm_rule qwen2_rules[] = {
 static const char *const ignored[] = {"rotary_emb.inv_freq", NULL};
 static const char *const llama_keys[] = {FM_HF_LLAMA_KEYS, NULL};
 static const char *const mistral_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", NULL};
-static const char *const qwen2_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", "use_sliding_window", "max_window_layers", "layer_types", NULL};
+static const char *const qwen2_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", "use_sliding_window", "max_window_layers", "layer_types",
+                                         NULL};
 static const char *const hybrid_keys[] = {FM_HF_LLAMA_KEYS, NULL};
 
 // A key that says whether projections have biases, and the tensors of every layer: they must agree. Without the key the
