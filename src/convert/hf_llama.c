@@ -154,8 +154,8 @@ const struct fm_family fm_family_llama = {
     .config = llama_config, .extra = llama_extra};
 
 const struct fm_family fm_family_mistral = {
-    .model_type = "mistral", .keys = mistral_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules), .ignored = ignored,
-    .config = llama_config, .extra = llama_extra};
+    .model_type = "mistral", .keys = mistral_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules),
+    .ignored = ignored, .config = llama_config, .extra = llama_extra};
 
 const struct fm_family fm_family_qwen2 = {
     .model_type = "qwen2", .keys = qwen2_keys, .arch = "qwen2", .rules = qwen2_rules, .n_rules = FM_COUNT(qwen2_rules), .ignored = ignored,
