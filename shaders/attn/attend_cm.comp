@@ -79,7 +79,7 @@ uint tid, down, across;
 
 f16vec4 to_halves(vec4 v)
 {
-    return f16vec4(clamp(v, vec4(-65504.0), vec4(65504.0)));
+    return f16vec4(mix(clamp(v, vec4(-65504.0), vec4(65504.0)), v, isnan(v))); // clamp() may make a number of a NaN
 }
 
 // Rows [first, end) of q (`line`: copy and head) in slices of BC columns through `probs` into matrices; zeros below.

@@ -23,8 +23,8 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_DEQUANTIZE(FM_A, FM_P) } pc
 uvec4 pack(vec4 a, vec4 b)
 {
     const vec4 most = vec4(65504.0);
-    a = clamp(a, -most, most);
-    b = clamp(b, -most, most);
+    a = mix(clamp(a, -most, most), a, isnan(a)); // clamp() may make a number of a NaN
+    b = mix(clamp(b, -most, most), b, isnan(b));
     return uvec4(fm_round_half2(a.xy), fm_round_half2(a.zw), fm_round_half2(b.xy), fm_round_half2(b.zw));
 }
 

@@ -25,6 +25,7 @@ void main()
     uint row = i / quads;
     if (row >= pc.step.d[FM_STEP_TOKENS])
         return;
-    vec4 x = clamp(pc.xbc.d[(row + 1u) * (pc.width >> 2) - quads + i % quads], vec4(-65504.0), vec4(65504.0));
+    vec4 x = pc.xbc.d[(row + 1u) * (pc.width >> 2) - quads + i % quads];
+    x = mix(clamp(x, vec4(-65504.0), vec4(65504.0)), x, isnan(x)); // clamp() may make a number of a NaN
     pc.bc.d[i] = uvec2(fm_pack_half2(x.x, x.y), fm_pack_half2(x.z, x.w));
 }

@@ -13,7 +13,7 @@ static const char *const risky_words[] = {
     "lora", "latent", "shared_", "_shared", "conv_", "gate_", "decay", "lrpe",
 };
 // Words of members that multiply: 1 is neutral, too.
-static const char *const factors[] = {"scale", "multiplier", "factor"};
+static const char *const factors[] = {"scale", "scaling", "multiplier", "factor", "ratio"};
 
 // Members that change nothing, or that only training looks at.
 static const struct {
@@ -97,9 +97,9 @@ enum fm_result fm_hf_extra_keys(const struct fm_hf *hf)
             (is_listed(name, usually_true) ? cJSON_IsTrue(item) : is_neutral(item, has_word(name, factors, FM_COUNT(factors)))))
             continue;
         char *value = cJSON_PrintUnformatted(item);
+        const char *shown = value != NULL ? FM_QUOTE_Z(value) : "set";
         enum fm_result r = fm_fail(FM_UNSUPPORTED, "%s: '%s' is %s: model_type '%s' is converted without it, and would compute "
-                                   "something else", hf->config.path, FM_QUOTE_Z(name),
-                                   value != NULL ? FM_QUOTE_Z(value) : "set", hf->family->model_type);
+                                   "something else", hf->config.path, FM_QUOTE_Z(name), shown, hf->family->model_type);
         cJSON_free(value);
         return r;
     }

@@ -55,8 +55,8 @@ static const struct fm_rule qwen2_rules[] = {
 static const char *const ignored[] = {"rotary_emb.inv_freq", NULL};
 static const char *const llama_keys[] = {FM_HF_LLAMA_KEYS, NULL};
 static const char *const mistral_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", NULL};
-static const char *const qwen2_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", "use_sliding_window", "max_window_layers",
-                                         "layer_types", NULL};
+static const char *const qwen2_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", "use_sliding_window", "max_window_layers", "layer_types",
+                                         NULL};
 static const char *const hybrid_keys[] = {FM_HF_LLAMA_KEYS, NULL};
 
 // A key that says whether projections have biases, and the tensors of every layer: they must agree. Without the key the
@@ -156,8 +156,7 @@ const struct fm_family fm_family_llama = {
 
 const struct fm_family fm_family_mistral = {
     .model_type = "mistral", .keys = mistral_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules),
-    .ignored = ignored,
-    .config = llama_config, .extra = llama_extra};
+    .ignored = ignored, .config = llama_config, .extra = llama_extra};
 
 const struct fm_family fm_family_qwen2 = {
     .model_type = "qwen2", .keys = qwen2_keys, .arch = "qwen2", .rules = qwen2_rules, .n_rules = FM_COUNT(qwen2_rules), .ignored = ignored,

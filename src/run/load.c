@@ -15,13 +15,12 @@ struct loading {
     const struct fm_layout *layout;
     const struct fm_load_params *params;
     uint64_t base;             // offset of the tensor in the pool
-    uint64_t done_bytes, told_bytes, total_bytes;
+    uint64_t done_bytes, total_bytes;
     uint8_t *blocks;           // [PIECE_BYTES], once it is needed
 };
 
 static enum fm_result report(struct loading *l)
 {
-    l->told_bytes = l->done_bytes;
     if (l->params->progress != NULL && !l->params->progress(l->params->user, l->done_bytes, l->total_bytes))
         return fm_fail(FM_CANCELLED, "loading cancelled after %.1f of %.1f MB", (double)l->done_bytes * 1e-6,
                        (double)l->total_bytes * 1e-6);
