@@ -290,17 +290,47 @@ static enum fm_result emit_span(struct fm_encoder *enc, uint32_t begin, uint32_t
     }
 }
 
-// Merge the symbols that were pushed, and emit what they became.
-static enum fm_result flush(struct fm_encoder *enc)
+// Emit what the symbols became. *out_known = false when one of them is no token.
+static enum fm_result emit_symbols(struct fm_encoder *enc, bool *out_known)
 {
-    if (enc->merge.count == 0)
-        return FM_OK;
-    enum fm_result r = enc->merge.count > 1 ? fm_merge_run(&enc->merge, enc->buffer, join, enc) : FM_OK;
+    enum fm_result r = FM_OK;
     for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
         const struct fm_symbol *symbol = &enc->merge.symbols[i];
+        *out_known = *out_known && span_id(enc->tok, enc->buffer + symbol->begin, symbol->bytes) != FM_TOKEN_NONE;
         r = symbol->frozen ? fm_encoder_emit(enc, symbol->id) : emit_span(enc, symbol->begin, symbol->bytes);
     }
+    return r;
+}
+
+static enum fm_result emit_word(struct fm_encoder *enc, const struct fm_word *word)
+{
+    enum fm_result r = FM_OK;
+    for (unsigned i = 0; r == FM_OK && i < word->count; i++)
+        r = fm_encoder_emit(enc, word->ids[i]);
     fm_merge_reset(&enc->merge);
+    return r;
+}
+
+// Merge the symbols that were pushed, and emit what they became. Of a text that is cut, a stretch without user-defined tokens
+// always becomes the same; what unknown characters become depends on the one before.
+static enum fm_result flush(struct fm_encoder *enc)
+{
+    const size_t symbols = enc->merge.count, before = enc->count;
+    if (symbols == 0)
+        return FM_OK;
+    const struct fm_symbol *first = &enc->merge.symbols[0], *last = &enc->merge.symbols[symbols - 1];
+    const char *text = enc->buffer + first->begin;
+    const size_t bytes = last->begin + last->bytes - first->begin;
+    bool known = enc->tok->bigrams.bits != NULL && symbols > 1 && !first->frozen;
+    const struct fm_word *word = known ? fm_word_cache_get(&enc->words, text, bytes) : NULL;
+    if (word != NULL)
+        return emit_word(enc, word);
+    enum fm_result r = symbols > 1 ? fm_merge_run(&enc->merge, enc->buffer, join, enc) : FM_OK;
+    if (r == FM_OK)
+        r = emit_symbols(enc, &known);
+    fm_merge_reset(&enc->merge);
+    if (r == FM_OK && known)
+        r = fm_word_cache_put(&enc->words, text, bytes, enc->ids + before, enc->count - before);
     return r;
 }
 

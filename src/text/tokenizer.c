@@ -135,6 +135,7 @@ static enum fm_result poll_merges(void *user)
 static void encoder_finish(struct fm_encoder *enc)
 {
     fm_merge_finish(&enc->merge);
+    fm_word_cache_finish(&enc->words);
     fm_match_walk_finish(&enc->special);
     fm_match_walk_finish(&enc->user);
     fm_pretok_scratch_destroy(&enc->scratch);

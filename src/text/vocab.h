@@ -12,6 +12,7 @@
 #include "text/merge.h"
 #include "text/pretok.h"
 #include "text/tokenizer.h"
+#include "text/word_cache.h"
 
 #define FM_VOCAB_MAX (1u << 24)
 #define FM_TOKEN_MAX_BYTES (1u << 16)
@@ -110,6 +111,7 @@ struct fm_encoder {
     size_t count;
     size_t ids_cap;
     struct fm_merge merge;
+    struct fm_word_cache words;   // SPM, when texts are cut
     struct fm_match_walk special; // of the whole text
     struct fm_match_walk user;    // SPM: of the escaped text
     char *buffer;                 // escaped text; not for BPE
