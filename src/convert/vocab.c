@@ -186,8 +186,11 @@ static enum fm_result put_flags(struct fm_hf *hf, const struct fm_vocab *vocab, 
         bool known = cJSON_IsBool(item), value = cJSON_IsTrue(item);
         if (item != NULL && !known)
             return fm_fail(FM_FORMAT, "%s: '%s': expected true or false", files->config.path, rows[i].from);
-        if (!known && i == 0 && files->tokenizer.root != NULL)
-            value = fm_vocab_adds_bos(&files->tokenizer, &known);
+        if (!known && i == 0 && files->tokenizer.root != NULL) {
+            enum fm_result r = fm_vocab_read_bos(&files->tokenizer, &value, &known);
+            if (r != FM_OK)
+                return r;
+        }
         if (known)
             fm_gguf_put_bool(hf->conv->writer, rows[i].to, value);
     }
@@ -278,7 +281,7 @@ static bool needs_flags(const struct fm_vocab *vocab)
 {
     bool needed = false;
     for (uint32_t id = 0; id < vocab->count; id++)
-        needed = needed || (vocab->flags[id] & ~(uint32_t)FM_ADDED) != 0;
+        needed = needed || (vocab->flags[id] & ~(uint32_t)(FM_ADDED | FM_ADDED_PIECE)) != 0;
     return needed;
 }
 

@@ -172,6 +172,9 @@ def what_is_not_done_is_refused_by_name(folder):
             (describe(LEGACY, model={"type": "WordPiece"}), "'model.type' is 'WordPiece'"),
             (describe(LEGACY, model={"vocab": {k: v for k, v in VOCAB.items() if k != "<0x41>"}}), "without the token <0x41>"),
             (describe(LEGACY, model={"merges": [["m", "u"]]}), "'mu' is no token of 'model.vocab'"),
+            (describe(LEGACY, post_processor={"type": "RobertaProcessing"}), "post_processor 'RobertaProcessing' is not supported"),
+            (describe(LEGACY, post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}] * 2}),
+             "puts 2 tokens in front"),
             (describe(3), "'normalizer': expected objects"),
             (describe(None, [metaspace("always")]), "'pre_tokenizer': expected objects")):
         (folder / "tokenizer.json").write_text(json.dumps(made))
