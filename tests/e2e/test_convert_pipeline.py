@@ -194,6 +194,11 @@ def tokenizer_model_rules(folder):
         for text, wanted in rows:
             found = tokenize(folder / "out.gguf", text)
             expect(found == wanted, f"{text!r} is {found}, expected {wanted}")
+    for legacy, wanted in ((True, ids(MARK + "m", "</s>", MARK + "m")), (False, ids(MARK + "m", "</s>", "m"))):
+        (folder / "tokenizer_config.json").write_text(json.dumps({"legacy": legacy}))
+        run("convert", folder, "-o", folder / "out.gguf")
+        found = tokenize(folder / "out.gguf", "m</s>m")
+        expect(found == wanted, f"with legacy {legacy} 'm</s>m' is {found}, expected {wanted}")
     for model, says in ((plain + escape, "'escape_whitespaces' is false"),
                         (files.sentencepiece(["<unk>", "m"], [0, 0], [2, 1]) + files.sentencepiece_bytes(), "0 byte pieces, expected 256")):
         (folder / "tokenizer.model").write_bytes(model)
