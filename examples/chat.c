@@ -2,7 +2,6 @@
 // The smallest program that chats: chat MODEL.gguf "a question". It prints the answer while it is being made.
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <fulmen/fulmen.h>
 
@@ -24,19 +23,17 @@ int main(int argc, char **argv)
     const struct fm_chat_message message = {.role = "user", .content = argc > 2 ? argv[2] : "Hello!"};
     struct fm_request request = {.n_predict = 256, .on_token = print_token, .user = &printer};
     uint32_t *tokens = NULL;
-    char *text = NULL;
     bool known, ok = argc > 1 && fm_device_open(NULL, &device) == FM_OK && fm_model_open(argv[1], &model) == FM_OK &&
                      (printer.tokenizer = fm_model_tokenizer(model)) != NULL && fm_model_load(model, device, NULL) == FM_OK &&
                      fm_session_create(model, NULL, &session) == FM_OK &&
                      (printer.piece = malloc(fm_tokenizer_max_piece(printer.tokenizer) + 4)) != NULL &&
-                     fm_chat_render(fm_tokenizer_chat_template(printer.tokenizer, &known), &message, 1, true, &text) == FM_OK &&
-                     fm_tokenizer_encode(printer.tokenizer, text, strlen(text), FM_ENCODE_BOS | FM_ENCODE_SPECIAL, &tokens,
-                                         &request.n_tokens) == FM_OK;
+                     fm_chat_encode(printer.tokenizer, fm_tokenizer_chat_template(printer.tokenizer, &known), &message, 1, true, NULL,
+                                    NULL, &tokens, &request.n_tokens) == FM_OK;
     request.tokens = tokens;
     ok = ok && fm_session_generate(session, &request, 1) == FM_OK;
     if (!ok)
         fprintf(stderr, "chat MODEL.gguf QUESTION: %s\n", fm_error_message());
-    fm_tokens_free(tokens), fm_text_free(text), free(printer.piece);
+    fm_tokens_free(tokens), free(printer.piece);
     fm_session_destroy(&session), fm_model_close(&model), fm_device_close(&device);
     puts("");
     return ok ? 0 : 1;

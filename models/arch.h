@@ -90,6 +90,7 @@ struct fm_arch {
     const char *const *aliases; // NULL-terminated or NULL
     const struct fm_weight_spec *weights;
     uint32_t n_weights, n_roles;
+    const char *const *keys; // all that config() reads, without "<arch>."; NULL-terminated
     // Read and range-check the keys. `arena` owns what the configuration points to.
     enum fm_result (*config)(const struct fm_file *file, struct fm_arena *arena, struct fm_config *out_config);
     void (*build)(struct fm_builder *b, const struct fm_config *config, const struct fm_weights *weights);
@@ -98,19 +99,32 @@ struct fm_arch {
 extern const struct fm_arch *const fm_archs[]; // NULL-terminated
 const struct fm_arch *fm_arch_find(const char *name, size_t name_bytes); // NULL when unknown
 
-// Configuration of a file; FM_UNSUPPORTED lists the known architectures when its own is unknown.
+// Configuration of a file; FM_UNSUPPORTED lists the known architectures when its own is unknown, and names a key that the
+// architecture does not read although it would change what is computed (extra.c).
 enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, const struct fm_arch **out_arch,
                             struct fm_config *out_config);
 
 // Bind the file's tensors to roles (strict: a missing, mis-shaped or mis-typed tensor is FM_FORMAT naming tensor,
-// expected and found; an unused one is logged as a warning) and build the graph. file = NULL: random weights of
-// `random_type` (norm vectors stay f32).
+// expected and found; one that is used by nothing and not known as harmless is FM_UNSUPPORTED) and build the graph.
+// file = NULL: random weights of `random_type` (norm vectors stay f32).
 struct fm_graph_options {
     enum fm_type kv_type[2];
     enum fm_type random_type;
 };
 enum fm_result fm_arch_build(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file,
                              const struct fm_graph_options *options, struct fm_graph *out_graph);
+
+// Call `fn` with each tensor of the file that no role of the architecture takes, in the file's order. FM_NOMEM.
+enum fm_result fm_arch_unused(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file,
+                              void (*fn)(void *user, const struct fm_tensor *tensor), void *user);
+
+// ---- what nothing reads: extra.c ------------------------------------------------------------------------------------
+
+// FM_UNSUPPORTED naming the first key, or the first tensor, that nothing reads and that would change what is computed.
+enum fm_result fm_extra_keys(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file);
+enum fm_result fm_extra_tensors(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file);
+// Why an unused tensor of this name changes nothing, or NULL: it could.
+const char *fm_extra_tensor_harmless(const char *name);
 
 // Built-in shapes for benchmarks: "llama-8b", "llama-1b", "llama2-7b", "qwen2-7b", "gpt2-1.5b", ... NULL when unknown.
 struct fm_shape {
@@ -121,25 +135,34 @@ extern const struct fm_shape fm_shapes[]; // ends with name = NULL
 const struct fm_shape *fm_shape_find(const char *name);
 
 // ---- for architectures: keys.c --------------------------------------------------------------------------------------
+// FM_KEYS_*: the names of the keys that the function below it reads, for fm_arch.keys.
 
 // The keys that all decoder-only transformers share: n_layers, width, ffn, heads, heads_kv, head, context, vocab,
 // vocab_real, tied.
+#define FM_KEYS_DECODER "block_count", "embedding_length", "feed_forward_length", "context_length", "vocab_size",           \
+    "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.value_length", "expert_count"
 enum fm_result fm_keys_decoder(const struct fm_file *file, const char *arch, struct fm_config *config);
 // Those that are left where there is no attention and maybe no feed-forward part: n_layers, width, context, vocab,
 // vocab_real, tied.
+#define FM_KEYS_RECURRENT "block_count", "embedding_length", "context_length", "vocab_size"
 enum fm_result fm_keys_recurrent(const struct fm_file *file, const char *arch, struct fm_config *config);
 // <arch>.ssm.*: conv, inner, state, dt_rank.
+#define FM_KEYS_SSM "ssm.conv_kernel", "ssm.inner_size", "ssm.state_size", "ssm.time_step_rank"
 enum fm_result fm_keys_ssm(const struct fm_file *file, const char *arch, struct fm_config *config);
 // An integer key "<arch>.<key>" in 1..max; fallback 0 = required.
 enum fm_result fm_keys_size(const struct fm_file *file, const char *arch, const char *key, uint32_t max, uint32_t fallback,
                             uint32_t *out_value);
 // <arch>.attention.dual_chunk.*: chunk, cap, original; all 0 without chunk_size.
+#define FM_KEYS_DUAL_CHUNK "attention.dual_chunk.chunk_size", "attention.dual_chunk.local_size",                          \
+    "attention.dual_chunk.original_context_length"
 enum fm_result fm_keys_dual_chunk(const struct fm_file *file, const char *arch, struct fm_config *config);
 // "<arch>.<key>"; `fallback` NAN = required. Finite and in (0, 1e12], else FM_FORMAT.
 enum fm_result fm_keys_positive(const struct fm_file *file, const char *arch, const char *key, double fallback,
                                 double *out_value);
 // RoPE: rotated, rope_base and rope_divisors from rope.dimension_count, rope.freq_base, rope.scaling.* and the tensor
 // rope_freqs.weight.
+#define FM_KEYS_ROPE "rope.dimension_count", "rope.freq_base", "rope.scale_linear", "rope.scaling.type",                   \
+    "rope.scaling.factor", "rope.scaling.original_context_length", "rope.scaling.low_freq_factor", "rope.scaling.high_freq_factor"
 enum fm_result fm_keys_rope(const struct fm_file *file, const char *arch, struct fm_arena *arena,
                             struct fm_config *config);
 

@@ -33,15 +33,13 @@ enum fm_result fm_arch_open(const struct fm_file *file, struct fm_arena *arena, 
         return r;
     const struct fm_arch *arch = fm_arch_find(name.data, (size_t)name.bytes);
     if (!arch) {
-        char known[256] = "", quoted[FM_QUOTE_BYTES];
-        for (const struct fm_arch *const *a = fm_archs; *a; a++) {
-            size_t at = strlen(known);
-            snprintf(known + at, sizeof(known) - at, "%s%s", at ? ", " : "", (*a)->name);
-        }
+        char known[1024] = "";
+        for (const struct fm_arch *const *a = fm_archs; *a; a++)
+            fm_append(known, sizeof(known), "%s%s", known[0] ? ", " : "", (*a)->name);
         return fm_fail(FM_UNSUPPORTED, "%s: general.architecture is '%s', known are %s", fm_file_path(file),
-                       fm_file_quote(name, quoted), known);
+                       FM_QUOTE_TEXT(name), known);
     }
-    if ((r = arch->config(file, arena, &config)) != FM_OK)
+    if ((r = arch->config(file, arena, &config)) != FM_OK || (r = fm_extra_keys(arch, &config, file)) != FM_OK)
         return r;
     *out_arch = arch;
     *out_config = config;
@@ -109,7 +107,6 @@ struct binder {
     enum fm_type random_type;
     struct fm_builder *builder;
     uint32_t *ids;    // see struct fm_weights
-    uint8_t *used;    // per tensor of the file
 };
 
 static void weight_name(const struct fm_weight_spec *spec, uint32_t layer, char *out)
@@ -155,11 +152,11 @@ static enum fm_result check_tensor(const struct binder *b, const struct fm_weigh
     char expected[DIMS_TEXT_BYTES], found[DIMS_TEXT_BYTES];
     uint32_t n = spec_dims(b->config, spec, true, dims);
     if (!has_shape(spec, tensor, n, dims))
-        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s, expected %s", fm_file_path(b->file), tensor->name,
+        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s, expected %s", fm_file_path(b->file), FM_QUOTE_Z(tensor->name),
                        dims_text(tensor->n_dims, tensor->dims, found), dims_text(n, dims, expected));
     if (!fm_type_info(tensor->type)->is_weight)
         return fm_fail(FM_FORMAT, "%s: tensor '%s' is of type %s, expected a weight type", fm_file_path(b->file),
-                       tensor->name, fm_type_info(tensor->type)->name);
+                       FM_QUOTE_Z(tensor->name), fm_type_info(tensor->type)->name);
     return FM_OK;
 }
 
@@ -185,7 +182,7 @@ static enum fm_result bind_one(struct binder *b, const struct fm_weight_spec *sp
         tensor_id = find_tensor(b, name);
         if (tensor_id == FM_NONE && wanted) {
             uint32_t rank = spec_dims(b->config, spec, true, dims);
-            return fm_fail(FM_FORMAT, "%s: tensor '%s' is missing, expected %s", fm_file_path(b->file), name,
+            return fm_fail(FM_FORMAT, "%s: tensor '%s' is missing, expected %s", fm_file_path(b->file), FM_QUOTE_Z(name),
                            dims_text(rank, dims, expected));
         }
         if (tensor_id == FM_NONE)
@@ -194,7 +191,6 @@ static enum fm_result bind_one(struct binder *b, const struct fm_weight_spec *sp
         enum fm_result r = check_tensor(b, spec, tensor);
         if (r != FM_OK)
             return r;
-        b->used[tensor_id] = 1;
         type = spec->flags & FM_W_F32 ? FM_TYPE_F32 : tensor->type;
     } else if (!wanted) {
         return FM_OK;
@@ -220,20 +216,32 @@ static enum fm_result bind_one(struct binder *b, const struct fm_weight_spec *sp
     return FM_OK;
 }
 
-#define UNUSED_NAMED 8 // unused tensors named one by one
-
-static void report_unused(const struct binder *b)
+enum fm_result fm_arch_unused(const struct fm_arch *arch, const struct fm_config *config, const struct fm_file *file,
+                              void (*fn)(void *user, const struct fm_tensor *tensor), void *user)
 {
-    uint32_t unused = 0, count = fm_file_tensor_count(b->file);
-    char quoted[FM_QUOTE_BYTES];
-    for (uint32_t i = 0; i < count; i++) {
-        const char *name = fm_file_tensor(b->file, i)->name;
-        if (!b->used[i] && unused++ < UNUSED_NAMED)
-            fm_log(FM_LOG_WARN, "%s: tensor '%s' is not used by architecture %s", fm_file_path(b->file),
-                   fm_file_quote((struct fm_text){.data = name, .bytes = strlen(name)}, quoted), b->arch->name);
+    const struct binder b = {.arch = arch, .config = config, .file = file};
+    uint32_t n_tensors = fm_file_tensor_count(file);
+    char name[NAME_BYTES];
+    uint8_t *used = fm_alloc_zero((size_t)n_tensors + 1, 1);
+    if (!used)
+        return fm_nomem();
+    for (uint32_t i = 0; i < arch->n_weights; i++) {
+        const struct fm_weight_spec *spec = &arch->weights[i];
+        uint32_t count = spec->flags & FM_W_LAYER ? config->n_layers : 1;
+        for (uint32_t layer = 0; layer < count; layer++) {
+            if (!belongs(config, spec, layer))
+                continue;
+            weight_name(spec, layer, name);
+            uint32_t id = find_tensor(&b, name);
+            if (id != FM_NONE)
+                used[id] = 1;
+        }
     }
-    if (unused > UNUSED_NAMED)
-        fm_log(FM_LOG_WARN, "%s: and %u more unused tensors", fm_file_path(b->file), unused - UNUSED_NAMED);
+    for (uint32_t i = 0; i < n_tensors; i++)
+        if (!used[i])
+            fn(user, fm_file_tensor(file, i));
+    fm_free(used);
+    return FM_OK;
 }
 
 static enum fm_result bind_all(struct binder *b)
@@ -247,9 +255,7 @@ static enum fm_result bind_all(struct binder *b)
                 return r;
         }
     }
-    if (b->file)
-        report_unused(b);
-    return FM_OK;
+    return b->file ? fm_extra_tensors(b->arch, b->config, b->file) : FM_OK;
 }
 
 // What every architecture's build() relies on; files pass keys.c first, built-in shapes and callers' own only this.
@@ -286,8 +292,7 @@ enum fm_result fm_arch_build(const struct fm_arch *arch, const struct fm_config 
         return r;
     size_t n_ids = ((size_t)config->n_layers + 1) * arch->n_roles;
     b.ids = fm_alloc_zero(n_ids, sizeof(*b.ids));
-    b.used = fm_alloc_zero(file ? (size_t)fm_file_tensor_count(file) + 1 : 1, 1);
-    if (!b.ids || !b.used) {
+    if (!b.ids) {
         r = fm_nomem();
         goto fail;
     }
@@ -299,12 +304,10 @@ enum fm_result fm_arch_build(const struct fm_arch *arch, const struct fm_config 
     arch->build(&builder, config, &weights);
     if ((r = builder.error) != FM_OK || (r = fm_graph_validate(&graph)) != FM_OK)
         goto fail;
-    fm_free(b.used);
     fm_free(b.ids);
     *out_graph = graph;
     return FM_OK;
 fail:
-    fm_free(b.used);
     fm_free(b.ids);
     fm_graph_finish(&graph);
     return r;

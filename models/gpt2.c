@@ -122,6 +122,7 @@ const struct fm_arch fm_arch_gpt2 = {
     .weights = weights,
     .n_weights = FM_COUNT(weights),
     .n_roles = N_ROLES,
+    .keys = (const char *const[]){FM_KEYS_DECODER, "attention.layer_norm_epsilon", NULL},
     .config = config,
     .build = build,
 };

@@ -199,14 +199,16 @@ static enum fm_result tensor_divisors(const struct fm_file *file, const struct f
 {
     if (tensor->type != FM_TYPE_F32 || tensor->n_dims != 1 || tensor->dims[0] != pairs)
         return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s with %llu elements in %u dimensions, expected f32 [%u]",
-                       fm_file_path(file), tensor->name, fm_type_info(tensor->type)->name,
+                       fm_file_path(file), FM_QUOTE_Z(tensor->name), fm_type_info(tensor->type)->name,
                        (unsigned long long)tensor->dims[0], tensor->n_dims, pairs);
     for (uint32_t m = 0; m < pairs; m++) {
         float value;
-        memcpy(&value, tensor->data + (size_t)m * sizeof(value), sizeof(value));
+        enum fm_result r = fm_tensor_read(tensor, (uint64_t)m * sizeof(value), sizeof(value), &value);
+        if (r != FM_OK)
+            return r;
         if (!(value > 0 && value <= 1e12f))
             return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is %g, expected a positive divisor",
-                           fm_file_path(file), tensor->name, m, (double)value);
+                           fm_file_path(file), FM_QUOTE_Z(tensor->name), m, (double)value);
         divisors[m] = (double)value;
     }
     return FM_OK;
@@ -221,7 +223,7 @@ static bool text_is(struct fm_text text, const char *word)
 static enum fm_result scale_divisors(const struct fm_file *file, const char *arch, const struct fm_config *config,
                                      bool have_tensor, double *divisors)
 {
-    char key[KEY_BYTES], quoted[FM_QUOTE_BYTES];
+    char key[KEY_BYTES];
     struct fm_text type;
     double factor = 1;
     enum fm_result r = fm_meta_string(file, key_of(arch, "rope.scaling.type", key), false, &type);
@@ -237,7 +239,7 @@ static enum fm_result scale_divisors(const struct fm_file *file, const char *arc
         return have_tensor ? FM_OK : llama3_divisors(file, arch, config, divisors);
     else if (!text_is(type, "none") && !text_is(type, "default"))
         return fm_fail(FM_UNSUPPORTED, "%s: %s is '%s', known are none, linear, llama3", fm_file_path(file), key,
-                       fm_file_quote(type, quoted));
+                       FM_QUOTE_TEXT(type));
     for (uint32_t m = 0; m < config->rotated / 2 && r == FM_OK; m++)
         divisors[m] *= factor;
     return r;

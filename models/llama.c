@@ -12,7 +12,7 @@
 
 enum {
     TOKEN_EMBD, ATTN_NORM, ATTN_Q, ATTN_K, ATTN_V, ATTN_Q_BIAS, ATTN_K_BIAS, ATTN_V_BIAS, ATTN_OUTPUT, ATTN_OUTPUT_BIAS,
-    FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, OUTPUT_NORM, OUTPUT, ROPE_FREQS,
+    FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, FFN_GATE_BIAS, FFN_UP_BIAS, FFN_DOWN_BIAS, OUTPUT_NORM, OUTPUT, ROPE_FREQS,
     N_ROLES
 };
 
@@ -35,6 +35,9 @@ static const struct fm_weight_spec weights[] = {
     {.role = FFN_GATE, .name = "blk.%u.ffn_gate.weight", .shape = {FM_L_F, FM_L_D}, .flags = LAYER},
     {.role = FFN_UP, .name = "blk.%u.ffn_up.weight", .shape = {FM_L_F, FM_L_D}, .flags = LAYER},
     {.role = FFN_DOWN, .name = "blk.%u.ffn_down.weight", .shape = {FM_L_D, FM_L_F}, .flags = LAYER},
+    {.role = FFN_GATE_BIAS, .name = "blk.%u.ffn_gate.bias", .shape = {FM_L_F}, .flags = MAYBE},
+    {.role = FFN_UP_BIAS, .name = "blk.%u.ffn_up.bias", .shape = {FM_L_F}, .flags = MAYBE},
+    {.role = FFN_DOWN_BIAS, .name = "blk.%u.ffn_down.bias", .shape = {FM_L_D}, .flags = MAYBE},
     {.role = OUTPUT_NORM, .name = "output_norm.weight", .shape = {FM_L_D}, .flags = FM_W_F32},
     {.role = OUTPUT, .name = "output.weight", .shape = {FM_L_V, FM_L_D}, .flags = FM_W_HEAD},
     {.role = ROPE_FREQS,
@@ -81,8 +84,13 @@ static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const
 static uint32_t feed_forward(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w,
                              uint32_t layer, uint32_t x)
 {
+    const struct fm_ffn ffn = {
+        .gate = fm_weight(w, layer, FFN_GATE), .gate_bias = fm_weight(w, layer, FFN_GATE_BIAS),
+        .up = fm_weight(w, layer, FFN_UP), .up_bias = fm_weight(w, layer, FFN_UP_BIAS),
+        .down = fm_weight(w, layer, FFN_DOWN), .down_bias = fm_weight(w, layer, FFN_DOWN_BIAS),
+    };
     x = fm_build_norm(b, "ffn_norm", FM_NORM_RMS, x, fm_weight(w, layer, FFN_NORM), FM_NONE, c->norm_eps);
-    return fm_build_ffn(b, FM_ACT_SILU, x, fm_weight(w, layer, FFN_GATE), fm_weight(w, layer, FFN_UP), fm_weight(w, layer, FFN_DOWN));
+    return fm_build_ffn(b, FM_ACT_SILU, x, &ffn);
 }
 
 static void build(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w)
@@ -113,6 +121,8 @@ const struct fm_arch fm_arch_llama = {
     .weights = weights,
     .n_weights = FM_COUNT(weights),
     .n_roles = N_ROLES,
+    .keys = (const char *const[]){FM_KEYS_DECODER, FM_KEYS_ROPE, FM_KEYS_DUAL_CHUNK, "attention.layer_norm_rms_epsilon",
+                                   "attention.sliding_window", NULL},
     .config = config,
     .build = build,
 };

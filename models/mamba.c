@@ -126,6 +126,8 @@ const struct fm_arch fm_arch_mamba = {
     .weights = weights,
     .n_weights = FM_COUNT(weights),
     .n_roles = N_ROLES,
+    .keys = (const char *const[]){FM_KEYS_RECURRENT, FM_KEYS_SSM, "attention.layer_norm_rms_epsilon", "ssm.dt_b_c_rms",
+                                   "ssm.dt_b_c_rms_epsilon", NULL},
     .config = config,
     .build = build,
 };

@@ -98,6 +98,7 @@ const struct fm_arch fm_arch_mamba2 = {
     .weights = weights,
     .n_weights = FM_COUNT(weights),
     .n_roles = N_ROLES,
+    .keys = (const char *const[]){FM_KEYS_RECURRENT, FM_KEYS_SSM, "attention.layer_norm_rms_epsilon", "ssm.group_count", NULL},
     .config = config,
     .build = build,
 };

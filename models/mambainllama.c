@@ -243,8 +243,13 @@ static void build(struct fm_builder *b, const struct fm_config *c, const struct 
         y = c->attention[layer] ? fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT), FM_NONE)
                                 : fm_build_matmul(b, "ssm_out", y, fm_weight(w, layer, OUT), FM_NONE);
         x = fm_build_add(b, "mixer_add", y, x);
+        const struct fm_ffn ffn = {
+            .gate = fm_weight(w, layer, FFN_GATE), .gate_bias = FM_NONE,
+            .up = fm_weight(w, layer, FFN_UP), .up_bias = FM_NONE,
+            .down = fm_weight(w, layer, FFN_DOWN), .down_bias = FM_NONE,
+        };
         n = fm_build_norm(b, "ffn_norm", FM_NORM_RMS, x, fm_weight(w, layer, FFN_NORM), FM_NONE, c->norm_eps);
-        y = fm_build_ffn(b, FM_ACT_SILU, n, fm_weight(w, layer, FFN_GATE), fm_weight(w, layer, FFN_UP), fm_weight(w, layer, FFN_DOWN));
+        y = fm_build_ffn(b, FM_ACT_SILU, n, &ffn);
         x = fm_build_add(b, "ffn_add", y, x);
     }
     fm_build_prefix(b, "%s", "");
@@ -257,6 +262,8 @@ const struct fm_arch fm_arch_mambainllama = {
     .weights = weights,
     .n_weights = FM_COUNT(weights),
     .n_roles = N_ROLES,
+    .keys = (const char *const[]){FM_KEYS_DECODER, FM_KEYS_ROPE, FM_KEYS_DUAL_CHUNK, FM_KEYS_SSM, "ssm.version", "ssm.xb_size",
+                                   "ssm.group_count", "attention.layer_norm_rms_epsilon", "attention.layers", NULL},
     .config = config,
     .build = build,
 };

@@ -11,13 +11,14 @@
 #define ARCH "qwen2"
 
 enum {
-    TOKEN_EMBD, ATTN_NORM, ATTN_Q, ATTN_K, ATTN_V, ATTN_Q_BIAS, ATTN_K_BIAS, ATTN_V_BIAS, ATTN_OUTPUT,
-    FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, OUTPUT_NORM, OUTPUT, ROPE_FREQS,
+    TOKEN_EMBD, ATTN_NORM, ATTN_Q, ATTN_K, ATTN_V, ATTN_Q_BIAS, ATTN_K_BIAS, ATTN_V_BIAS, ATTN_OUTPUT, ATTN_OUTPUT_BIAS,
+    FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, FFN_GATE_BIAS, FFN_UP_BIAS, FFN_DOWN_BIAS, OUTPUT_NORM, OUTPUT, ROPE_FREQS,
     N_ROLES
 };
 
 #define LAYER FM_W_LAYER
 #define VECTOR (FM_W_LAYER | FM_W_F32)
+#define MAYBE (FM_W_LAYER | FM_W_F32 | FM_W_OPTIONAL)
 
 static const struct fm_weight_spec weights[] = {
     {.role = TOKEN_EMBD, .name = "token_embd.weight", .shape = {FM_L_V, FM_L_D}},
@@ -29,10 +30,14 @@ static const struct fm_weight_spec weights[] = {
     {.role = ATTN_K_BIAS, .name = "blk.%u.attn_k.bias", .shape = {FM_L_GC}, .flags = VECTOR},
     {.role = ATTN_V_BIAS, .name = "blk.%u.attn_v.bias", .shape = {FM_L_GC}, .flags = VECTOR},
     {.role = ATTN_OUTPUT, .name = "blk.%u.attn_output.weight", .shape = {FM_L_D, FM_L_HC}, .flags = LAYER},
+    {.role = ATTN_OUTPUT_BIAS, .name = "blk.%u.attn_output.bias", .shape = {FM_L_D}, .flags = MAYBE},
     {.role = FFN_NORM, .name = "blk.%u.ffn_norm.weight", .shape = {FM_L_D}, .flags = VECTOR},
     {.role = FFN_GATE, .name = "blk.%u.ffn_gate.weight", .shape = {FM_L_F, FM_L_D}, .flags = LAYER},
     {.role = FFN_UP, .name = "blk.%u.ffn_up.weight", .shape = {FM_L_F, FM_L_D}, .flags = LAYER},
     {.role = FFN_DOWN, .name = "blk.%u.ffn_down.weight", .shape = {FM_L_D, FM_L_F}, .flags = LAYER},
+    {.role = FFN_GATE_BIAS, .name = "blk.%u.ffn_gate.bias", .shape = {FM_L_F}, .flags = MAYBE},
+    {.role = FFN_UP_BIAS, .name = "blk.%u.ffn_up.bias", .shape = {FM_L_F}, .flags = MAYBE},
+    {.role = FFN_DOWN_BIAS, .name = "blk.%u.ffn_down.bias", .shape = {FM_L_D}, .flags = MAYBE},
     {.role = OUTPUT_NORM, .name = "output_norm.weight", .shape = {FM_L_D}, .flags = FM_W_F32},
     {.role = OUTPUT, .name = "output.weight", .shape = {FM_L_V, FM_L_D}, .flags = FM_W_HEAD},
     {.role = ROPE_FREQS,
@@ -79,8 +84,13 @@ static uint32_t attention(struct fm_builder *b, const struct fm_config *c, const
 static uint32_t feed_forward(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w,
                              uint32_t layer, uint32_t x)
 {
+    const struct fm_ffn ffn = {
+        .gate = fm_weight(w, layer, FFN_GATE), .gate_bias = fm_weight(w, layer, FFN_GATE_BIAS),
+        .up = fm_weight(w, layer, FFN_UP), .up_bias = fm_weight(w, layer, FFN_UP_BIAS),
+        .down = fm_weight(w, layer, FFN_DOWN), .down_bias = fm_weight(w, layer, FFN_DOWN_BIAS),
+    };
     x = fm_build_norm(b, "ffn_norm", FM_NORM_RMS, x, fm_weight(w, layer, FFN_NORM), FM_NONE, c->norm_eps);
-    return fm_build_ffn(b, FM_ACT_SILU, x, fm_weight(w, layer, FFN_GATE), fm_weight(w, layer, FFN_UP), fm_weight(w, layer, FFN_DOWN));
+    return fm_build_ffn(b, FM_ACT_SILU, x, &ffn);
 }
 
 static void build(struct fm_builder *b, const struct fm_config *c, const struct fm_weights *w)
@@ -96,7 +106,8 @@ static void build(struct fm_builder *b, const struct fm_config *c, const struct 
             y = fm_build_output_rows(b, "attend_out", y);
             x = fm_build_output_rows(b, "residual_out", x);
         }
-        y = fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT), FM_NONE);
+        y = fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT),
+                            fm_weight(w, layer, ATTN_OUTPUT_BIAS));
         x = fm_build_add(b, "attn_add", y, x);
         x = fm_build_add(b, "ffn_add", feed_forward(b, c, w, layer, x), x);
     }
@@ -110,6 +121,8 @@ const struct fm_arch fm_arch_qwen2 = {
     .weights = weights,
     .n_weights = FM_COUNT(weights),
     .n_roles = N_ROLES,
+    .keys = (const char *const[]){FM_KEYS_DECODER, FM_KEYS_ROPE, FM_KEYS_DUAL_CHUNK, "attention.layer_norm_rms_epsilon",
+                                   "attention.sliding_window", NULL},
     .config = config,
     .build = build,
 };

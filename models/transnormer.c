@@ -44,23 +44,38 @@ static enum fm_result read_angles(const struct fm_file *file, struct fm_arena *a
     snprintf(name, sizeof(name), "blk.%u.attn_lrpe.weight", layer);
     const struct fm_tensor *tensor = fm_file_find(file, name);
     if (!tensor)
-        return fm_fail(FM_FORMAT, "%s: tensor '%s' is missing, expected f32 [%u,%u]", fm_file_path(file), name, c->heads, c->head);
+        return fm_fail(FM_FORMAT, "%s: tensor '%s' is missing, expected f32 [%u,%u]", fm_file_path(file), FM_QUOTE_Z(name), c->heads,
+                       c->head);
     if (tensor->type != FM_TYPE_F32 || tensor->n_dims != 2 || tensor->dims[0] != c->heads || tensor->dims[1] != c->head)
-        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s in %u dimensions, expected f32 [%u,%u]", fm_file_path(file), name,
-                       fm_type_info(tensor->type)->name, tensor->n_dims, c->heads, c->head);
+        return fm_fail(FM_FORMAT, "%s: tensor '%s' is %s in %u dimensions, expected f32 [%u,%u]", fm_file_path(file),
+                       FM_QUOTE_Z(name), fm_type_info(tensor->type)->name, tensor->n_dims, c->heads, c->head);
     uint32_t count = c->heads * c->head;
     double *angles = fm_arena_alloc(arena, count, sizeof(*angles));
     if (!angles)
         return fm_nomem();
+    float some[256];
     for (uint32_t i = 0; i < count; i++) {
-        float value;
-        memcpy(&value, tensor->data + (size_t)i * sizeof(value), sizeof(value));
+        if (i % FM_COUNT(some) == 0) {
+            uint64_t more = FM_MIN(FM_COUNT(some), count - i);
+            enum fm_result r = fm_tensor_read(tensor, (uint64_t)i * sizeof(some[0]), more * sizeof(some[0]), some);
+            if (r != FM_OK)
+                return r;
+        }
+        float value = some[i % FM_COUNT(some)];
         if (!isfinite(value))
-            return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is no finite number", fm_file_path(file), name, i);
+            return fm_fail(FM_FORMAT, "%s: tensor '%s': element %u is no finite number", fm_file_path(file),
+                           FM_QUOTE_Z(name), i);
         angles[i] = (double)value;
     }
     *out_angles = angles;
     return FM_OK;
+}
+
+static bool has_angles(const struct fm_file *file, uint32_t layer)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "blk.%u.attn_lrpe.weight", layer);
+    return fm_file_find(file, name) != NULL;
 }
 
 static enum fm_result lrpe(const struct fm_file *file, struct fm_arena *arena, struct fm_config *c)
@@ -76,6 +91,9 @@ static enum fm_result lrpe(const struct fm_file *file, struct fm_arena *arena, s
         enum fm_result r = FM_OK;
         if (flags ? flags->data[i] != 0 : i == 0)
             r = read_angles(file, arena, c, i, &angles[i]);
+        else if (has_angles(file, i))
+            r = fm_fail(FM_UNSUPPORTED, "%s: tensor 'blk.%u.attn_lrpe.weight' is of a layer that has no LRPE by " ARCH ".attention.lrpe",
+                        fm_file_path(file), i);
         if (r != FM_OK)
             return r;
     }
@@ -110,7 +128,6 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
     struct fm_config c = {.act = FM_ACT_SILU};
     struct fm_text act;
     double eps, scale;
-    char quoted[FM_QUOTE_BYTES];
     enum fm_result r;
     if ((r = fm_keys_decoder(file, ARCH, &c)) != FM_OK ||
         (r = fm_keys_positive(file, ARCH, "attention.layer_norm_rms_epsilon", 1e-6, &eps)) != FM_OK ||
@@ -121,7 +138,7 @@ static enum fm_result config(const struct fm_file *file, struct fm_arena *arena,
         c.act = FM_ACT_NONE;
     else if (act.data && !(act.bytes == 4 && memcmp(act.data, "silu", 4) == 0))
         return fm_fail(FM_UNSUPPORTED, "%s: " ARCH ".attention.activation is '%s', known are silu, none", fm_file_path(file),
-                       fm_file_quote(act, quoted));
+                       FM_QUOTE_TEXT(act));
     if (c.heads_kv != c.heads)
         return fm_fail(FM_UNSUPPORTED, "%s: " ARCH ".attention.head_count_kv is %u, expected head_count, %u", fm_file_path(file),
                        c.heads_kv, c.heads);
@@ -205,8 +222,13 @@ static void build(struct fm_builder *b, const struct fm_config *c, const struct 
         y = fm_build_node(b, FM_OP_NORM_GATE, "attn_gate", &gated, 2, (uint32_t[]){y, gate});
         y = fm_build_matmul(b, "attn_output", y, fm_weight(w, layer, ATTN_OUTPUT), FM_NONE);
         x = fm_build_add(b, "attn_add", y, x);
+        const struct fm_ffn ffn = {
+            .gate = fm_weight(w, layer, FFN_GATE), .gate_bias = FM_NONE,
+            .up = fm_weight(w, layer, FFN_UP), .up_bias = FM_NONE,
+            .down = fm_weight(w, layer, FFN_DOWN), .down_bias = FM_NONE,
+        };
         n = fm_build_norm(b, "ffn_norm", FM_NORM_RMS, x, ones, FM_NONE, c->norm_eps);
-        y = fm_build_ffn(b, FM_ACT_NONE, n, fm_weight(w, layer, FFN_GATE), fm_weight(w, layer, FFN_UP), fm_weight(w, layer, FFN_DOWN));
+        y = fm_build_ffn(b, FM_ACT_NONE, n, &ffn);
         x = fm_build_add(b, "ffn_add", y, x);
     }
     fm_build_prefix(b, "%s", "");
@@ -219,6 +241,8 @@ const struct fm_arch fm_arch_transnormer = {
     .weights = weights,
     .n_weights = FM_COUNT(weights),
     .n_roles = N_ROLES,
+    .keys = (const char *const[]){FM_KEYS_DECODER, "attention.layer_norm_rms_epsilon", "embedding_scale", "attention.activation",
+                                   "attention.lrpe", "attention.decay", NULL},
     .config = config,
     .build = build,
 };

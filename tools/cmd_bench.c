@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // fulmen bench: tokens per second of prompts and of generation, in llama-bench's rows.
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "plot.h"
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -66,7 +66,7 @@ static struct fm_session_params session_of(const struct bench *b, const struct t
     return (struct fm_session_params){.n_ctx = n_ctx < UINT32_MAX ? (uint32_t)n_ctx : UINT32_MAX, .n_ubatch = o->ubatch,
                                       .n_slots = keeps_state(b, t) ? 2 : 1,
                                       .cache_type_k = o->cache_type_k, .cache_type_v = o->cache_type_v, .dca = o->dca.kind,
-                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local};
+                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local, .cancel = tool_cancel};
 }
 
 // Feed `count` tokens and generate `predict`.
@@ -184,39 +184,72 @@ static void print_md(const struct bench *b, const struct test *t)
     printf("| %-30s | %6.2f GiB | %10s | %-10s | %3u | %-15s | %21s | %7s | %7s |\n", model_label(b, label),
            (double)b->model_info.weight_bytes / (1 << 30), params, "Vulkan", b->model_info.n_layers + 1, test_name(t, name), speed, bytes,
            share);
-    fflush(stdout);
+    tool_flush();
+}
+
+// What JSON and CSV say of a test, the same columns for every one: a text, a number, or nothing where the text is NULL and the
+// number NaN.
+struct field {
+    const char *key, *text;
+    double number;
+};
+
+struct fields {
+    struct field list[24];
+    size_t count;
+    char label[128], when[32], name[48];
+};
+
+static void add_text(struct fields *f, const char *key, const char *text)
+{
+    f->list[f->count++] = (struct field){.key = key, .text = text, .number = NAN};
+}
+
+static void add_number(struct fields *f, const char *key, double number)
+{
+    f->list[f->count++] = (struct field){.key = key, .number = number};
+}
+
+static void fields_of(const struct bench *b, const struct test *t, struct fields *f)
+{
+    time_t now = time(NULL);
+    struct tm utc;
+    f->count = 0;
+    strftime(f->when, sizeof(f->when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    add_text(f, "build_commit", fm_commit());
+    add_text(f, "version", fm_version());
+    add_text(f, "backends", "Vulkan");
+    add_text(f, "gpu_info", b->device_info.name);
+    add_text(f, "driver", b->device_info.driver);
+    add_text(f, "device_uuid", b->device_info.uuid);
+    add_text(f, "rung", b->device_info.rung);
+    add_text(f, "model_filename", b->model_info.path);
+    add_text(f, "model_type", model_label(b, f->label));
+    add_number(f, "model_size", (double)b->model_info.weight_bytes);
+    add_number(f, "model_n_params", (double)b->model_info.n_params);
+    add_number(f, "n_ubatch", b->options->ubatch ? b->options->ubatch : 512);
+    add_number(f, "n_prompt", t->n_prompt);
+    add_number(f, "n_gen", t->n_gen);
+    add_number(f, "n_depth", t->n_depth);
+    add_text(f, "test", test_name(t, f->name));
+    add_text(f, "test_time", f->when);
+    add_number(f, "avg_ts", t->mean_ts);
+    add_number(f, "stddev_ts", t->sd_ts);
+    add_number(f, "read_gb_per_s", t->gb_per_s > 0 ? t->gb_per_s : NAN);
+    add_number(f, "device_read_gb_per_s", b->read_gb_per_s > 0 ? b->read_gb_per_s : NAN);
 }
 
 static cJSON *json_of(const struct bench *b, const struct test *t)
 {
-    char label[128], when[32], name[48];
-    time_t now = time(NULL);
-    struct tm utc;
-    strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    struct fields f;
     cJSON *o = cJSON_CreateObject();
-    cJSON_AddStringToObject(o, "build_commit", fm_commit());
-    cJSON_AddStringToObject(o, "version", fm_version());
-    cJSON_AddStringToObject(o, "backends", "Vulkan");
-    cJSON_AddStringToObject(o, "gpu_info", b->device_info.name);
-    cJSON_AddStringToObject(o, "driver", b->device_info.driver);
-    cJSON_AddStringToObject(o, "device_uuid", b->device_info.uuid);
-    cJSON_AddStringToObject(o, "rung", b->device_info.rung);
-    cJSON_AddStringToObject(o, "model_filename", b->model_info.path);
-    cJSON_AddStringToObject(o, "model_type", model_label(b, label));
-    cJSON_AddNumberToObject(o, "model_size", (double)b->model_info.weight_bytes);
-    cJSON_AddNumberToObject(o, "model_n_params", (double)b->model_info.n_params);
-    cJSON_AddNumberToObject(o, "n_ubatch", b->options->ubatch ? b->options->ubatch : 512);
-    cJSON_AddNumberToObject(o, "n_prompt", t->n_prompt);
-    cJSON_AddNumberToObject(o, "n_gen", t->n_gen);
-    cJSON_AddNumberToObject(o, "n_depth", t->n_depth);
-    cJSON_AddStringToObject(o, "test", test_name(t, name));
-    cJSON_AddStringToObject(o, "test_time", when);
-    cJSON_AddNumberToObject(o, "avg_ts", t->mean_ts);
-    cJSON_AddNumberToObject(o, "stddev_ts", t->sd_ts);
-    if (t->gb_per_s > 0)
-        cJSON_AddNumberToObject(o, "read_gb_per_s", t->gb_per_s);
-    if (b->read_gb_per_s > 0)
-        cJSON_AddNumberToObject(o, "device_read_gb_per_s", b->read_gb_per_s);
+    fields_of(b, t, &f);
+    for (size_t i = 0; i < f.count; i++) {
+        if (f.list[i].text != NULL)
+            tool_json_add(o, f.list[i].key, f.list[i].text);
+        else
+            cJSON_AddNumberToObject(o, f.list[i].key, f.list[i].number); // null where it is none
+    }
     cJSON *ns = cJSON_AddArrayToObject(o, "samples_ns"), *ts = cJSON_AddArrayToObject(o, "samples_ts");
     for (size_t i = 0; i < t->n_samples; i++) {
         cJSON_AddItemToArray(ns, cJSON_CreateNumber(floor(t->seconds[i] * 1e9)));
@@ -245,23 +278,20 @@ static void print_json(const struct bench *b, bool lines)
 // The same fields as JSON, but for the samples.
 static void print_csv(const struct bench *b)
 {
+    struct fields f;
     for (size_t i = 0; i < b->n_tests; i++) {
-        cJSON *o = json_of(b, &b->tests[i]);
-        for (int head = i == 0 ? 1 : 0; head >= 0; head--) {
-            for (const cJSON *field = o->child; field != NULL; field = field->next) {
-                if (cJSON_IsArray(field))
-                    continue;
-                const char *comma = field == o->child ? "" : ",";
-                if (head)
-                    printf("%s%s", comma, field->string);
-                else if (cJSON_IsString(field))
-                    printf("%s\"%s\"", comma, field->valuestring);
-                else
-                    printf("%s%.17g", comma, field->valuedouble);
-            }
-            printf("\n");
+        fields_of(b, &b->tests[i], &f);
+        for (size_t j = 0; j < f.count && i == 0; j++)
+            printf("%s%s", j > 0 ? "," : "", f.list[j].key);
+        if (i == 0)
+            fputs(TOOL_CSV_END, stdout);
+        for (size_t j = 0; j < f.count; j++) {
+            if (f.list[j].text != NULL)
+                tool_csv_text(j == 0, f.list[j].text);
+            else
+                tool_csv_number(j == 0, f.list[j].number);
         }
-        cJSON_Delete(o);
+        fputs(TOOL_CSV_END, stdout);
     }
 }
 
@@ -320,8 +350,9 @@ static int plot(const struct bench *b)
     }
     snprintf(title, sizeof(title), "%s on %.100s", model_label(b, label), b->device_info.name);
     int status = ok ? 0 : tool_fail(FM_NOMEM);
-    if (ok && !tool_plot(b->options->plot, title, "tokens in the state before (powers of two)", panels, n_panels))
-        status = tool_output_failed(b->options->plot);
+    enum fm_result result = ok ? tool_plot(b->options->plot, title, "tokens in the state before (powers of two)", panels, n_panels) : FM_OK;
+    if (result != FM_OK)
+        status = tool_fail(result);
     free(lines);
     free(points);
     free(names);
@@ -378,8 +409,8 @@ static int open_all(struct bench *b)
     if (result == FM_OK)
         fm_device_get_info(b->device, &b->device_info);
     if (result == FM_OK && tool_has_bandwidth(&b->device_info) &&
-        fm_device_read_bandwidth(b->device, &read_bytes_per_s) != FM_OK)
-        fprintf(stderr, "fulmen: no share of the read bandwidth: %s\n", fm_error_message());
+        fm_device_read_bandwidth(b->device, tool_cancel, NULL, &read_bytes_per_s) != FM_OK && !tool_stopped())
+        tool_say("no share of the read bandwidth: %s", fm_error_message());
     b->read_gb_per_s = read_bytes_per_s * 1e-9;
     if (result == FM_OK)
         result = fm_model_load(b->model, b->device, &load);
@@ -402,8 +433,8 @@ static int run_all(struct bench *b)
             print_md(b, &b->tests[i]);
     }
     if (md)
-        printf("\nfulmen %s (%s); %s, driver %s, rung %s, %s", fm_version(), fm_commit(), b->device_info.name,
-               b->device_info.driver, b->device_info.rung, b->device_info.uuid);
+        printf("\nfulmen %s (%s); %s, driver %s, rung %s, %s", fm_version(), fm_commit(), TOOL_QUOTE(b->device_info.name),
+               TOOL_QUOTE(b->device_info.driver), b->device_info.rung, b->device_info.uuid);
     if (md && b->read_gb_per_s > 0)
         printf("; reads %.1f GB/s", b->read_gb_per_s);
     if (md)
@@ -423,7 +454,9 @@ static int run(const struct tool_options *options)
         return tool_bad("bench: -o '%s', expected md, json, jsonl or csv", format);
     if (options->bench_r == 0)
         return tool_bad("bench: -r 0, expected at least 1");
-    int status = add_tests(&b);
+    int status = tool_check_output(options, options->plot);
+    if (status == 0)
+        status = add_tests(&b);
     if (status == 0)
         status = open_all(&b);
     if (status == 0)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "check/check.h"
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -58,28 +59,26 @@ static void report(void *user, const struct fm_kernel_time *t)
         cJSON_free(text);
         cJSON_Delete(o);
     } else if (strcmp(s->format, "csv") == 0) {
-        printf("\"%s\",\"%s\",%llu,%llu,%llu,%llu,%.0f,%.3f,%.4f,%.4f\n", t->problem->name, t->kernel->name,
-               (unsigned long long)t->median_ns, (unsigned long long)t->min_ns, (unsigned long long)t->max_ns,
-               (unsigned long long)t->moved_bytes, t->flops, gbps(t), gbps(t) / s->read_gbps, tflops(t));
+        const double numbers[] = {(double)t->median_ns, (double)t->min_ns, (double)t->max_ns, (double)t->moved_bytes, t->flops, gbps(t),
+                                  gbps(t) / s->read_gbps, tflops(t)};
+        tool_csv_text(true, t->problem->name);
+        tool_csv_text(false, t->kernel->name);
+        for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+            tool_csv_number(false, numbers[i]);
+        fputs(TOOL_CSV_END, stdout);
     } else {
         printf("| %-34s | %-30s | %10.1f | %10.1f | %8.1f | %5.1f %% | %8.3f |\n", t->problem->name, t->kernel->name,
                (double)t->median_ns * 1e-3, (double)(t->max_ns - t->min_ns) * 1e-3, gbps(t),
                100 * gbps(t) / s->read_gbps, tflops(t));
     }
-    fflush(stdout);
-}
-
-static bool cancel(void *user)
-{
-    (void)user;
-    return tool_interrupted();
+    tool_flush();
 }
 
 static void print_head(const struct state *s)
 {
     if (strcmp(s->format, "csv") == 0)
         printf("problem,kernel,median_ns,min_ns,max_ns,moved_bytes,flops,gb_per_s,share_of_read_bandwidth,"
-               "tflop_per_s\n");
+               "tflop_per_s" TOOL_CSV_END);
     if (strcmp(s->format, "md") == 0)
         printf("| problem                            | kernel                         |  median µs |  spread µs "
                "|     GB/s | of read |  TFLOP/s |\n"
@@ -92,9 +91,9 @@ static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung 
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "version", fm_version());
     cJSON_AddStringToObject(o, "commit", fm_commit());
-    cJSON_AddStringToObject(o, "device", caps->name);
-    cJSON_AddStringToObject(o, "driver", caps->driver);
-    cJSON_AddStringToObject(o, "driver_info", caps->driver_info);
+    tool_json_add(o, "device", caps->name);
+    tool_json_add(o, "driver", caps->driver);
+    tool_json_add(o, "driver_info", caps->driver_info);
     cJSON_AddStringToObject(o, "rung", fm_rung_name(rung));
     cJSON_AddNumberToObject(o, "read_gb_per_s", s->read_gbps);
     cJSON_AddItemToObject(o, "kernels", s->rows);
@@ -112,12 +111,12 @@ static int bench(const struct tool_options *options, struct state *s, struct fm_
 {
     const struct fm_caps *caps = fm_vk_caps(vk);
     if (isatty(STDERR_FILENO))
-        fprintf(stderr, "measuring the read bandwidth of %s\n", caps->name);
-    enum fm_result result = fm_check_read_bandwidth(vk, &s->read_gbps);
+        fprintf(stderr, "measuring the read bandwidth of %s\n", TOOL_QUOTE(caps->name));
+    enum fm_result result = fm_check_read_bandwidth(vk, tool_cancel, NULL, &s->read_gbps);
     if (result != FM_OK)
         return tool_fail(result);
     print_head(s);
-    fflush(stdout);
+    tool_flush();
     result = fm_check_bench(vk, params, options->all_kernels, options->kernel_r, report, s);
     int status = TOOL_DONE;
     if (result == FM_OK && s->count == 0)
@@ -126,8 +125,9 @@ static int bench(const struct tool_options *options, struct state *s, struct fm_
     if (s->rows != NULL)
         status = print_json(s, caps, params->max_rung);
     if (strcmp(s->format, "md") == 0)
-        printf("\nfulmen %s (%s); %s, driver %s %s, rung %s; reads %.1f GB/s\n", fm_version(), fm_commit(), caps->name,
-               caps->driver, caps->driver_info, fm_rung_name(params->max_rung), s->read_gbps);
+        printf("\nfulmen %s (%s); %s, driver %s %s, rung %s; reads %.1f GB/s\n", fm_version(), fm_commit(),
+               TOOL_QUOTE(caps->name), TOOL_QUOTE(caps->driver), TOOL_QUOTE(caps->driver_info), fm_rung_name(params->max_rung),
+               s->read_gbps);
     return result == FM_OK ? status : tool_fail(result);
 }
 
@@ -135,7 +135,7 @@ static int run(const struct tool_options *options)
 {
     struct state state = {.format = options->bench_o};
     struct fm_check_params params = {.kernel = options->kernel, .problem = options->problem, .op = options->op,
-                                     .seed = 1, .cancel = cancel, .user = &state};
+                                     .seed = 1, .cancel = tool_cancel, .user = &state};
     struct fm_vk *vk = NULL;
     const char *f = options->bench_o;
     if (strcmp(f, "md") != 0 && strcmp(f, "json") != 0 && strcmp(f, "jsonl") != 0 && strcmp(f, "csv") != 0)

@@ -2,13 +2,13 @@
 // fulmen chat: a conversation on a terminal, or the answer to one prompt.
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <histedit.h>
-#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "chat_history.h"
+#include "text.h"
+#include "chat_line.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -33,6 +33,8 @@ struct chat {
     enum fm_chat_template template;
     struct chat_history history;
     struct fm_sampling sampling;
+    char **read; // files that /read has read
+    size_t n_read;
     char *piece;
     struct fm_utf8_stream stream;
     struct text answer;
@@ -72,7 +74,7 @@ static bool append(struct text *t, const char *data, size_t bytes)
 // How much of the answer may be shown: all but what may be the beginning of the stop text.
 static size_t showable(struct chat *c)
 {
-    const char *found = c->template == FM_CHAT_PLAIN ? strstr(c->answer.data, PLAIN_STOP) : NULL;
+    const char *found = c->template == FM_CHAT_PLAIN ? memmem(c->answer.data, c->answer.bytes, PLAIN_STOP, strlen(PLAIN_STOP)) : NULL;
     if (found != NULL) {
         c->stopped = true;
         c->answer.bytes = (size_t)(found - c->answer.data);
@@ -88,7 +90,7 @@ static size_t showable(struct chat *c)
 
 static bool show(struct chat *c, size_t end)
 {
-    if (end > c->printed && (fwrite(c->answer.data + c->printed, 1, end - c->printed, stdout) != end - c->printed || fflush(stdout) != 0))
+    if (end > c->printed && !tool_write(c->answer.data + c->printed, end - c->printed))
         c->write_error = errno;
     c->printed = end > c->printed ? end : c->printed;
     return c->write_error == 0;
@@ -115,16 +117,36 @@ static bool on_prompt(void *user, uint64_t done, uint64_t total)
 // The conversation as tokens; what the slot holds of it already stays there.
 static int read_tokens(struct chat *c, uint32_t **out_tokens, size_t *out_count, size_t *out_kept)
 {
-    char *text = NULL;
-    enum fm_result result = fm_chat_render(c->template, c->history.messages, c->history.count, true, &text);
-    if (result == FM_OK)
-        result = fm_tokenizer_encode(c->tokenizer, text, strlen(text), FM_ENCODE_BOS | FM_ENCODE_SPECIAL, out_tokens, out_count);
-    fm_text_free(text);
+    enum fm_result result = fm_chat_encode(c->tokenizer, c->template, c->history.messages, c->history.count, true, tool_cancel, NULL,
+                                           out_tokens, out_count);
     if (result == FM_OK && *out_count >= c->setup.n_ctx)
         return tool_bad("the conversation has %zu tokens, the context %u: -c sets it, /clear begins anew", *out_count, c->setup.n_ctx);
     if (result == FM_OK)
         result = fm_session_keep(c->setup.session, 0, *out_tokens, *out_count, out_kept);
     return result == FM_OK ? 0 : tool_fail(result);
+}
+
+// The answer becomes a message. Messages end at a NUL: where a model wrote one, U+FFFD stands for it.
+static bool keep_answer(struct chat *c)
+{
+    struct text kept = {0};
+    size_t nuls = 0, at = 0;
+    bool ok = append(&kept, "", 0);
+    while (ok && at < c->answer.bytes) {
+        size_t part = strnlen(c->answer.data + at, c->answer.bytes - at);
+        ok = append(&kept, c->answer.data + at, part);
+        at += part;
+        if (ok && at < c->answer.bytes) {
+            ok = append(&kept, "\xEF\xBF\xBD", 3);
+            nuls++;
+            at++;
+        }
+    }
+    if (nuls > 0)
+        tool_say("the answer has %zu NUL characters: the conversation goes on with U+FFFD for each", nuls);
+    ok = ok && chat_history_add(&c->history, "assistant", kept.data);
+    free(kept.data);
+    return ok;
 }
 
 // Answer the last message. An interrupted answer is kept as far as it came.
@@ -160,28 +182,25 @@ static int answer(struct chat *c)
         errno = c->write_error;
         return tool_output_failed("standard output");
     }
-    if (c->no_memory || (result != FM_OK && result != FM_CANCELLED))
-        return tool_fail(c->no_memory ? FM_NOMEM : result);
+    if (c->no_memory || (result != FM_OK && result != FM_CANCELLED)) {
+        status = tool_fail(c->no_memory ? FM_NOMEM : result);
+        if (result == FM_NAN) // what was read may hold what is no number: the next message begins anew
+            (void)fm_session_rewind(c->setup.session, 0, 0);
+        return status;
+    }
     if (result == FM_OK && request.stop == FM_STOP_CONTEXT)
         fprintf(stderr, "fulmen: stopped: the context of %u tokens is full (-c sets it, /clear begins anew)\n", c->setup.n_ctx);
     if (c->options->verbose && result == FM_OK && request.prompt_ns > 0)
         fprintf(stderr, "prompt: %zu tokens (%zu kept), %.1f tokens/s; answer: %u tokens, %.1f tokens/s\n", request.n_tokens, kept,
                 (double)request.n_tokens / ((double)request.prompt_ns * 1e-9), request.n_generated,
                 request.n_generated > 1 ? (request.n_generated - 1) / ((double)request.generate_ns * 1e-9) : 0.0);
-    if (!chat_history_add(&c->history, "assistant", c->answer.data))
+    if (!keep_answer(c))
         return tool_fail(FM_NOMEM);
     return result == FM_CANCELLED ? TOOL_FAILED : 0;
 }
 
 // ---- on a terminal
 // -----------------------------------------------------------------------------------------------------
-
-static char *prompt_mark(EditLine *line)
-{
-    static char mark[] = "> ";
-    (void)line;
-    return mark;
-}
 
 // Answer `text`. What was not answered at all, since it was too long or the device failed, is forgotten.
 static int ask(struct chat *c, const char *text)
@@ -212,15 +231,18 @@ static int save(struct chat *c, const char *path)
     size_t held = 0;
     if (chat_history_last(&c->history)[0] == '\0')
         return tool_bad("nothing was said yet: no conversation to save");
-    struct fm_saved saved = {.token = FM_NO_TOKEN, .seed = c->sampling.seed, .note = chat_history_write(&c->history, c->template)};
+    enum fm_result result = fm_writer_check(path, (const char *const *)c->read, c->n_read);
+    if (result != FM_OK)
+        return tool_fail(result);
+    struct fm_saved saved = {.token = FM_TOKEN_NONE, .seed = c->sampling.seed, .note = chat_history_write(&c->history, c->template)};
     if (saved.note == NULL)
         return tool_fail(FM_NOMEM);
-    enum fm_result result = fm_session_save(c->setup.session, 0, &saved, path);
+    result = fm_session_save(c->setup.session, 0, &saved, path);
     cJSON_free(saved.note);
     if (result != FM_OK)
         return tool_fail(result);
     (void)fm_session_tokens(c->setup.session, 0, &held);
-    fprintf(stderr, "fulmen: saved %zu tokens to %s\n", held, path);
+    tool_say("saved %zu tokens to %s", held, path);
     return 0;
 }
 
@@ -243,8 +265,18 @@ static int load(struct chat *c, const char *path)
     c->history = history;
     c->sampling.seed = saved.seed;
     (void)fm_session_tokens(c->setup.session, 0, &held);
-    fprintf(stderr, "fulmen: loaded %zu tokens from %s\n", held, path);
+    tool_say("loaded %zu tokens from %s", held, path);
     return 0;
+}
+
+// /save must not replace it.
+static bool remember_read(struct chat *c, const char *path)
+{
+    char **more = realloc(c->read, (c->n_read + 1) * sizeof(*more));
+    if (more == NULL)
+        return false;
+    c->read = more;
+    return (more[c->n_read] = strdup(path)) != NULL && ++c->n_read > 0;
 }
 
 static int read_aloud(struct chat *c, const char *path)
@@ -253,7 +285,9 @@ static int read_aloud(struct chat *c, const char *path)
     size_t bytes = 0;
     if (tool_read_text(path, &text, &bytes) != 0)
         return TOOL_BAD_INPUT;
-    int status = ask(c, text);
+    int status = tool_refuse_nul(path, text, bytes);
+    if (status == 0)
+        status = remember_read(c, path) ? ask(c, text) : tool_fail(FM_NOMEM);
     free(text);
     return status;
 }
@@ -288,52 +322,34 @@ static int command(struct chat *c, const char *line, bool *out_leave)
     return *out_leave ? 0 : tool_bad("unknown command '%s', there are " COMMANDS, line);
 }
 
-static void take_line(struct chat *c, char *line, bool *out_leave)
+static void take_message(struct chat *c, const char *text, bool *out_leave)
 {
-    line[strcspn(line, "\r\n")] = '\0';
-    if (line[0] == '/')
-        (void)command(c, line, out_leave);
-    else if (line[0] != '\0')
-        (void)ask(c, line);
+    if (text[0] == '/' && strchr(text, '\n') == NULL) { // several lines are a text, whatever it begins with
+        (void)command(c, text, out_leave);
+    } else if (text[0] != '\0') {
+        tool_tell_invalid("the message", text, strlen(text));
+        (void)ask(c, text);
+    }
 }
 
 static int converse(struct chat *c)
 {
-    HistEvent event;
-    setlocale(LC_CTYPE, ""); // the editor reads and shows characters of the user's character set
-    EditLine *edit = el_init("fulmen", stdin, stdout, stderr);
-    History *past = history_init();
-    bool leave = edit == NULL || past == NULL;
-    int status = leave ? tool_fail(FM_NOMEM) : 0;
-    if (!leave) {
-        history(past, &event, H_SETSIZE, 500);
-        el_set(edit, EL_PROMPT, prompt_mark);
-        el_set(edit, EL_EDITOR, "emacs");
-        el_set(edit, EL_HIST, history, past);
-        el_source(edit, NULL);
+    struct chat_line *editor = chat_line_open();
+    enum chat_said said = editor != NULL ? CHAT_SAID : CHAT_NO_MEMORY;
+    bool leave = false;
+    if (said == CHAT_SAID)
         fprintf(stderr, "%s, template %s; " COMMANDS "; Ctrl-C stops an answer, and leaves at the prompt\n",
-                c->setup.model_info.name, fm_chat_template_name(c->template));
-    }
-    while (!leave && c->write_error == 0) {
-        int count = 0;
+                TOOL_QUOTE(c->setup.model_info.name), fm_chat_template_name(c->template));
+    while (said == CHAT_SAID && !leave && c->write_error == 0) {
+        char *text = NULL;
         tool_clear_interrupt();
-        const char *read = el_gets(edit, &count);
-        if (read == NULL || count <= 0 || tool_interrupted()) // Ctrl-D, or Ctrl-C
-            break;
-        char *line = strdup(read);
-        if (line == NULL) {
-            status = tool_fail(FM_NOMEM);
-            break;
-        }
-        history(past, &event, H_ENTER, line);
-        take_line(c, line, &leave);
-        free(line);
+        said = chat_line_read(editor, &text);
+        if (said == CHAT_SAID)
+            take_message(c, text, &leave);
+        free(text);
     }
-    if (past != NULL)
-        history_end(past);
-    if (edit != NULL)
-        el_end(edit);
-    return status;
+    chat_line_close(&editor);
+    return said == CHAT_NO_MEMORY ? tool_fail(FM_NOMEM) : 0;
 }
 
 // ---- the whole
@@ -346,21 +362,24 @@ static int answer_one(struct chat *c)
     int status = 0;
     if (c->options->prompt != NULL && c->options->file != NULL)
         return tool_bad("chat: expected one of -p TEXT and -f FILE, found both");
-    if (c->options->prompt != NULL)
+    if (c->options->prompt != NULL) {
         text = strdup(c->options->prompt);
-    else
+        bytes = strlen(c->options->prompt);
+        tool_tell_invalid("-p", c->options->prompt, bytes);
+    } else {
         status = tool_read_text(c->options->file != NULL ? c->options->file : "-", &text, &bytes);
+    }
     if (status != 0)
         return status;
     if (text == NULL)
         return tool_fail(FM_NOMEM);
-    size_t end = strlen(text);
-    while (end > 0 && (text[end - 1] == '\n' || text[end - 1] == '\r'))
-        text[--end] = '\0';
-    if (end == 0)
+    while (bytes > 0 && (text[bytes - 1] == '\n' || text[bytes - 1] == '\r'))
+        text[--bytes] = '\0';
+    status = tool_refuse_nul(c->options->file != NULL ? c->options->file : "standard input", text, bytes);
+    if (status == 0 && bytes == 0)
         status = tool_bad(c->options->prompt != NULL || c->options->file != NULL ? "chat: the prompt is empty"
                                                                                  : "chat: no prompt on standard input");
-    else if (!chat_history_add(&c->history, "user", text))
+    else if (status == 0 && !chat_history_add(&c->history, "user", text))
         status = tool_fail(FM_NOMEM);
     free(text);
     return status == 0 ? answer(c) : status;
@@ -397,6 +416,9 @@ static int run(const struct tool_options *options)
     chat_history_finish(&c.history);
     free(c.piece);
     free(c.answer.data);
+    for (size_t i = 0; i < c.n_read; i++)
+        free(c.read[i]);
+    free(c.read);
     tool_close(&c.setup);
     return status;
 }
@@ -404,7 +426,8 @@ static int run(const struct tool_options *options)
 const struct tool_command cmd_chat = {
     .name = "chat", .summary = "a conversation, or the answer to one prompt", .options = option_list,
     .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
-    .notes = "On a terminal, a line that begins with / is a command:\n"
+    .notes = "On a terminal, a line that ends in \\ goes on in the next one, and what is pasted is one message. A line that\n"
+             "begins with / is a command:\n"
              "  /exit        leave, as Ctrl-D does\n"
              "  /regen       make the last answer again\n"
              "  /clear       begin anew\n"

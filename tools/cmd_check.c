@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "check/check.h"
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -42,7 +43,7 @@ static void add_failure(cJSON *list, const struct fm_check_result *result)
     cJSON_AddStringToObject(f, "rung", fm_rung_name(result->rung));
     cJSON_AddStringToObject(f, "problem", result->problem->name);
     cJSON_AddNumberToObject(f, "seed", result->seed);
-    cJSON_AddStringToObject(f, "message", result->message);
+    tool_json_add(f, "message", result->message);
     cJSON_AddItemToArray(list, f);
 }
 
@@ -59,21 +60,15 @@ static void report(void *user, const struct fm_check_result *result)
         clear_progress(s);
         printf("FAIL %s, rung %s, problem %s, seed %u: %s\n"
                "     again: fulmen check --device '%s' --rung %s --problem '%s' --seed %u\n",
-               kernel, rung, result->problem->name, result->seed, result->message, s->device, rung,
+               kernel, rung, result->problem->name, result->seed, TOOL_QUOTE(result->message), TOOL_QUOTE(s->device), rung,
                result->problem->name, result->seed);
     } else if (s->options->verbose && s->failures == NULL) {
         clear_progress(s);
         printf("ok   %s, rung %s, problem %s: worst error %.3f of its bound\n", kernel, rung, result->problem->name,
                result->worst);
     }
-    fflush(stdout);
+    tool_flush();
     show_progress(s, result);
-}
-
-static bool cancel(void *user)
-{
-    (void)user;
-    return tool_interrupted();
 }
 
 static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung rung,
@@ -82,9 +77,9 @@ static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung 
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "version", fm_version());
     cJSON_AddStringToObject(o, "commit", fm_commit());
-    cJSON_AddStringToObject(o, "device", caps->name);
-    cJSON_AddStringToObject(o, "driver", caps->driver);
-    cJSON_AddStringToObject(o, "driver_info", caps->driver_info);
+    tool_json_add(o, "device", caps->name);
+    tool_json_add(o, "driver", caps->driver);
+    tool_json_add(o, "driver_info", caps->driver_info);
     cJSON_AddStringToObject(o, "rung", fm_rung_name(rung));
     cJSON_AddNumberToObject(o, "kernels", totals->kernels);
     cJSON_AddNumberToObject(o, "passed", totals->passed);
@@ -110,8 +105,8 @@ static int check(struct state *s, struct fm_vk *vk, struct fm_check_params *para
     double start = tool_seconds();
     s->device = caps->name;
     if (!s->options->json)
-        printf("fulmen %s (%s); %s, driver %s %s, rung %s\n", fm_version(), fm_commit(), caps->name, caps->driver,
-               caps->driver_info, fm_rung_name(params->max_rung));
+        printf("fulmen %s (%s); %s, driver %s %s, rung %s\n", fm_version(), fm_commit(), TOOL_QUOTE(caps->name), TOOL_QUOTE(caps->driver),
+               TOOL_QUOTE(caps->driver_info), fm_rung_name(params->max_rung));
     enum fm_result result = fm_check_run(vk, params, &totals);
     clear_progress(s);
     if (result == FM_OK && totals.passed + totals.failed == 0)
@@ -133,7 +128,7 @@ static int run(const struct tool_options *options)
 {
     struct state state = {.options = options};
     struct fm_check_params params = {.kernel = options->kernel, .problem = options->problem, .op = options->op,
-                                     .seed = options->check_seed, .report = report, .cancel = cancel, .user = &state};
+                                     .seed = options->check_seed, .report = report, .cancel = tool_cancel, .user = &state};
     struct fm_vk *vk = NULL;
     enum fm_result result = fm_check_validate(&params);
     if (result == FM_OK)

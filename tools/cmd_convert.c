@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {OPT_CONVERT_O, OPT_TYPE, OPT_PRE,          OPT_TO,
@@ -15,7 +16,7 @@ static int done(enum fm_result result, const char *path)
     if (result != FM_OK)
         return tool_fail(result);
     if (stat(path, &info) == 0)
-        fprintf(stderr, "%s: %.1f MB\n", path, (double)info.st_size / 1e6);
+        fprintf(stderr, "%s: %.1f MB\n", TOOL_QUOTE(path), (double)info.st_size / 1e6);
     return TOOL_DONE;
 }
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 // fulmen devices: one line a device.
-#include <cjson/cJSON.h>
-
 #include "kernel/kernel.h"
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {OPT_JSON, OPT_VERBOSE};
@@ -18,8 +17,8 @@ static int print_json(const struct fm_device_info *infos, size_t count)
     for (size_t i = 0; i < count; i++) {
         cJSON *d = cJSON_CreateObject();
         cJSON_AddNumberToObject(d, "index", (double)i);
-        cJSON_AddStringToObject(d, "name", infos[i].name);
-        cJSON_AddStringToObject(d, "driver", infos[i].driver);
+        tool_json_add(d, "name", infos[i].name);
+        tool_json_add(d, "driver", infos[i].driver);
         cJSON_AddStringToObject(d, "uuid", infos[i].uuid);
         cJSON_AddStringToObject(d, "kind", infos[i].kind);
         cJSON_AddStringToObject(d, "rung", infos[i].rung);
@@ -43,7 +42,7 @@ static int print_json(const struct fm_device_info *infos, size_t count)
 // The line that people paste into reports.
 static void print_line(size_t index, const struct fm_device_info *info)
 {
-    printf("%zu: %s (%s), driver %s, rungs", index, info->name, info->kind, info->driver);
+    printf("%zu: %s (%s), driver %s, rungs", index, TOOL_QUOTE(info->name), info->kind, TOOL_QUOTE(info->driver));
     for (int rung = 0; rung < FM_RUNG_COUNT && reaches(info, rung); rung++)
         printf(" %s", fm_rung_name((enum fm_rung)rung));
     printf(", %.1f of %.1f GB available%s, %s\n", (double)info->available_bytes * 1e-9,

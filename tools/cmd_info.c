@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 // fulmen info: what a model file holds, what it needs, and where it fits.
-#include <cjson/cJSON.h>
-
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
-    OPT_MODEL, OPT_SHAPE, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_JSON, OPT_VERBOSE,
+    OPT_MODEL, OPT_SHAPE, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_JSON, OPT_VERIFY, OPT_VERBOSE,
 };
 
 static void print_model(const struct fm_model *model)
@@ -14,9 +13,9 @@ static void print_model(const struct fm_model *model)
     bool known = true;
     const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
     fm_model_get_info(model, &info);
-    printf("file          %s\n", info.path);
+    printf("file          %s\n", TOOL_QUOTE(info.path));
     if (info.name[0] != '\0')
-        printf("name          %s\n", info.name);
+        printf("name          %s\n", TOOL_QUOTE(info.name));
     printf("architecture  %s, %u layers\n", info.arch, info.n_layers);
     printf("widths        model %u, FFN %u, %u heads of %u (%u for keys and values), vocabulary %u\n", info.width,
            info.ffn, info.heads, info.head, info.heads_kv, info.vocab);
@@ -42,8 +41,8 @@ static cJSON *json_of_model(const struct fm_model *model)
     const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
     cJSON *o = cJSON_CreateObject();
     fm_model_get_info(model, &info);
-    cJSON_AddStringToObject(o, "file", info.path);
-    cJSON_AddStringToObject(o, "name", info.name);
+    tool_json_add(o, "file", info.path);
+    tool_json_add(o, "name", info.name);
     cJSON_AddStringToObject(o, "architecture", info.arch);
     const struct { const char *key; uint64_t value; } numbers[] = {
         {"layers", info.n_layers}, {"width", info.width}, {"ffn", info.ffn}, {"heads", info.heads},
@@ -77,7 +76,7 @@ struct fit {
     struct fm_device_info device;
     struct fm_memory_need need;
     bool can_run;
-    char message[256]; // when it cannot
+    char message[4096]; // when it cannot
 };
 
 static enum fm_result find_fit(const struct tool_options *options, const struct fm_model *model, const char *selector,
@@ -114,13 +113,13 @@ static void print_fit(const struct fit *fit)
 {
     const struct fm_memory_need *n = &fit->need;
     if (!fit->can_run) {
-        printf("device        %s: %s\n", fit->device.name, fit->message);
+        printf("device        %s: %s\n", TOOL_QUOTE(fit->device.name), fit->message);
         return;
     }
     double rest = (double)(n->total_bytes - n->weights_bytes - n->state_bytes);
     printf("device        %s, rung %s: context %u needs %.1f MB = %.1f weights + %.1f state + %.1f activations; "
            "%s (%.1f MB available)\n",
-           fit->device.name, fit->device.rung, n->n_ctx, (double)n->total_bytes * 1e-6, (double)n->weights_bytes * 1e-6,
+           TOOL_QUOTE(fit->device.name), fit->device.rung, n->n_ctx, (double)n->total_bytes * 1e-6, (double)n->weights_bytes * 1e-6,
            (double)n->state_bytes * 1e-6, rest * 1e-6,
            n->total_bytes <= fit->device.available_bytes ? "fits" : "does not fit",
            (double)fit->device.available_bytes * 1e-6);
@@ -130,12 +129,12 @@ static cJSON *json_of_fit(const struct fit *fit)
 {
     const struct fm_memory_need *n = &fit->need;
     cJSON *o = cJSON_CreateObject();
-    cJSON_AddStringToObject(o, "name", fit->device.name);
+    tool_json_add(o, "name", fit->device.name);
     cJSON_AddStringToObject(o, "uuid", fit->device.uuid);
     cJSON_AddNumberToObject(o, "available_bytes", (double)fit->device.available_bytes);
     cJSON_AddBoolToObject(o, "fits", fit->can_run && n->total_bytes <= fit->device.available_bytes);
     if (!fit->can_run) {
-        cJSON_AddStringToObject(o, "message", fit->message);
+        tool_json_add(o, "message", fit->message);
         return o;
     }
     cJSON_AddStringToObject(o, "rung", fit->device.rung);
@@ -182,36 +181,116 @@ static int report_fits(const struct tool_options *options, const struct fm_model
     return status;
 }
 
-static int run(const struct tool_options *options)
+// ---- looking at all of a file
+// -------------------------------------------------------------------------------------------------------------
+
+static void print_finding(void *user, const struct fm_finding *finding)
 {
-    struct tool_options copy = *options;
+    char path[512], tensor[512];
+    (void)user;
+    tool_clear_bar();
+    printf("%s: tensor '%s'", fm_quote(finding->path, strlen(finding->path), path, sizeof(path)),
+           fm_quote(finding->tensor, strlen(finding->tensor), tensor, sizeof(tensor)));
+    switch (finding->kind) {
+    case FM_FINDING_NONFINITE:
+        printf(": %llu of %llu weights are infinite or NaN, the first is element %llu\n", (unsigned long long)finding->count,
+               (unsigned long long)finding->elems, (unsigned long long)finding->first);
+        break;
+    case FM_FINDING_UNUSED:
+        printf(" is used by nothing of the architecture\n");
+        break;
+    }
+}
+
+static int verify(const char *path)
+{
+    struct fm_verify_result all;
+    char label[] = "reading", quoted[512];
+    const struct fm_verify_params params = {.finding = print_finding, .progress = tool_progress, .user = label};
+    enum fm_result result = fm_verify(path, &params, &all);
+    if (result != FM_OK) {
+        int status = tool_fail(result);
+        return result == FM_FORMAT ? TOOL_FAILED : status; // a file that cannot be opened for what is in it has not passed
+    }
+    printf("%s: %llu tensors, %.2f GB: ", fm_quote(path, strlen(path), quoted, sizeof(quoted)), (unsigned long long)all.tensors,
+           (double)all.bytes * 1e-9);
+    if (all.findings == 0)
+        printf("nothing wrong\n");
+    else
+        printf("%llu finding%s\n", (unsigned long long)all.findings, all.findings == 1 ? "" : "s");
+    return all.findings == 0 ? TOOL_DONE : TOOL_FAILED;
+}
+
+// ---- one file after the other
+// -------------------------------------------------------------------------------------------------------------
+
+static int describe(const struct tool_options *options, cJSON *list)
+{
     struct fm_model *model = NULL;
-    if (options->operands[0] != NULL && options->model != NULL)
-        return tool_bad("info: two files, '%s' and '%s', expected one", options->operands[0], options->model);
-    if (options->operands[0] != NULL)
-        copy.model = options->operands[0];
-    if (copy.model == NULL && copy.shape == NULL)
-        return tool_bad("info: no model: give FILE or --shape NAME:TYPE");
-    int status = tool_open_model(&copy, &model);
+    int status = tool_open_model(options, &model);
     if (status != 0)
         return status;
-    cJSON *json = options->json ? json_of_model(model) : NULL;
-    if (!options->json)
+    cJSON *json = list != NULL ? json_of_model(model) : NULL;
+    if (list == NULL)
         print_model(model);
-    status = report_fits(options, model, json);
-    char *text = json != NULL && status == TOOL_DONE ? cJSON_Print(json) : NULL;
-    if (text != NULL)
-        printf("%s\n", text);
-    else if (json != NULL && status == TOOL_DONE)
+    else if (json == NULL || !cJSON_AddItemToArray(list, json))
         status = tool_fail(FM_NOMEM);
-    cJSON_free(text);
-    cJSON_Delete(json);
+    if (status == 0)
+        status = report_fits(options, model, json);
     fm_model_close(&model);
     return status;
 }
 
+// The worst of all files: each is told of, whatever the others are.
+static int each(struct tool_options *options, cJSON *list)
+{
+    const char *paths[TOOL_OPERANDS + 1];
+    size_t count = 0;
+    int worst = TOOL_DONE;
+    if (options->model != NULL)
+        paths[count++] = options->model;
+    for (size_t i = 0; i < TOOL_OPERANDS && options->operands[i] != NULL; i++)
+        paths[count++] = options->operands[i];
+    if (count == 0) // a shape
+        return describe(options, list);
+    for (size_t i = 0; i < count && !tool_interrupted(); i++) {
+        options->model = paths[i];
+        if (i > 0 && list == NULL && !options->verify)
+            printf("\n");
+        int status = options->verify ? verify(paths[i]) : describe(options, list);
+        worst = status > worst ? status : worst;
+    }
+    return worst;
+}
+
+static int run(const struct tool_options *options)
+{
+    struct tool_options copy = *options;
+    bool any = copy.model != NULL || copy.operands[0] != NULL;
+    if (!any && copy.shape == NULL)
+        return tool_bad("info: no model: give FILE or --shape NAME:TYPE");
+    if (any && copy.shape != NULL)
+        return tool_bad("info: a file and --shape, expected one of them");
+    if (copy.verify && (copy.shape != NULL || copy.json))
+        return tool_bad("info: --verify reads files, and has no --json");
+    cJSON *list = copy.json ? cJSON_CreateArray() : NULL;
+    if (copy.json && list == NULL)
+        return tool_fail(FM_NOMEM);
+    int status = each(&copy, list);
+    // One file is an object, several are an array of them.
+    const cJSON *what = list == NULL || cJSON_GetArraySize(list) != 1 || copy.operands[1] != NULL ? list : cJSON_GetArrayItem(list, 0);
+    char *text = list != NULL && cJSON_GetArraySize(list) > 0 ? cJSON_Print(what) : NULL;
+    if (text != NULL)
+        printf("%s\n", text);
+    else if (list != NULL && status == TOOL_DONE)
+        status = tool_fail(FM_NOMEM);
+    cJSON_free(text);
+    cJSON_Delete(list);
+    return status;
+}
+
 const struct tool_command cmd_info = {
-    .name = "info", .operand = "FILE",
-    .summary = "architecture, shapes, formats, memory at a context length, where it fits", .options = option_list,
-    .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
+    .name = "info", .operand = "FILE...", .n_operands = TOOL_OPERANDS,
+    .summary = "architecture, shapes, formats, memory at a context length, where it fits; --verify reads all of a file",
+    .options = option_list, .n_options = sizeof(option_list) / sizeof(option_list[0]), .run = run,
 };

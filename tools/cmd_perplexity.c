@@ -20,6 +20,8 @@ struct score {
     size_t vocab, first, end; // rows first ... end - 1 foretell a scored token
     double sum, sum_squares;  // of -log probability
     size_t count;
+    bool bad;                 // a row was no numbers: the one after `bad_tokens` tokens of the chunk
+    size_t bad_tokens;
 };
 
 static double log_probability(const float *logits, size_t vocab, uint32_t token)
@@ -38,6 +40,11 @@ static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *
     struct score *s = user;
     for (size_t i = 0; i < n_rows; i++) {
         size_t row = first_token + i;
+        if (!tool_row_has_numbers(logits + i * s->vocab, s->vocab)) {
+            s->bad = true;
+            s->bad_tokens = row + 1;
+            return false;
+        }
         if (row < s->first || row >= s->end)
             continue;
         double nll = -log_probability(logits + i * s->vocab, s->vocab, s->tokens[row + 1]);
@@ -45,7 +52,7 @@ static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *
         s->sum_squares += nll * nll;
         s->count++;
     }
-    return !tool_interrupted();
+    return !tool_stopped();
 }
 
 static int score_chunks(struct tool_setup *setup, uint32_t *tokens, size_t count, bool with_bos)
@@ -64,6 +71,11 @@ static int score_chunks(struct tool_setup *setup, uint32_t *tokens, size_t count
         enum fm_result result = fm_session_rewind(setup->session, 0, 0);
         if (result == FM_OK)
             result = fm_session_logits(setup->session, 0, chunk, n_ctx, true, on_rows, &s);
+        if (s.bad) {
+            tool_bad("chunk %zu: the logits after %zu tokens are no numbers: the file may be damaged (fulmen info --verify FILE reads "
+                     "all of it), or the driver computes wrongly (fulmen check)", i + 1, s.bad_tokens);
+            return TOOL_FAILED;
+        }
         if (result != FM_OK)
             return tool_fail(result);
         chunk[0] = kept;

@@ -21,10 +21,10 @@ static int run(const struct tool_options *options)
         result = fm_model_why(model, device, &session, options->step, options->why, &text);
     else if (result == FM_OK)
         result = fm_model_explain(model, device, &session, options->step, &text);
-    if (result == FM_OK)
-        fputs(text, stdout);
-    else
+    if (result != FM_OK)
         status = tool_fail(result);
+    else if (fputs(text, stdout) == EOF)
+        status = tool_output_failed("standard output");
     fm_text_free(text);
     fm_model_close(&model);
     fm_device_close(&device);

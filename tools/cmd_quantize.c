@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // fulmen quantize: a GGUF file to one of another type.
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {OPT_VERBOSE};
@@ -18,7 +19,7 @@ static int run(const struct tool_options *options)
     if (fm_model_open(options->operands[1], &model) != FM_OK)
         return TOOL_DONE; // of an architecture that is not ours to run
     fm_model_get_info(model, &info);
-    fprintf(stderr, "%s: %.1f MB, %.2f bits a weight\n", options->operands[1], (double)info.file_bytes / 1e6,
+    fprintf(stderr, "%s: %.1f MB, %.2f bits a weight\n", TOOL_QUOTE(options->operands[1]), (double)info.file_bytes / 1e6,
             8.0 * (double)info.file_bytes / (double)info.n_params);
     fm_model_close(&model);
     return TOOL_DONE;

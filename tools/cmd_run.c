@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "text.h"
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
@@ -30,7 +30,7 @@ struct output {
 static bool emit(struct output *out, const char *text, size_t bytes)
 {
     if (!out->quiet) {
-        if (fwrite(text, 1, bytes, stdout) != bytes || fflush(stdout) != 0)
+        if (!tool_write(text, bytes))
             out->write_error = errno;
         return out->write_error == 0;
     }
@@ -106,7 +106,7 @@ static struct numbers measure(const struct tool_setup *setup, const struct fm_re
     struct fm_memory_need need;
     fm_session_get_need(setup->session, &need);
     n.gb_per_s = n.generate_per_s * tool_token_bytes(&setup->model_info, &need, (double)held_tokens(setup) - r->n_generated * 0.5) * 1e-9;
-    if (tool_has_bandwidth(&setup->device_info) && fm_device_read_bandwidth(setup->device, &n.read_gb_per_s) == FM_OK)
+    if (tool_has_bandwidth(&setup->device_info) && fm_device_read_bandwidth(setup->device, tool_cancel, NULL, &n.read_gb_per_s) == FM_OK)
         n.read_gb_per_s *= 1e-9;
     return n;
 }
@@ -127,7 +127,7 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
     struct numbers n = measure(setup, r);
     cJSON *root = cJSON_CreateObject(), *ids = cJSON_AddArrayToObject(root, "tokens");
     if (out->tokenizer != NULL)
-        cJSON_AddStringToObject(root, "text", out->text != NULL ? out->text : "");
+        cJSON_AddItemToObject(root, "text", tool_json_text(out->text, out->text_bytes));
     else
         cJSON_AddNullToObject(root, "text");
     for (size_t i = 0; i < out->n_ids; i++)
@@ -145,8 +145,8 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
     cJSON_AddNumberToObject(timings, "load_ms", n.load_s * 1e3);
     cJSON_AddNumberToObject(timings, "pipelines_ms", n.pipelines_s * 1e3);
     cJSON *device = cJSON_AddObjectToObject(root, "device");
-    cJSON_AddStringToObject(device, "name", setup->device_info.name);
-    cJSON_AddStringToObject(device, "driver", setup->device_info.driver);
+    tool_json_add(device, "name", setup->device_info.name);
+    tool_json_add(device, "driver", setup->device_info.driver);
     cJSON_AddStringToObject(device, "uuid", setup->device_info.uuid);
     cJSON_AddStringToObject(device, "rung", setup->device_info.rung);
     char *text = cJSON_PrintUnformatted(root);
@@ -188,7 +188,7 @@ static int take_unread(const struct tool_options *options, const struct fm_saved
     if (n > 0)
         status = put_before(list, n, tokens, count);
     free(list);
-    return status == 0 && saved->token != FM_NO_TOKEN ? put_before(&saved->token, 1, tokens, count) : status;
+    return status == 0 && saved->token != FM_TOKEN_NONE ? put_before(&saved->token, 1, tokens, count) : status;
 }
 
 // Load the slot. The seed is the file's unless one is given.
@@ -214,18 +214,6 @@ static int load_state(const struct tool_options *options, struct tool_setup *set
         return tool_bad("%zu tokens after the %zu of %s do not fit the context of %u (-c sets it)", *count, held, options->state_load,
                         setup->n_ctx);
     return 0;
-}
-
-// Told before a long run, not after it: whether a file can be made at `path`.
-static int check_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash != NULL ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    if (folder == NULL)
-        return tool_fail(FM_NOMEM);
-    int status = access(folder, W_OK) == 0 ? 0 : tool_bad("--state-save %s: %s", path, strerror(errno));
-    free(folder);
-    return status;
 }
 
 // `next`: what is to be read next, `count` of them, at least one.
@@ -256,8 +244,8 @@ static int save_end(const struct tool_options *options, const struct tool_setup 
     int status = out->n_ids > 0 ? save_state(options, setup, sampling, out->ids + out->n_ids - 1, 1)
                                 : save_state(options, setup, sampling, tokens + read, count - read);
     if (status == 0 && interrupted)
-        fprintf(stderr, "fulmen: interrupted: %zu of %zu prompt tokens read, %zu generated; --state-load %s goes on\n", read, count,
-                out->n_ids, options->state_save);
+        tool_say("interrupted: %zu of %zu prompt tokens read, %zu generated; --state-load %s goes on", read, count, out->n_ids,
+                 options->state_save);
     return status;
 }
 
@@ -306,7 +294,7 @@ static int run(const struct tool_options *options)
     struct fm_sampling sampling = tool_sampling(options);
     uint32_t *tokens = NULL;
     size_t count = 0;
-    int status = options->state_save != NULL ? check_folder(options->state_save) : 0;
+    int status = tool_check_output(options, options->state_save);
     if (status == 0)
         status = tool_open_model(options, &setup.model);
     if (status == 0)

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
 #include <float.h>
-#include <signal.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "text.h"
 #include "tool.h"
 
 #define BAR_COLUMNS 40
+#define LINE_BYTES 4096 // of what is said on standard error
 
 static int bar_shown = -1; // columns of the progress bar that stands on the terminal; -1 = none does
 
@@ -20,10 +22,17 @@ static void clear_bar(void)
     bar_shown = -1;
 }
 
+void tool_clear_bar(void)
+{
+    clear_bar();
+}
+
 int tool_fail(enum fm_result result)
 {
     const char *message = fm_error_message();
     clear_bar();
+    if (result == FM_CANCELLED && !tool_interrupted()) // what stopped it is told at the end
+        return tool_stopped_by_output();
     fprintf(stderr, "fulmen: %s\n", message[0] != '\0' ? message : fm_result_text(result));
     switch (result) {
     case FM_OK:
@@ -42,27 +51,49 @@ int tool_fail(enum fm_result result)
     }
 }
 
+int tool_cancelled(void)
+{
+    if (!tool_interrupted())
+        return tool_stopped_by_output();
+    clear_bar();
+    fputs("fulmen: interrupted\n", stderr);
+    return TOOL_FAILED;
+}
+
+bool tool_row_has_numbers(const float *logits, size_t vocab)
+{
+    float top = -INFINITY;
+    bool nan = false;
+    for (size_t i = 0; i < vocab; i++) {
+        nan |= isnan(logits[i]);
+        top = logits[i] > top ? logits[i] : top;
+    }
+    return !nan && isfinite(top);
+}
+
+FM_PRINTF(1, 0) static void say(const char *fmt, va_list args)
+{
+    char text[2 * LINE_BYTES], line[LINE_BYTES];
+    if (vsnprintf(text, sizeof(text), fmt, args) < 0)
+        text[0] = '\0';
+    fprintf(stderr, "fulmen: %s\n", fm_quote(text, strlen(text), line, sizeof(line)));
+}
+
+void tool_say(const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    say(fmt, args);
+    va_end(args);
+}
+
 int tool_bad(const char *fmt, ...)
 {
     va_list args;
-    fputs("fulmen: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    say(fmt, args);
     va_end(args);
-    fputc('\n', stderr);
     return TOOL_BAD_INPUT;
-}
-
-int tool_output_failed(const char *name)
-{
-    int reason = errno;
-    if (reason == EPIPE) { // the reader has gone, as with `| head`: nothing more to say, and nothing is wrong
-        if (freopen("/dev/null", "w", stdout) == NULL)
-            clearerr(stdout);
-        return TOOL_DONE;
-    }
-    fprintf(stderr, "fulmen: %s: %s\n", name, strerror(reason));
-    return TOOL_FAILED;
 }
 
 double tool_seconds(void)
@@ -72,50 +103,9 @@ double tool_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-// ---- signals
-// -----------------------------------------------------------------------------------------------------------
-
-static volatile sig_atomic_t interrupted;
-static struct fm_session *volatile cancel_target;
-
-static void on_interrupt(int signal_number)
-{
-    struct fm_session *session = cancel_target;
-    (void)signal_number;
-    interrupted = 1;
-    if (session != NULL)
-        fm_session_cancel(session);
-}
-
-void tool_catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigemptyset(&action.sa_mask); // no SA_RESTART: reading a line from the terminal ends too
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
-
-void tool_cancel_target(struct fm_session *session)
-{
-    cancel_target = session;
-    if (session != NULL && interrupted) // it came before there was anything to cancel
-        fm_session_cancel(session);
-}
-
-bool tool_interrupted(void)
-{
-    return interrupted != 0;
-}
-
-void tool_clear_interrupt(void)
-{
-    interrupted = 0;
-}
-
 bool tool_progress(void *user, uint64_t done, uint64_t total)
 {
-    if (interrupted) {
+    if (tool_stopped()) {
         clear_bar();
         return false;
     }
@@ -138,6 +128,14 @@ bool tool_progress(void *user, uint64_t done, uint64_t total)
 // ---- input
 // -------------------------------------------------------------------------------------------------------------
 
+int tool_check_output(const struct tool_options *options, const char *path)
+{
+    bool reads_stdin = options->file != NULL && strcmp(options->file, "-") == 0;
+    const char *const inputs[] = {options->model, reads_stdin ? "/dev/stdin" : options->file};
+    enum fm_result result = path != NULL ? fm_writer_check(path, inputs, sizeof(inputs) / sizeof(inputs[0])) : FM_OK;
+    return result == FM_OK ? 0 : tool_fail(result);
+}
+
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
 {
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
@@ -151,7 +149,7 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
     while (status == 0) {
         size_t n = fread(text + used, 1, cap - used - 1, file);
         used += n;
-        if (n == 0)
+        if (n == 0 || tool_interrupted())
             break;
         char *more = used + 1 < cap ? text : realloc(text, cap *= 2);
         if (more == NULL)
@@ -159,7 +157,9 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
         else
             text = more;
     }
-    if (status == 0 && ferror(file))
+    if (status == 0 && tool_interrupted())
+        status = tool_cancelled();
+    else if (status == 0 && ferror(file))
         status = tool_bad("%s: %s", path, strerror(errno));
     if (file != NULL && file != stdin)
         fclose(file);
@@ -168,18 +168,17 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
         return status;
     }
     text[used] = '\0';
+    status = tool_text_in(file == stdin ? "standard input" : path, &text, &used);
+    if (status != 0) {
+        free(text);
+        return status;
+    }
     *out_text = text;
     *out_bytes = used;
     return 0;
 }
 
-bool tool_cancelled(void *user)
-{
-    (void)user;
-    return tool_interrupted();
-}
-
-void tool_warn_two_bos(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags)
+static void warn_two_bos(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags)
 {
     size_t bos_bytes = 0;
     uint32_t bos = fm_tokenizer_bos(tokenizer);
@@ -187,8 +186,16 @@ void tool_warn_two_bos(const struct fm_tokenizer *tokenizer, const char *text, s
         return;
     const char *piece = fm_tokenizer_piece(tokenizer, bos, true, &bos_bytes);
     if (bos_bytes > 0 && bytes >= bos_bytes && memcmp(text, piece, bos_bytes) == 0)
-        fprintf(stderr, "fulmen: warning: the text begins with %s, and the model adds one of its own: --no-bos leaves that out\n",
-                fm_quote(piece, bos_bytes, (char[64]){0}, 64));
+        tool_say("warning: the text begins with %.*s, and the model adds one of its own: --no-bos leaves that out", (int)bos_bytes,
+                 piece);
+}
+
+int tool_encode(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, uint32_t **out_tokens,
+                size_t *out_count)
+{
+    warn_two_bos(tokenizer, text, bytes, flags);
+    enum fm_result result = fm_tokenizer_encode_until(tokenizer, text, bytes, flags, tool_cancel, NULL, out_tokens, out_count);
+    return result != FM_OK ? tool_fail(result) : tool_interrupted() ? tool_cancelled() : 0;
 }
 
 static int prompt_text(const struct tool_options *options, const struct fm_tokenizer *tokenizer, const char *text, size_t bytes,
@@ -198,11 +205,12 @@ static int prompt_text(const struct tool_options *options, const struct fm_token
     size_t count = 0;
     if (tokenizer == NULL)
         return tool_bad("%s has no tokenizer: give the prompt with --tokens", options->model);
-    unsigned flags = FM_ENCODE_SPECIAL | (options->state_load == NULL && !options->no_bos ? FM_ENCODE_BOS : 0);
-    tool_warn_two_bos(tokenizer, text, bytes, flags);
-    enum fm_result result = fm_tokenizer_encode_until(tokenizer, text, bytes, flags, tool_cancelled, NULL, &ids, &count);
-    if (result != FM_OK)
-        return tool_fail(result);
+    unsigned begin = options->state_load == NULL && !options->no_bos ? FM_ENCODE_BOS : 0;
+    int status = tool_encode(tokenizer, text, bytes, begin | FM_ENCODE_SPECIAL, &ids, &count);
+    if (status != 0) {
+        fm_tokens_free(ids);
+        return status;
+    }
     *out_tokens = count > 0 ? malloc(count * sizeof(**out_tokens)) : NULL;
     if (*out_tokens != NULL)
         memcpy(*out_tokens, ids, count * sizeof(**out_tokens));
@@ -220,8 +228,10 @@ int tool_prompt(const struct tool_options *options, const struct fm_model *model
         return tool_bad("more than one prompt: expected one of -p TEXT, -f FILE and --tokens IDS");
     if (options->tokens != NULL)
         return tool_parse_list(options->tokens, "--tokens", out_tokens, out_count);
-    if (options->prompt != NULL)
+    if (options->prompt != NULL) {
+        tool_tell_invalid("-p", options->prompt, strlen(options->prompt));
         return prompt_text(options, tokenizer, options->prompt, strlen(options->prompt), out_tokens, out_count);
+    }
     if (options->file == NULL) {
         *out_tokens = NULL;
         *out_count = 0;
@@ -283,7 +293,7 @@ struct fm_session_params tool_session_params(const struct tool_options *o, const
         n_ctx = info.context;
     return (struct fm_session_params){.n_ctx = n_ctx, .n_ubatch = o->ubatch, .cache_type_k = o->cache_type_k,
                                       .cache_type_v = o->cache_type_v, .dca = o->dca.kind,
-                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local};
+                                      .dca_cap = o->dca.cap, .dca_local = o->dca.local, .cancel = tool_cancel};
 }
 
 int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slots, struct tool_setup *setup)
@@ -297,7 +307,7 @@ int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slo
     if (result != FM_OK)
         return tool_fail(result);
     fm_device_get_info(setup->device, &setup->device_info);
-    fprintf(stderr, "device: %s, rung %s, %.1f GB\n", setup->device_info.name, setup->device_info.rung,
+    fprintf(stderr, "device: %s, rung %s, %.1f GB\n", TOOL_QUOTE(setup->device_info.name), setup->device_info.rung,
             (double)setup->device_info.memory_bytes * 1e-9);
     struct fm_session_params session = tool_session_params(options, setup->model);
     session.n_ctx = n_ctx != 0 ? n_ctx : session.n_ctx;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT
 // The command-line tool: one binary, sub-commands.
-#include <errno.h>
 #include <string.h>
 
 #include "tool.h"
@@ -33,6 +32,16 @@ static const struct tool_command *find_command(int argc, char **argv, int *out_w
     return found;
 }
 
+static int unknown_command(const char *name)
+{
+    const char *names[N_COMMANDS];
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        names[i] = commands[i]->name;
+    const char *near = tool_nearest(name, names, N_COMMANDS);
+    return tool_bad("unknown command '%s'%s%s%s (fulmen --help lists them)", name, near != NULL ? "; did you mean " : "",
+                    near != NULL ? near : "", near != NULL ? "?" : "");
+}
+
 static void print_usage(FILE *file)
 {
     fprintf(file, "fulmen COMMAND [options]\n\n");
@@ -48,21 +57,14 @@ static int run_command(const struct tool_command *command, int argc, char **argv
     bool help;
     int status = tool_parse(command, argc, argv, &options, &help);
     if (status == 0 && !help) {
-        tool_catch_signals();
         if (options.verbose)
             fm_log_set(NULL, NULL, FM_LOG_INFO);
         status = command->run(&options);
     }
-    // What is left in the buffer goes now, so that a full disk is noticed.
-    if ((fflush(stdout) != 0 || ferror(stdout)) && status == TOOL_DONE && !tool_interrupted()) {
-        if (errno != EPIPE) // `| head` has seen enough
-            fprintf(stderr, "fulmen: standard output: %s\n", strerror(errno));
-        status = TOOL_FAILED;
-    }
     return status;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0) {
@@ -80,7 +82,14 @@ int main(int argc, char **argv)
     if (name[0] == '-')
         return tool_bad("'%s' before a command: expected fulmen COMMAND [options], as fulmen run -m FILE -p TEXT", name);
     if (name[0] != '\0')
-        return tool_bad("unknown command '%s' (fulmen --help lists them)", name);
+        return unknown_command(name);
     print_usage(stderr);
     return TOOL_BAD_INPUT;
+}
+
+int main(int argc, char **argv)
+{
+    tool_open_standard_files();
+    tool_catch_signals();
+    return tool_finish_output(run(argc, argv));
 }

@@ -2,11 +2,12 @@
 // Drawn at three times its size and averaged down, so that edges are smooth.
 #include "plot.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fulmen/writer.h"
 
 #include <stb_easy_font.h>
 #define STB_IMAGE_WRITE_STATIC
@@ -223,13 +224,24 @@ static void draw_panel(struct canvas *c, const struct x_scale *s, const struct p
     }
 }
 
-static bool write_png(const struct canvas *c, const char *path)
+struct png {
+    struct fm_writer *file;
+    enum fm_result result;
+};
+
+static void put_png(void *user, void *data, int bytes)
+{
+    struct png *png = user;
+    if (png->result == FM_OK)
+        png->result = fm_writer_write(png->file, data, (uint64_t)bytes);
+}
+
+static enum fm_result write_png(const struct canvas *c, const char *path)
 {
     uint8_t *out = malloc((size_t)WIDTH * (size_t)c->height * 3);
-    if (out == NULL) {
-        errno = ENOMEM;
-        return false;
-    }
+    struct png png = {0};
+    if (out == NULL)
+        return FM_NOMEM;
     for (int y = 0; y < c->height; y++)
         for (int i = 0; i < WIDTH * 3; i++) {
             unsigned sum = 0;
@@ -238,29 +250,29 @@ static bool write_png(const struct canvas *c, const char *path)
                     sum += c->rgb[((size_t)(y * FINE + dy) * WIDTH * FINE + (size_t)(i / 3 * FINE + dx)) * 3 + (size_t)(i % 3)];
             out[(size_t)y * WIDTH * 3 + (size_t)i] = (uint8_t)(sum / (FINE * FINE));
         }
-    errno = 0;
-    bool ok = stbi_write_png(path, WIDTH, c->height, 3, out, WIDTH * 3) != 0;
+    png.result = fm_writer_open(path, 0, &png.file);
+    if (png.result == FM_OK && stbi_write_png_to_func(put_png, &png, WIDTH, c->height, 3, out, WIDTH * 3) == 0)
+        png.result = FM_NOMEM;
     free(out);
-    if (!ok && errno == 0)
-        errno = EIO;
-    return ok;
+    if (png.result == FM_OK)
+        png.result = fm_writer_finish(&png.file);
+    fm_writer_discard(&png.file);
+    return png.result;
 }
 
-bool tool_plot(const char *path, const char *title, const char *x_label, const struct plot_panel *panels, size_t n_panels)
+enum fm_result tool_plot(const char *path, const char *title, const char *x_label, const struct plot_panel *panels, size_t n_panels)
 {
     struct canvas c = {.height = HEAD + (int)n_panels * PANEL_HEIGHT + FOOT};
     size_t bytes = (size_t)WIDTH * FINE * (size_t)c.height * FINE * 3;
     struct x_scale scale = scale_of(panels, n_panels);
-    if ((c.rgb = malloc(bytes)) == NULL) {
-        errno = ENOMEM;
-        return false;
-    }
+    if ((c.rgb = malloc(bytes)) == NULL)
+        return FM_NOMEM;
     memset(c.rgb, 255, bytes);
     put_text(&c, LEFT, 16, TITLE, 0, title, BLACK);
     for (size_t p = 0; p < n_panels; p++)
         draw_panel(&c, &scale, &panels[p], HEAD + (double)p * PANEL_HEIGHT, p + 1 == n_panels);
     put_text(&c, (LEFT + WIDTH - RIGHT) / 2.0, c.height - 24, TEXT, 0.5, x_label, BLACK);
-    bool ok = write_png(&c, path);
+    enum fm_result result = write_png(&c, path);
     free(c.rgb);
-    return ok;
+    return result;
 }

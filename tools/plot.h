@@ -3,9 +3,7 @@
 #ifndef FM_TOOLS_PLOT_H
 #define FM_TOOLS_PLOT_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "fulmen/base.h"
 
 struct plot_point {
     uint64_t x;
@@ -25,8 +23,8 @@ struct plot_panel {
     size_t n_lines; // at most 6: colours
 };
 
-// Panels one below the other over one x axis in powers of two (0 stands left of the least other x). false with errno when
-// the file cannot be written, ENOMEM when there is no memory.
-bool tool_plot(const char *path, const char *title, const char *x_label, const struct plot_panel *panels, size_t n_panels);
+// Panels one below the other over one x axis in powers of two (0 stands left of the least other x).
+// FM_NOMEM, or why the file cannot be written (fm_writer_open).
+enum fm_result tool_plot(const char *path, const char *title, const char *x_label, const struct plot_panel *panels, size_t n_panels);
 
 #endif

@@ -18,10 +18,12 @@ enum tool_kind {
     TOOL_TEXT,
     TOOL_U32,
     TOOL_COUNT, // u32, at least 1
-    TOOL_COUNT_OR_ALL, // u32; -1 = 0 = no limit
-    TOOL_LENGTH, // u32; -1 = TOOL_UNTIL_END
+    TOOL_COUNT_OR_ALL, // u32; any negative number = 0 = no limit
+    TOOL_LENGTH,       // u32; -1 and -2 = TOOL_UNTIL_END
+    TOOL_LOOK_BACK,    // u32; -1 = UINT32_MAX = the whole context
     TOOL_SEED, // u64; -1 = TOOL_SEED_CLOCK
     TOOL_FLOAT,
+    TOOL_PENALTY, // float, 0 or 0.01 to 100
     TOOL_FLAG,
     TOOL_DCA, // off, auto or CAP,LOCAL
 };
@@ -38,15 +40,15 @@ struct tool_dca {
     X(PROMPT, "-p", "--prompt", "TEXT", TEXT, prompt, "the text, or the prompt")                                        \
     X(FILE, "-f", "--file", "FILE", TEXT, file, "likewise, from a file; - is standard input")                           \
     X(TOKENS, NULL, "--tokens", "5,17,3", TEXT, tokens, "the prompt as token ids")                                     \
-    X(PREDICT, "-n", "--n-predict", "N", LENGTH, predict, "most tokens to generate; -1 = until the end (-1)")          \
+    X(PREDICT, "-n", "--n-predict", "N", LENGTH, predict, "most tokens to generate; -1, -2 = to the end or a full context (-1)") \
     X(CTX, "-c", "--ctx-size", "N", U32, ctx, "positions of the context (0: the model's)")                             \
     X(UBATCH, "-ub", "--ubatch-size", "N", U32, ubatch, "most tokens of one step (512)")                               \
     X(TEMP, NULL, "--temp", "T", FLOAT, temp, "temperature; 0 takes the likeliest token (0.8)")                        \
     X(TOP_K, NULL, "--top-k", "K", COUNT_OR_ALL, top_k, "only the K likeliest tokens; 0 = all (40)")                   \
     X(TOP_P, NULL, "--top-p", "P", FLOAT, top_p, "only the likeliest that make up P; 1 = all (0.95)")                  \
     X(MIN_P, NULL, "--min-p", "P", FLOAT, min_p, "only tokens of at least P of the likeliest's probability (0.05)")    \
-    X(REPEAT, NULL, "--repeat-penalty", "R", FLOAT, repeat_penalty, "penalty on tokens seen before; 1 = none (1)")     \
-    X(REPEAT_N, NULL, "--repeat-last-n", "N", U32, repeat_last_n, "tokens that the penalty looks back (64)")           \
+    X(REPEAT, NULL, "--repeat-penalty", "R", PENALTY, repeat_penalty, "penalty on tokens seen before; 1 = none (1)")   \
+    X(REPEAT_N, NULL, "--repeat-last-n", "N", LOOK_BACK, repeat_last_n, "tokens that the penalty looks back; 0 = none, -1 = all (64)") \
     X(SEED, "-s", "--seed", "SEED", SEED, seed, "of the random numbers; -1 takes the clock (-1)")                      \
     X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                     \
     X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16, f32 or q8_0 (f16)")                                  \
@@ -57,6 +59,7 @@ struct tool_dca {
     X(JSON, NULL, "--json", NULL, FLAG, json, "one JSON object on standard output")                                    \
     X(ALL, NULL, "--all", NULL, FLAG, all, "of every token, not only the last")                                        \
     X(OUTPUT, "-o", "--output", "FILE", TEXT, output, "write there, not to standard output")                           \
+    X(VERIFY, NULL, "--verify", NULL, FLAG, verify, "read all of the file: weights that are no numbers, unused tensors")     \
     X(WHY, NULL, "--why", "NODE", TEXT, why, "every kernel for one node, and why it was taken or not")                 \
     X(STEP, NULL, "--step", "N", U32, step, "plan of a step of N tokens (1)")                                          \
     X(SYSTEM, "-sys", "--system-prompt", "TEXT", TEXT, system, "the system message")                                   \
@@ -97,10 +100,18 @@ struct tool_dca {
     X("-sm", "--split-mode", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                   \
     X("-ts", "--tensor-split", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                 \
     X("-mg", "--main-gpu", NULL, ONE, NULL, "one device runs the whole model (--device picks it)")                     \
-    X("-mmp", "--mmap", NULL, SWITCH, NULL, "files are always mapped, and copied to the device once")                  \
-    X(NULL, "--no-mmap", NULL, NONE, NULL, "files are always mapped, and copied to the device once")                   \
-    X(NULL, "--mlock", NULL, NONE, NULL, "files are always mapped, and copied to the device once")                     \
+    X("-mmp", "--mmap", NULL, SWITCH, NULL, "files are always read, and copied to the device once")                  \
+    X(NULL, "--no-mmap", NULL, NONE, NULL, "files are always read, and copied to the device once")                   \
+    X(NULL, "--mlock", NULL, NONE, NULL, "files are always read, and copied to the device once")                     \
     X(NULL, "--no-warmup", NULL, NONE, NULL, "pipelines are made beforehand, and nothing else is")                     \
+    X("-nkvo", "--no-kv-offload", NULL, NONE, NULL, "states and weights are on the device")                            \
+    X(NULL, "--numa", NULL, ONE, NULL, "the device does the work")                                                     \
+    X(NULL, "--poll", NULL, ONE, NULL, "the device does the work")                                                     \
+    X(NULL, "--prio", NULL, ONE, NULL, "the device does the work")                                                     \
+    X(NULL, "--no-perf", NULL, NONE, NULL, "timings cost nothing")                                                     \
+    X(NULL, "--color", NULL, SWITCH, NULL, "colours are not used")                                                     \
+    X(NULL, "--simple-io", NULL, NONE, "chat", "the editor takes what the terminal can do")                            \
+    X(NULL, "--jinja", NULL, NONE, "chat", "templates are recognised (--chat-template names one)")                     \
     X(NULL, "--no-display-prompt", NULL, NONE, "run", "the prompt is not repeated")                                    \
     X("-no-cnv", "--no-conversation", NULL, NONE, "run", "fulmen run continues a text (fulmen chat converses)")        \
     X("-cnv", "--conversation", NULL, NONE, "chat", "fulmen chat always converses")                                    \
@@ -121,9 +132,11 @@ enum tool_option {
 #define TOOL_FIELD_FLAG bool
 #define TOOL_FIELD_COUNT_OR_ALL uint32_t
 #define TOOL_FIELD_LENGTH uint32_t
+#define TOOL_FIELD_LOOK_BACK uint32_t
+#define TOOL_FIELD_PENALTY float
 #define TOOL_FIELD_DCA struct tool_dca
 
-#define TOOL_OPERANDS 3
+#define TOOL_OPERANDS 16
 
 struct tool_options {
 #define X(id, short_name, long_name, argument, kind, field, help) TOOL_FIELD_##kind field;
@@ -152,6 +165,8 @@ struct tool_command {
 // 0, or TOOL_BAD_INPUT after a line on standard error. *out_help: the user asked for help, which was printed.
 int tool_parse(const struct tool_command *command, int argc, char **argv, struct tool_options *out_options,
                bool *out_help);
+// The name that `word` was probably meant to be, whatever its case; NULL when none is near.
+const char *tool_nearest(const char *word, const char *const *names, size_t count);
 // "5,17,3" to numbers; release with free. The line says what is wrong. At least one.
 int tool_parse_list(const char *text, const char *what, uint32_t **out_list, size_t *out_count);
 
@@ -159,28 +174,55 @@ int tool_parse_list(const char *text, const char *what, uint32_t **out_list, siz
 
 // Print the library's message and return the exit code of a result.
 int tool_fail(enum fm_result result);
-// Print a line of our own (bad input) and return TOOL_BAD_INPUT.
+// After work that was given up for tool_stopped(): a line if it was a signal; TOOL_FAILED.
+int tool_cancelled(void);
+// Has a row of logits probabilities? False with a NaN in it, without a finite value, or with an infinite greatest one.
+bool tool_row_has_numbers(const float *logits, size_t vocab);
+// Print a line of our own, "fulmen: ..." on standard error, quoted (fm_quote): it may name files and hold what they say.
+void tool_say(const char *fmt, ...) FM_PRINTF(1, 2);
+// The same for bad input: returns TOOL_BAD_INPUT.
 int tool_bad(const char *fmt, ...) FM_PRINTF(1, 2);
-// After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a
-// pipe has gone, else a line and TOOL_FAILED.
-int tool_output_failed(const char *name);
 double tool_seconds(void); // of a monotonic clock
 
-// Ctrl-C: cancels `session` (NULL: none), also when it came before the target was told, and sets the flag. Broken pipes
-// become write errors.
+// ---- stopping (stop.c) ---------------------------------------------------------------------------------------------
+
+// Ctrl-C, SIGTERM and SIGHUP set a flag and cancel `session` (NULL: none), also when they came before the target was told.
+// Another one, while the flag is set, ends the process. Broken pipes become write errors.
 void tool_catch_signals(void);
 void tool_cancel_target(struct fm_session *session);
 bool tool_interrupted(void);
 void tool_clear_interrupt(void);
-bool tool_cancelled(void *user); // fm_cancel_fn: Ctrl-C came
+// Called from the signal handler before a second signal ends the process; NULL: nothing is.
+void tool_last_words(void (*fn)(void));
+// Whether there is no sense in going on: a signal came, or standard output failed.
+bool tool_stopped(void);
+bool tool_cancel(void *user); // fm_cancel_fn: tool_stopped
 
-// A line on standard error where FM_ENCODE_BOS of `flags` would put a second BOS before one that the text begins with.
-void tool_warn_two_bos(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags);
+// After a failed write to standard output or to the file `name`, errno as the write left it: 0 when the reader of a
+// pipe has gone, else a line and TOOL_FAILED.
+int tool_output_failed(const char *name);
+// Of standard output; a failure is told at the end, and makes tool_stopped() true.
+void tool_flush(void);
+// The last thing that a command does: what is left in the buffer goes out. The exit status, `status` unless output failed.
+int tool_finish_output(int status);
+int tool_stopped_by_output(void); // notes that a command ends for that; TOOL_FAILED
+// Standard input, output and error are open, or else closed for good: no other file gets their numbers.
+void tool_open_standard_files(void);
+
+// ---- working (common.c) --------------------------------------------------------------------------------------------
 
 // fm_progress_fn: a bar on standard error if that is a terminal; stops when interrupted. user: the label.
 bool tool_progress(void *user, uint64_t done, uint64_t total);
+void tool_clear_bar(void); // before something is printed while it stands there
 
-// Read a whole file or, for "-", standard input; release with free. The text is NUL-terminated.
+// A file that is to be written at the end, or NULL for none: told before the work when it cannot be, or is the model or the prompt.
+int tool_check_output(const struct tool_options *options, const char *path);
+// fm_tokenizer_encode, until a signal comes. 0, or an exit code after a line; *out_tokens may be set then, too.
+int tool_encode(const struct fm_tokenizer *tokenizer, const char *text, size_t bytes, unsigned flags, uint32_t **out_tokens,
+                size_t *out_count);
+
+// Read a whole file or, for "-", standard input, as UTF-8 (tool_text_in of text.h); release with free. The text is
+// NUL-terminated, and may hold NULs.
 int tool_read_text(const char *path, char **out_text, size_t *out_bytes);
 
 struct tool_setup {

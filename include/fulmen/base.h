@@ -32,7 +32,9 @@ extern "C" {
     X(LOST, "the device was lost")                                                                                     \
     X(NOSPACE, "out of device memory or context")                                                                      \
     X(CANCELLED, "cancelled")                                                                                          \
-    X(BUSY, "busy")
+    X(BUSY, "busy")                                                                                                    \
+    X(WRITE, "a file could not be written")                                                                            \
+    X(CHANGED, "a file was changed while it was read")
 
 enum fm_result {
 #define X(name, text) FM_##name,
@@ -41,14 +43,27 @@ enum fm_result {
     FM_RESULT_COUNT
 };
 
+// Asked now and then by calls that may take long, one question at a time, from any thread: true ends the call with FM_CANCELLED.
+typedef bool fm_cancel_fn(void *user);
+
 // Short English text of a result; never NULL. The string is static.
 FM_API const char *fm_result_text(enum fm_result result);
+
+// Where a token is expected: none.
+#define FM_TOKEN_NONE UINT32_MAX
 
 // The one-line message of the last error on this thread ("" when none): what, where, expected, found.
 // Valid until the next failing fulmen call on the same thread.
 FM_API const char *fm_error_message(void);
 
-// "0.1.0" and the commit the library was built from ("unknown" outside a checkout). Static strings.
+// The version of these headers. FM_VERSION_NUMBER grows from version to version, so that #if can compare it.
+#define FM_VERSION_MAJOR 0
+#define FM_VERSION_MINOR 1
+#define FM_VERSION_PATCH 0
+#define FM_VERSION_NUMBER (FM_VERSION_MAJOR * 10000 + FM_VERSION_MINOR * 100 + FM_VERSION_PATCH)
+#define FM_VERSION_STRING "0.1.0"
+
+// Of the library that runs: "0.1.0", and the commit the library was built from ("unknown" outside a checkout). Static strings.
 FM_API const char *fm_version(void);
 FM_API const char *fm_commit(void);
 
@@ -59,6 +74,9 @@ FM_API const char *fm_quote(const char *text, size_t text_bytes, char *out, size
 // The same; with FM_QUOTE_LINES line feeds and tabs stay, as in text that a model writes.
 enum fm_quote_flag { FM_QUOTE_LINES = 1 };
 FM_API const char *fm_quote_flags(const char *text, size_t text_bytes, unsigned flags, char *out, size_t out_bytes);
+
+// Length of the longest beginning of text that is well-formed UTF-8, in bytes.
+FM_API size_t fm_utf8_valid_prefix(const char *text, size_t text_bytes);
 
 enum fm_log_level { FM_LOG_ERROR, FM_LOG_WARN, FM_LOG_INFO, FM_LOG_DEBUG };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Making model files: from checkpoint folders, from other model files, and hybrids from Llamas. No device is needed, and
 // memory stays at a few hundred MB whatever the model's size. The result appears under its final name only when it is
-// whole and was read back; it replaces a file of that name.
+// whole and was read back (fulmen/writer.h); it replaces a file of that name, but none that it is made of. FM_ARG where the
+// name is at fault, FM_WRITE where the file cannot be written.
 #ifndef FULMEN_CONVERT_H
 #define FULMEN_CONVERT_H
 

@@ -31,6 +31,10 @@ FM_API void fm_device_list_free(struct fm_device_info *infos);
 struct fm_device_params {
     const char *selector; // an index, a UUID or part of a name; NULL or "" = the default
     const char *max_rung; // use no kernels above this rung; NULL = no limit. Unknown names are FM_ARG
+    // A file of what was measured on this device, in place of what is shipped: lines `NAME = NUMBER` (the rows of
+    // src/kernel/tuning.def) and `priority KERNEL = NUMBER`, `#` before a comment. It changes speed, never what is computed
+    // but for the order of sums. NULL = none. FM_IO, FM_FORMAT.
+    const char *tuning;
 };
 // FM_DEVICE when nothing matches (the message lists what there is).
 FM_API enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_device **out_device);
@@ -42,8 +46,9 @@ FM_API void fm_device_get_info(const struct fm_device *device, struct fm_device_
 FM_API uint64_t fm_device_used_bytes(const struct fm_device *device);
 
 // Bytes per second that the device reads from its memory at best: measured once per device and driver (about half a
-// second; one thread at a time) and kept in the cache folder. FM_UNSUPPORTED where it has no timestamps, FM_NOSPACE.
-FM_API enum fm_result fm_device_read_bandwidth(struct fm_device *device, double *out_bytes_per_s);
+// second; one thread at a time) and kept in the cache folder. `cancel` may be NULL. FM_UNSUPPORTED where it has no timestamps,
+// FM_NOSPACE, FM_CANCELLED.
+FM_API enum fm_result fm_device_read_bandwidth(struct fm_device *device, fm_cancel_fn *cancel, void *user, double *out_bytes_per_s);
 
 struct fm_pipeline_stats {
     uint64_t create_ns; // wall time spent on pipelines so far

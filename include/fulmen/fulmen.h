@@ -13,5 +13,6 @@
 #include "fulmen/model.h"
 #include "fulmen/session.h"
 #include "fulmen/text.h"
+#include "fulmen/writer.h"
 
 #endif

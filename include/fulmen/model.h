@@ -36,6 +36,8 @@ struct fm_session_params {
                               // states more. Models of attention alone roll back anywhere
     enum fm_dca dca;          // all but FM_DCA_FILE and FM_DCA_OFF: FM_UNSUPPORTED for models without rotary positions
     uint32_t dca_cap, dca_local; // largest relative position; positions around a token that stay exact, fewer than dca_cap
+    fm_cancel_fn *cancel;        // NULL = none. Asked between steps and between pipelines, also while the session is created
+    void *cancel_user;
 };
 
 struct fm_model_info {
@@ -62,6 +64,10 @@ FM_API const char *fm_model_shape_name(size_t index); // NULL past the last
 // Accepts NULL. The model's sessions must be gone.
 FM_API void fm_model_close(struct fm_model **model);
 
+// fm_writer_check, and that `path` is not the model's file, which is in use as long as the model is: also where the file has got
+// another name since it was opened. FM_ARG, FM_WRITE, FM_NOMEM.
+FM_API enum fm_result fm_model_check_output(const struct fm_model *model, const char *path);
+
 FM_API void fm_model_get_info(const struct fm_model *model, struct fm_model_info *out_info);
 // NULL when the file has none.
 FM_API const struct fm_tokenizer *fm_model_tokenizer(const struct fm_model *model);
@@ -82,8 +88,38 @@ struct fm_memory_need {
 FM_API enum fm_result fm_model_need(const struct fm_model *model, const struct fm_device *device,
                                     const struct fm_session_params *params, struct fm_memory_need *out_need);
 
-// Called now and then from the loading thread; false stops with FM_CANCELLED.
+// ---- looking at all of a file -----------------------------------------------------------------------------------------
+
+enum fm_finding_kind {
+    FM_FINDING_NONFINITE, // a tensor has weights that are infinite or NaN
+    FM_FINDING_UNUSED,    // nothing of the architecture reads the tensor
+};
+
+struct fm_finding {
+    enum fm_finding_kind kind;
+    const char *path, *tensor; // the file that it is in, and its name there (untrusted: see fm_quote); live until the call returns
+    uint64_t elems;            // of the tensor
+    uint64_t count, first;     // NONFINITE: how many, and the index of the first. A block with such a scale counts whole
+};
+
+typedef void fm_finding_fn(void *user, const struct fm_finding *finding);
+// Called now and then from the calling thread; false stops with FM_CANCELLED.
 typedef bool fm_progress_fn(void *user, uint64_t done, uint64_t total);
+
+struct fm_verify_params {
+    fm_finding_fn *finding;   // called from the calling thread, tensor by tensor; NULL = only counted
+    fm_progress_fn *progress; // of bytes; NULL = none
+    void *user;
+};
+
+struct fm_verify_result {
+    uint64_t tensors, bytes, findings; // bytes of all tensors
+};
+
+// Read all of a model file (GGUF, safetensors, PyTorch) or checkpoint folder and look at every weight. FM_OK also when there are
+// findings. What keeps a file from being opened at all, as tensors that overlap, is an error with its message. Unused tensors are
+// looked for in GGUF files of a known architecture. FM_IO, FM_CHANGED, FM_FORMAT, FM_UNSUPPORTED, FM_NOMEM, FM_CANCELLED.
+FM_API enum fm_result fm_verify(const char *path, const struct fm_verify_params *params, struct fm_verify_result *out_result);
 
 struct fm_load_params {
     const struct fm_session_params *session; // NULL = defaults: see there

@@ -40,19 +40,18 @@ FM_API enum fm_result fm_session_fork(struct fm_session *session, uint32_t from,
 
 // What goes with a saved slot: the caller's, to continue as if nothing had happened.
 struct fm_saved {
-    uint32_t token; // sampled last and not read yet: the first of the next call's tokens; FM_NO_TOKEN = none
+    uint32_t token; // sampled last and not read yet: the first of the next call's tokens; FM_TOKEN_NONE = none
     uint64_t seed;  // of the sampling
     char *note;     // text of the caller's own, or NULL; one that was loaded is released with fm_text_free
 };
-#define FM_NO_TOKEN UINT32_MAX
 
-// Write the slot's tokens and state to a file: through a temporary beside it, so that `path` never holds half of one. The
+// Write the slot's tokens and state to a file that only its owner may read (fulmen/writer.h): `path` never holds half of one. The
 // file is for this model (its tensors' names, shapes, types and a sample of their bytes) and cache type, with a checksum.
-// FM_IO, FM_NOMEM, FM_LOST.
+// FM_ARG where `path` is at fault (fm_model_check_output says so before), FM_WRITE, FM_NOMEM, FM_LOST.
 FM_API enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path);
 // Read it into a slot, whatever that held. FM_FORMAT for a damaged file, FM_UNSUPPORTED for one of another model or cache
 // type, FM_NOSPACE when it holds more tokens than the context, FM_IO, FM_NOMEM: all found before the slot is touched. After
-// the failure of a device the slot is empty.
+// the failure of a device, and after FM_CANCELLED, the slot is empty.
 FM_API enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const char *path, struct fm_saved *out_saved);
 
 // ---- generating -----------------------------------------------------------------------------------------------------
@@ -100,7 +99,9 @@ struct fm_request {
 // together; each gives what it would give alone. Afterwards a slot holds its prompt and all generated tokens but the
 // last. FM_NOSPACE before anything is read when a prompt does not fit its slot. After FM_CANCELLED slots hold what had
 // been read until then, and on_token has had every token that was chosen: what follows a prompt that was read to its end
-// is never lost.
+// is never lost. FM_NAN when logits hold a NaN, or none of a row is finite (or one is +infinity): a damaged file, or a driver
+// that computes wrongly. The message names slot and token; tokens that were chosen before it, of this and of other requests,
+// were handed out, and the slot holds what was read.
 FM_API enum fm_result fm_session_generate(struct fm_session *session, struct fm_request *requests, size_t count);
 
 // Stop the call that is running (or, if none is, the next one) with FM_CANCELLED, between two steps. From any thread,
@@ -110,7 +111,8 @@ FM_API void fm_session_cancel(struct fm_session *session);
 // Rows of logits, [n_rows, vocab] f32, of the tokens first_token ... of the call. false stops with FM_CANCELLED.
 typedef bool fm_logits_fn(void *user, size_t first_token, size_t n_rows, const float *logits);
 
-// Append tokens to the slot and hand out the logits after the last one (all = false) or after each.
+// Append tokens to the slot and hand out the logits after the last one (all = false) or after each. They are handed out as
+// they are, also where they are no numbers.
 FM_API enum fm_result fm_session_logits(struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count,
                                         bool all, fm_logits_fn *fn, void *user);
 

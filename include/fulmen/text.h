@@ -12,8 +12,6 @@ extern "C" {
 struct fm_file;      // internal
 struct fm_tokenizer; // immutable after creation, so safe to share between threads
 
-#define FM_TOKEN_NONE UINT32_MAX
-
 enum fm_encode_flags {
     FM_ENCODE_BOS = 1,     // prepend BOS where the file asks for it (add_bos_token)
     FM_ENCODE_SPECIAL = 2, // match special tokens written out in the text ("<|im_start|>")
@@ -32,7 +30,6 @@ FM_API enum fm_result fm_tokenizer_encode(const struct fm_tokenizer *tok, const 
                                           unsigned flags, uint32_t **out_ids, size_t *out_count);
 // The same, and now and then (every millisecond or so) asks `cancel` in the calling thread whether to stop: true ends the work
 // with FM_CANCELLED. cancel may be NULL.
-typedef bool fm_cancel_fn(void *user);
 FM_API enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const char *text, size_t text_bytes,
                                                 unsigned flags, fm_cancel_fn *cancel, void *user, uint32_t **out_ids,
                                                 size_t *out_count);
@@ -100,7 +97,14 @@ FM_API enum fm_chat_template fm_tokenizer_chat_template(const struct fm_tokenize
 // The system text that the file's template puts first when the messages bring none (Qwen2.5 has one); NULL when it has
 // none. fm_chat_render adds none by itself. The pointer lives as long as the tokenizer.
 FM_API const char *fm_tokenizer_chat_system(const struct fm_tokenizer *tok);
-// Render messages; with `add_prompt` the assistant's header is opened at the end. Leaves out the BOS token
+// The conversation as ids, from the beginning of the text (BOS where the file asks for it); with `add_prompt` the assistant's
+// header is opened at the end. Special tokens stand only where the template writes them: a message that spells them out is
+// text, so that nobody can forge a turn. Else as fm_tokenizer_encode_until of the rendered text. FM_ARG on an unknown role.
+// Release with fm_tokens_free.
+FM_API enum fm_result fm_chat_encode(const struct fm_tokenizer *tok, enum fm_chat_template t, const struct fm_chat_message *messages,
+                                     size_t count, bool add_prompt, fm_cancel_fn *cancel, void *user, uint32_t **out_ids,
+                                     size_t *out_count);
+// Render messages as text, to be read by people: in this text messages and template are not told apart. Leaves out the BOS token
 // (fm_tokenizer_encode adds it). FM_ARG on an unknown role. Release with fm_text_free.
 FM_API enum fm_result fm_chat_render(enum fm_chat_template t, const struct fm_chat_message *messages, size_t count,
                                      bool add_prompt, char **out_text);

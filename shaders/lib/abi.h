@@ -27,6 +27,8 @@
 
 // token value: take the id sampled last for the slot
 #define FM_TOKEN_LAST 0xffffffffu
+// id that SAMPLE gives for a row of logits that holds a NaN, or whose greatest is infinite; EMBED makes zeros of it
+#define FM_TOKEN_NAN 0xfffffffeu
 
 // words of one sampler record
 #define FM_SAMPLER_TEMP 0u           // float; <= 0: greedy

@@ -25,6 +25,7 @@
 layout(push_constant, scalar) uniform Push { FM_PUSH_SAMPLE(FM_A, FM_P) } pc;
 
 #define MINUS_INF uintBitsToFloat(0xff800000u)
+#define PLUS_INF uintBitsToFloat(0x7f800000u)
 
 #define LIST_MAX (2 * FM_GROUP)
 
@@ -45,10 +46,11 @@ uint n_candidates;
 
 uint tid, row_at;
 
+// A NaN is infinite: with one the greatest logit is no number.
 float logit(uint id)
 {
     float l = pc.logits.d[row_at + id];
-    return isnan(l) ? MINUS_INF : l;
+    return isnan(l) ? PLUS_INF : l;
 }
 
 float candidate(uint i)
@@ -300,7 +302,8 @@ void main()
     find_best();
     float top = best_value[0];
     float temp = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_TEMP]);
-    if (temp > 0.0 && top > MINUS_INF) {
+    bool numbers = (floatBitsToUint(top) & 0x7fffffffu) != 0x7f800000u;
+    if (temp > 0.0 && numbers) {
         uint top_k = pc.settings.d[record + FM_SAMPLER_TOP_K];
         float top_p = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_TOP_P]);
         float min_p = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_MIN_P]);
@@ -324,7 +327,8 @@ void main()
             draw(low, top, temp, least, u);
     }
     if (tid == 0) {
-        pc.id.d[o] = best_id[0];
-        pc.last.d[slot] = best_id[0];
+        uint id = numbers ? best_id[0] : FM_TOKEN_NAN;
+        pc.id.d[o] = id;
+        pc.last.d[slot] = id;
     }
 }

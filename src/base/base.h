@@ -29,6 +29,9 @@ enum fm_result fm_fail_prefix(enum fm_result result, const char *fmt, ...) FM_PR
 #define FM_QUOTE(text, text_bytes) fm_quote(text, (size_t)(text_bytes), (char[FM_QUOTE_BYTES]){0}, FM_QUOTE_BYTES)
 #define FM_QUOTE_Z(text) FM_QUOTE(text, strlen(text))
 
+// Add to the NUL-terminated text in `text` of text_bytes bytes, for lists in messages. What does not fit ends in "...".
+void fm_append(char *text, size_t text_bytes, const char *fmt, ...) FM_PRINTF(3, 4);
+
 // --- log (log.c) ---------------------------------------------------------------------------------------------------
 
 void fm_log(enum fm_log_level level, const char *fmt, ...) FM_PRINTF(2, 3);

@@ -61,7 +61,10 @@ enum fm_result fm_env_cache_dir(char *out_path, size_t path_bytes)
         if (length < 0 || (size_t)length >= path_bytes)
             return fm_fail(FM_IO, "$%s: the cache folder's path is longer than %zu bytes", places[i].variable,
                            path_bytes - 1);
-        return make_folders(out_path);
+        enum fm_result result = make_folders(out_path);
+        if (result == FM_OK && !fm_cache_trusts(out_path))
+            result = fm_fail(FM_IO, "%s: a cache folder that is not to be trusted", out_path);
+        return result;
     }
     return fm_fail(FM_IO, "no cache folder: none of FULMEN_CACHE_DIR, XDG_CACHE_HOME and HOME is set");
 }

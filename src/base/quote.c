@@ -3,6 +3,8 @@
 #include "base/base.h"
 #include "base/utf8.h"
 
+#include <stdio.h>
+
 #define ELLIPSIS "..."
 #define ELLIPSIS_BYTES 3
 
@@ -73,4 +75,17 @@ const char *fm_quote_flags(const char *text, size_t text_bytes, unsigned flags, 
 const char *fm_quote(const char *text, size_t text_bytes, char *out, size_t out_bytes)
 {
     return fm_quote_flags(text, text_bytes, 0, out, out_bytes);
+}
+
+void fm_append(char *text, size_t text_bytes, const char *fmt, ...)
+{
+    size_t used = strlen(text), left = text_bytes - used;
+    va_list args;
+    va_start(args, fmt);
+    int added = vsnprintf(text + used, left, fmt, args);
+    va_end(args);
+    if (added < 0)
+        text[used] = '\0';
+    else if ((size_t)added >= left && text_bytes > ELLIPSIS_BYTES)
+        memcpy(text + text_bytes - 1 - ELLIPSIS_BYTES, ELLIPSIS, ELLIPSIS_BYTES);
 }

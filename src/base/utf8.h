@@ -19,7 +19,4 @@ enum fm_utf8_state {
 // left.
 enum fm_utf8_state fm_utf8_next(const char *text, size_t text_bytes, size_t *out_bytes);
 
-// Length of the longest well-formed beginning of text, in bytes.
-size_t fm_utf8_valid_prefix(const char *text, size_t text_bytes);
-
 #endif

@@ -133,7 +133,7 @@ enum fm_result fm_reader_verify(const struct fm_reader *reader)
     return FM_OK;
 }
 
-enum fm_result fm_check_read_bandwidth(struct fm_vk *vk, double *out_gbps)
+enum fm_result fm_check_read_bandwidth(struct fm_vk *vk, fm_cancel_fn *cancel, void *user, double *out_gbps)
 {
     bool cpu = fm_vk_caps(vk)->kind == 4;
     uint32_t repeat = cpu ? CPU_REPEAT : GPU_REPEAT;
@@ -142,7 +142,7 @@ enum fm_result fm_check_read_bandwidth(struct fm_vk *vk, double *out_gbps)
     enum fm_result r = fm_reader_create(vk, cpu ? CPU_BYTES : GPU_BYTES, &reader);
     if (r)
         return r;
-    r = fm_timing_run(vk, reader.program, NULL, repeat, ns);
+    r = fm_timing_run(vk, reader.program, NULL, repeat, cancel, user, ns);
     if (!r)
         r = fm_reader_verify(&reader);
     if (!r && ns[repeat / 2] == 0)

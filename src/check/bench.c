@@ -29,7 +29,7 @@ static enum fm_result time_kernel(struct bench *b, struct fm_case *c, const stru
     if (!r)
         r = fm_case_run_once(b->vk, c, &run);
     if (!r)
-        r = fm_timing_run(b->vk, run.program, b->sweep, b->repeat, ns);
+        r = fm_timing_run(b->vk, run.program, b->sweep, b->repeat, b->params->cancel, b->params->user, ns);
     if (!r) {
         struct fm_kernel_time time = {.problem = p, .kernel = kernel, .median_ns = ns[b->repeat / 2], .min_ns = ns[0],
                                       .max_ns = ns[b->repeat - 1]};

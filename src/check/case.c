@@ -240,6 +240,8 @@ static enum fm_result fill_value(struct fm_case *c, const struct fm_problem *p, 
         f[i] = cache && i % last >= p->head ? 0.0f : fm_case_recurrent_value(p->op, v->name, value(rng, data, i));
     if (data == FM_DATA_NAN)
         f[distinct / 2] = NAN;
+    for (uint64_t i = distinct / 2; data == FM_DATA_INF && i < FM_MIN(distinct / 2 + last, distinct); i++)
+        f[i] = -INFINITY;
     uint64_t block_bytes = 0;
     fm_type_bytes(v->type, distinct, &block_bytes);
     fm_quant_encode(v->type, f, distinct, c->data[id]);

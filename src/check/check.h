@@ -15,7 +15,8 @@ enum fm_problem_data {
     FM_DATA_HUGE,    // near the overflow of f32 sums of squares, but not over
     FM_DATA_CANCEL,  // +a, -a, ... : sums near zero
     FM_DATA_COUNT,
-    FM_DATA_NAN = FM_DATA_COUNT // products only: normal but for one NaN in the middle, which must reach what it should
+    FM_DATA_NAN = FM_DATA_COUNT, // products and sampling: normal but for one NaN in the middle, which must reach what it should
+    FM_DATA_INF                  // sampling only: a row of -inf
 };
 
 // One op on one shape. Fields that an op does not use are 0.
@@ -87,8 +88,8 @@ struct fm_check_params {
     uint32_t seed;
     enum fm_rung max_rung;
     void (*report)(void *user, const struct fm_check_result *result); // after each
-    bool (*cancel)(void *user);
-    void *user;
+    fm_cancel_fn *cancel; // may be NULL
+    void *user;           // of both
 };
 
 struct fm_check_totals {
@@ -122,7 +123,7 @@ enum fm_result fm_check_bench(struct fm_vk *vk, const struct fm_check_params *pa
 
 // What this device reads from its memory at best: GB/s (10^9 bytes), the median of several passes over 1 GiB (64 MiB on
 // processors; less where less is free), with the device warmed up. Takes about half a second. The sums that the kernel
-// makes are checked. FM_UNSUPPORTED on devices without timestamps, FM_NOSPACE.
-enum fm_result fm_check_read_bandwidth(struct fm_vk *vk, double *out_gbps);
+// makes are checked. `cancel` may be NULL. FM_UNSUPPORTED on devices without timestamps, FM_NOSPACE, FM_CANCELLED.
+enum fm_result fm_check_read_bandwidth(struct fm_vk *vk, fm_cancel_fn *cancel, void *user, double *out_gbps);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-static const char *const data_names[FM_DATA_NAN + 1] = {"normal", "zero", "tiny", "huge", "cancel", "nan"};
+static const char *const data_names[FM_DATA_INF + 1] = {"normal", "zero", "tiny", "huge", "cancel", "nan", "inf"};
 
 void fm_problems_push(struct fm_problems *l, const struct fm_problem *p, const char *shape)
 {
@@ -217,6 +217,10 @@ static void tokens(struct fm_problems *l)
             char shape[64];
             snprintf(shape, sizeof shape, "v%u:%u", variant, p.n);
             fm_problems_push(l, &p, shape);
+            for (int d = FM_DATA_NAN; d <= FM_DATA_INF && variant < 4; d++) { // one row is no numbers, the others are
+                p.data = (enum fm_problem_data)d;
+                fm_problems_push(l, &p, shape);
+            }
         }
     struct fm_problem bench = {.op = FM_OP_SAMPLE, .w = FM_TYPE_NONE, .bucket = 1, .rows = 1, .n = 128256, .ctx = 512, .slots = 1,
                                .first_pos = 400, .variant = 3, .bench = true};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "convert/conf.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -56,7 +57,7 @@ static enum fm_result check_keys(const struct fm_conf *json)
             return fm_fail(FM_FORMAT, "%s: more than 4096 keys at the top", json->path);
         for (const cJSON *b = a->next; b != NULL; b = b->next)
             if (strcmp(a->string, b->string) == 0)
-                return fm_fail(FM_FORMAT, "%s: '%.64s' is there twice", json->path, a->string);
+                return fm_fail(FM_FORMAT, "%s: '%s' is there twice", json->path, FM_QUOTE_Z(a->string));
     }
     return FM_OK;
 }
@@ -70,7 +71,10 @@ enum fm_result fm_conf_parse(char *text, size_t text_bytes, const char *path, st
     size_t values = replace_words(text, text_bytes);
     if (values > MAX_VALUES)
         return fm_fail(FM_FORMAT, "%s: %zu values, expected at most %zu", path, values, MAX_VALUES);
+    errno = 0;
     json.root = cJSON_ParseWithLengthOpts(text, text_bytes + 1, &end, 1); // with the NUL, so that nothing may follow
+    if (json.root == NULL && errno == ENOMEM) // all that cJSON says of memory that it did not get
+        return fm_nomem();
     if (json.root == NULL)
         return fm_fail(FM_FORMAT, "%s: no valid JSON at line %zu", path,
                        end != NULL && end >= text && end <= text + text_bytes ? line_of(text, end) : (size_t)1);
@@ -95,7 +99,7 @@ enum fm_result fm_conf_load(const char *dir, const char *name, bool required, st
         *out_json = none;
         return FM_OK;
     }
-    enum fm_result r = fm_file_read(none.path, MAX_BYTES, &text, &text_bytes);
+    enum fm_result r = fm_source_read_whole(none.path, MAX_BYTES, &text, &text_bytes);
     if (r != FM_OK)
         return r;
     r = fm_conf_parse(text, text_bytes, none.path, out_json);

@@ -25,7 +25,7 @@ void fm_conf_finish(struct fm_conf *json);
 const cJSON *fm_conf_get(const struct fm_conf *json, const cJSON *object, const char *key);
 
 // Typed getters of members of the root. Absent or null: the fallback, or FM_FORMAT naming file and key when `required`.
-// Another kind, a fraction for a whole number, or a value out of [min, max]: FM_FORMAT naming expected and found.
+// A whole number may be written 32.0: JSON does not tell it from 32. Another kind, a fraction for a whole number, or a value out of [min, max]: FM_FORMAT naming expected and found.
 enum fm_result fm_conf_u32(const struct fm_conf *json, const char *key, bool required, uint32_t min, uint32_t max, uint32_t fallback,
                            uint32_t *out_value);
 enum fm_result fm_conf_f64(const struct fm_conf *json, const char *key, bool required, double fallback, double *out_value);

@@ -67,6 +67,7 @@ struct fm_family {
     uint32_t n_rules;
     const char *const *prefixes; // put before names; NULL-terminated, or NULL: none
     const char *const *ignored;  // ends of names that carry nothing; NULL-terminated, or NULL
+    const char *const *keys;     // members of config.json that config() and extra() read; NULL-terminated (extra.c)
     bool copies_head;            // a tied head is written all the same, as GGUF files of this family have it
     // Read the configuration: sizes, tie, keys.
     enum fm_result (*config)(struct fm_hf *hf);
@@ -100,6 +101,10 @@ enum fm_result fm_hf_tensors(struct fm_hf *hf);
 // tokenizer.* keys from the folder's files (vocab.c).
 enum fm_result fm_hf_vocab(struct fm_hf *hf);
 
+// FM_UNSUPPORTED naming the first member of config.json that the family does not read although its name is that of something
+// which changes the mathematics, and its value is not neutral (extra.c).
+enum fm_result fm_hf_extra_keys(const struct fm_hf *hf);
+
 // ---- for families (keys.c) -----------------------------------------------------------------------------------------
 
 // Put "<arch>.<key>".
@@ -124,7 +129,9 @@ enum fm_result fm_hf_expect_word(const struct fm_hf *hf, const char *key, const 
 // rope.* and dual chunk attention, for a head of size[C]: rope_theta, rope_scaling or rope_parameters,
 // dual_chunk_attention_config.
 enum fm_result fm_hf_rope(struct fm_hf *hf);
-// Keys and sizes that Llama and its relatives share, under the family's arch.
+// Keys and sizes that Llama and its relatives share, under the family's arch. FM_HF_LLAMA_KEYS: those members that extra.c
+// would ask about.
+#define FM_HF_LLAMA_KEYS "hidden_act", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "attention_bias", "mlp_bias"
 enum fm_result fm_hf_llama_keys(struct fm_hf *hf);
 // The tensor rope_freqs.weight when rope_divisors are set.
 enum fm_result fm_hf_rope_freqs(struct fm_hf *hf);

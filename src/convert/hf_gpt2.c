@@ -27,6 +27,8 @@ static const struct fm_rule rules[] = {
 };
 
 static const char *const prefixes[] = {"transformer.", "", NULL};
+static const char *const keys[] = {"activation_function", "layer_norm_epsilon", "scale_attn_weights",
+                                   "scale_attn_by_inverse_layer_idx", NULL};
 static const char *const ignored[] = {".attn.bias", ".attn.masked_bias", NULL};
 
 static enum fm_result config(struct fm_hf *hf)
@@ -65,5 +67,5 @@ static enum fm_result config(struct fm_hf *hf)
 }
 
 const struct fm_family fm_family_gpt2 = {
-    .model_type = "gpt2", .arch = "gpt2", .rules = rules, .n_rules = FM_COUNT(rules), .prefixes = prefixes,
+    .model_type = "gpt2", .arch = "gpt2", .rules = rules, .n_rules = FM_COUNT(rules), .prefixes = prefixes, .keys = keys,
     .ignored = ignored, .copies_head = true, .config = config};

@@ -3,6 +3,8 @@
 // keeps them (NEOX).
 #include "convert/hf.h"
 
+#include <stdio.h>
+
 #define IN_LAYER(x) "model.layers.%u." x
 #define BLK(x) "blk.%u." x
 
@@ -32,6 +34,9 @@ static const struct fm_rule llama_rules[] = {
     BIAS("self_attn.v_proj", "attn_v", FM_S_K, FM_R_OPTIONAL),
     BIAS("self_attn.o_proj", "attn_output", FM_S_D, FM_R_OPTIONAL),
     FEED_FORWARD,
+    BIAS("mlp.gate_proj", "ffn_gate", FM_S_F, FM_R_OPTIONAL),
+    BIAS("mlp.up_proj", "ffn_up", FM_S_F, FM_R_OPTIONAL),
+    BIAS("mlp.down_proj", "ffn_down", FM_S_D, FM_R_OPTIONAL),
 };
 
 static const struct fm_rule qwen2_rules[] = {
@@ -48,6 +53,40 @@ static const struct fm_rule qwen2_rules[] = {
 };
 
 static const char *const ignored[] = {"rotary_emb.inv_freq", NULL};
+static const char *const llama_keys[] = {FM_HF_LLAMA_KEYS, NULL};
+static const char *const mistral_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", NULL};
+static const char *const qwen2_keys[] = {FM_HF_LLAMA_KEYS, "sliding_window", "use_sliding_window", "max_window_layers",
+                                         "layer_types", NULL};
+static const char *const hybrid_keys[] = {FM_HF_LLAMA_KEYS, NULL};
+
+// A key that says whether projections have biases, and the tensors of every layer: they must agree. Without the key the
+// tensors alone count.
+static enum fm_result check_biases(const struct fm_hf *hf, const char *key, const char *const *parts, size_t n_parts)
+{
+    bool said;
+    enum fm_result r = fm_conf_bool(&hf->config, key, false, &said);
+    if (r != FM_OK || fm_conf_get(&hf->config, NULL, key) == NULL)
+        return r;
+    for (size_t i = 0; i < n_parts * hf->n_layers; i++) {
+        char name[96];
+        snprintf(name, sizeof(name), IN_LAYER("%s.bias"), (unsigned)(i / n_parts), parts[i % n_parts]);
+        bool there = fm_checkpoint_find(hf->checkpoint, name) != NULL;
+        if (there != said)
+            return fm_fail(FM_FORMAT, "%s: '%s' is %s, but tensor '%s' is %s", hf->config.path, key, said ? "true" : "false",
+                           FM_QUOTE_Z(name), there ? "there" : "missing");
+    }
+    return FM_OK;
+}
+
+static enum fm_result llama_extra(struct fm_hf *hf)
+{
+    static const char *const attention[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
+    static const char *const feed_forward[] = {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"};
+    enum fm_result r = check_biases(hf, "attention_bias", attention, FM_COUNT(attention));
+    if (r == FM_OK)
+        r = check_biases(hf, "mlp_bias", feed_forward, FM_COUNT(feed_forward));
+    return r == FM_OK ? fm_hf_rope_freqs(hf) : r;
+}
 
 static enum fm_result llama_config(struct fm_hf *hf)
 {
@@ -63,6 +102,23 @@ static enum fm_result llama_config(struct fm_hf *hf)
     return r;
 }
 
+// What each layer is called, where the configuration says it, must fit what it says of the window.
+static enum fm_result check_layer_types(const struct fm_hf *hf, bool all_slide)
+{
+    const char *expected = all_slide ? "sliding_attention" : "full_attention";
+    const cJSON *types = NULL, *item;
+    enum fm_result r = fm_conf_array(&hf->config, "layer_types", false, &types);
+    cJSON_ArrayForEach(item, types)
+    {
+        if (!cJSON_IsString(item))
+            return fm_fail(FM_FORMAT, "%s: 'layer_types': expected strings", hf->config.path);
+        if (strcmp(item->valuestring, expected) != 0)
+            return fm_fail(FM_UNSUPPORTED, "%s: 'layer_types' has '%s', expected '%s' for all layers", hf->config.path,
+                           FM_QUOTE_Z(item->valuestring), expected);
+    }
+    return r;
+}
+
 // The window of the layers from max_window_layers on; GGUF knows one for all layers or none.
 static enum fm_result qwen2_window(struct fm_hf *hf)
 {
@@ -73,7 +129,10 @@ static enum fm_result qwen2_window(struct fm_hf *hf)
         r = fm_conf_u32(&hf->config, "sliding_window", false, 1, 1u << 30, 4096, &window);
     if (r == FM_OK)
         r = fm_conf_u32(&hf->config, "max_window_layers", false, 0, UINT32_MAX, 28, &first);
-    if (r != FM_OK || !used || first >= hf->n_layers)
+    used = used && first < hf->n_layers;
+    if (r == FM_OK)
+        r = check_layer_types(hf, used && first == 0);
+    if (r != FM_OK || !used)
         return r;
     if (first > 0)
         return fm_fail(FM_UNSUPPORTED, "%s: 'max_window_layers' is %u of %u layers: a window in some layers is not supported",
@@ -91,15 +150,17 @@ static enum fm_result qwen2_config(struct fm_hf *hf)
 }
 
 const struct fm_family fm_family_llama = {
-    .model_type = "llama", .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules), .ignored = ignored,
-    .config = llama_config, .extra = fm_hf_rope_freqs};
+    .model_type = "llama", .keys = llama_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules),
+    .ignored = ignored,
+    .config = llama_config, .extra = llama_extra};
 
 const struct fm_family fm_family_mistral = {
-    .model_type = "mistral", .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules), .ignored = ignored,
-    .config = llama_config, .extra = fm_hf_rope_freqs};
+    .model_type = "mistral", .keys = mistral_keys, .arch = "llama", .rules = llama_rules, .n_rules = FM_COUNT(llama_rules),
+    .ignored = ignored,
+    .config = llama_config, .extra = llama_extra};
 
 const struct fm_family fm_family_qwen2 = {
-    .model_type = "qwen2", .arch = "qwen2", .rules = qwen2_rules, .n_rules = FM_COUNT(qwen2_rules), .ignored = ignored,
+    .model_type = "qwen2", .keys = qwen2_keys, .arch = "qwen2", .rules = qwen2_rules, .n_rules = FM_COUNT(qwen2_rules), .ignored = ignored,
     .config = qwen2_config, .extra = fm_hf_rope_freqs};
 
 // ---- Mamba in the Llama ---------------------------------------------------------------------------------------------
@@ -264,9 +325,9 @@ static enum fm_result hybrid2_config(struct fm_hf *hf)
 }
 
 const struct fm_family fm_family_mambainllama1 = {
-    .model_type = "mambainllama", .arch = "mambainllama", .rules = hybrid1_rules, .n_rules = FM_COUNT(hybrid1_rules),
+    .model_type = "mambainllama", .keys = hybrid_keys, .arch = "mambainllama", .rules = hybrid1_rules, .n_rules = FM_COUNT(hybrid1_rules),
     .ignored = ignored, .config = hybrid1_config, .extra = fm_hf_rope_freqs};
 
 const struct fm_family fm_family_mambainllama2 = {
-    .model_type = "mambainllama", .arch = "mambainllama", .rules = hybrid2_rules, .n_rules = FM_COUNT(hybrid2_rules),
+    .model_type = "mambainllama", .keys = hybrid_keys, .arch = "mambainllama", .rules = hybrid2_rules, .n_rules = FM_COUNT(hybrid2_rules),
     .ignored = ignored, .config = hybrid2_config, .extra = fm_hf_rope_freqs};

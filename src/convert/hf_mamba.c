@@ -46,6 +46,10 @@ static const struct fm_rule mamba2_rules[] = {
 };
 
 static const char *const prefixes[] = {"", "model.", NULL};
+static const char *const keys[] = {"layer_norm_epsilon", "use_bias", "use_conv_bias", "hidden_act", "mixer_rms_eps", "conv_kernel",
+                                   NULL};
+static const char *const keys2[] = {"layer_norm_epsilon", "use_bias", "use_conv_bias", "hidden_act", "conv_kernel", "rms_norm",
+                                    "norm_before_gate", NULL};
 
 // What both versions put, from sizes that are set.
 static enum fm_result put_shared(struct fm_hf *hf, uint64_t layers, double eps)
@@ -297,9 +301,11 @@ static enum fm_result mamba2_ssm_config(struct fm_hf *hf)
 }
 
 #define MAMBA(type, fn) \
-    {.model_type = type, .arch = "mamba", .rules = mamba_rules, .n_rules = FM_COUNT(mamba_rules), .prefixes = prefixes, .config = fn}
+    {.model_type = type, .arch = "mamba", .rules = mamba_rules, .n_rules = FM_COUNT(mamba_rules), .prefixes = prefixes, \
+     .keys = keys, .config = fn}
 #define MAMBA2(type, fn) \
-    {.model_type = type, .arch = "mamba2", .rules = mamba2_rules, .n_rules = FM_COUNT(mamba2_rules), .prefixes = prefixes, .config = fn}
+    {.model_type = type, .arch = "mamba2", .rules = mamba2_rules, .n_rules = FM_COUNT(mamba2_rules), .prefixes = prefixes, \
+     .keys = keys2, .config = fn}
 
 const struct fm_family fm_family_mamba = MAMBA("mamba", mamba_config);
 const struct fm_family fm_family_falcon_mamba = MAMBA("falcon_mamba", mamba_config);

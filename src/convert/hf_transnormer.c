@@ -24,6 +24,9 @@ static const struct fm_rule rules[] = {
      .flags = FM_R_LAYER},
 };
 
+static const char *const keys[] = {"norm_type", "bias", "no_scale_embedding", "linear_act_fun", "linear_use_lrpe",
+                                   "linear_use_lrpe_list", "gate_dim", NULL};
+
 // Which layers have LRPE: a list of 0 and 1, or one flag for all.
 static enum fm_result lrpe_layers(struct fm_hf *hf)
 {
@@ -64,7 +67,8 @@ static enum fm_result activation(struct fm_hf *hf)
         return r;
     bool silu = word == NULL || strcmp(word, "silu") == 0 || strcmp(word, "swish") == 0;
     if (!silu && strcmp(word, "none") != 0 && strcmp(word, "identity") != 0)
-        return fm_fail(FM_UNSUPPORTED, "%s: 'linear_act_fun' is '%.64s', known are silu, swish, none", hf->config.path, word);
+        return fm_fail(FM_UNSUPPORTED, "%s: 'linear_act_fun' is '%s', known are silu, swish, none", hf->config.path,
+                       FM_QUOTE_Z(word));
     fm_hf_put_string(hf, "attention.activation", silu ? "silu" : "none");
     return FM_OK;
 }
@@ -127,4 +131,4 @@ static enum fm_result config(struct fm_hf *hf)
 }
 
 const struct fm_family fm_family_transnormer = {.model_type = "transnormer", .arch = "transnormer", .rules = rules,
-                                                .n_rules = FM_COUNT(rules), .config = config};
+                                                .n_rules = FM_COUNT(rules), .keys = keys, .config = config};

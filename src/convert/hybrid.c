@@ -9,6 +9,7 @@
 
 #include "base/map.h"
 #include "convert/output.h"
+#include "fulmen/writer.h"
 #include "models/arch.h"
 
 #define NAME_BYTES 96
@@ -256,7 +257,8 @@ static enum fm_result put_keys(struct hybrid *h)
 // The file as a Llama, shapes checked, and what the hybrid cannot have.
 static enum fm_result open_llama(struct hybrid *h)
 {
-    static const char *const refused[] = {"attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias"};
+    static const char *const refused[] = {"attn_q.bias",   "attn_k.bias", "attn_v.bias",  "attn_output.bias",
+                                          "ffn_gate.bias", "ffn_up.bias", "ffn_down.bias"};
     const struct fm_arch *arch;
     struct fm_graph graph = {0};
     const struct fm_graph_options options = {.kv_type = {FM_TYPE_F32, FM_TYPE_F32}};
@@ -269,7 +271,7 @@ static enum fm_result open_llama(struct hybrid *h)
     for (size_t i = 0; r == FM_OK && i < FM_COUNT(refused) * h->config.n_layers; i++) {
         const struct fm_tensor *t = tensor(h, (uint32_t)(i / FM_COUNT(refused)), refused[i % FM_COUNT(refused)]);
         if (t != NULL)
-            r = fm_fail(FM_UNSUPPORTED, "%s: tensor '%s': the projections of a hybrid have no biases", fm_file_path(h->file), t->name);
+            r = fm_fail(FM_UNSUPPORTED, "%s: tensor '%s': a hybrid has no biases", fm_file_path(h->file), FM_QUOTE_Z(t->name));
     }
     if (r == FM_OK && h->config.rotated != h->config.head)
         r = fm_fail(FM_UNSUPPORTED, "%s: RoPE turns %u of %u elements of a head, expected all", fm_file_path(h->file),
@@ -297,9 +299,9 @@ static enum fm_result set_sizes(struct hybrid *h, const struct fm_hybrid_params 
     return FM_OK;
 }
 
-static void drop(const void *from, const struct fm_tensor *t)
+static enum fm_result unchanged(const void *from)
 {
-    fm_file_drop_tensor(from, t);
+    return fm_file_unchanged(from);
 }
 
 static enum fm_result convert(struct hybrid *h, const char *out_path, const struct fm_hybrid_params *params)
@@ -313,7 +315,7 @@ static enum fm_result convert(struct hybrid *h, const char *out_path, const stru
         r = put_keys(h);
     if (r == FM_OK)
         r = add_tensors(h);
-    h->conv.drop = drop;
+    h->conv.unchanged = unchanged;
     h->conv.from = h->file;
     return r == FM_OK ? fm_conv_write(&h->conv, out_path, true) : r;
 }
@@ -331,7 +333,7 @@ enum fm_result fm_convert_mambainllama(const char *path, const char *out_path, c
     h->seed = hybrid->seed;
     enum fm_result r = fm_conv_init(&h->conv, params);
     if (r == FM_OK)
-        r = fm_conv_check_paths(path, out_path);
+        r = fm_writer_check(out_path, &path, 1);
     if (r == FM_OK)
         r = fm_file_open(path, &file);
     h->file = file;

@@ -71,7 +71,7 @@ enum fm_result fm_hf_expect_word(const struct fm_hf *hf, const char *key, const 
     const char *text;
     enum fm_result r = fm_conf_string(&hf->config, key, false, &text);
     if (r == FM_OK && text != NULL && strcmp(text, word) != 0 && strcmp(text, other) != 0)
-        r = fm_fail(FM_UNSUPPORTED, "%s: '%s' is '%.64s', expected '%s'%s%s%s", hf->config.path, key, text, word,
+        r = fm_fail(FM_UNSUPPORTED, "%s: '%s' is '%s', expected '%s'%s%s%s", hf->config.path, key, FM_QUOTE_Z(text), word,
                     strcmp(word, other) != 0 ? " or '" : "", strcmp(word, other) != 0 ? other : "",
                     strcmp(word, other) != 0 ? "'" : "");
     return r;
@@ -118,8 +118,8 @@ static enum fm_result scaling_of(struct fm_hf *hf, const cJSON *scaling, const c
     if (strcmp(type->valuestring, "llama3") == 0)
         return llama3(hf, scaling, name, theta);
     if (strcmp(type->valuestring, "linear") != 0)
-        return fm_fail(FM_UNSUPPORTED, "%s: '%srope_type' is '%.64s', known are default, linear, llama3", hf->config.path,
-                       name, type->valuestring);
+        return fm_fail(FM_UNSUPPORTED, "%s: '%srope_type' is '%s', known are default, linear, llama3", hf->config.path,
+                       name, FM_QUOTE_Z(type->valuestring));
     if ((r = fm_conf_f64_of(&hf->config, scaling, name, "factor", true, 0, &factor)) != FM_OK)
         return r;
     if (!(factor > 0 && factor <= 1e6))

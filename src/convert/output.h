@@ -52,24 +52,24 @@ struct fm_conv {
     enum fm_type want; // of matrices; FM_TYPE_NONE = as they are stored
     fm_progress_fn *progress;
     void *user;
-    // Tell the system that a source's pages may go.
-    void (*drop)(const void *from, const struct fm_tensor *tensor);
+    // FM_CHANGED when `from`, where the sources lie, was changed since it was opened. NULL: there are none.
+    enum fm_result (*unchanged)(const void *from);
     const void *from;
 };
 
 // Parameters NULL = defaults. FM_ARG lists the known types.
 enum fm_result fm_conv_init(struct fm_conv *conv, const struct fm_convert_params *params);
 void fm_conv_finish(struct fm_conv *conv);
-// FM_ARG where the result would replace the file that it is made of.
-enum fm_result fm_conv_check_paths(const char *path, const char *out_path);
 
 // Append a tensor. `name` is copied; sources must live until fm_conv_write. The parts' rows must add up.
 enum fm_result fm_conv_add(struct fm_conv *conv, const char *name, uint32_t n_dims, const uint64_t *dims,
                            const struct fm_part *parts, uint32_t n_parts);
-// Choose types, put general.file_type and the tensors, stream the data to `path`. When `check`, the file is read as a
-// model before it gets its name.
+// stream.c: choose types, put general.file_type and the tensors, stream the data to `path`. FM_UNSUPPORTED names the first weight
+// that is no finite number, or would be none in its new type. When `check`, the file is read as a model before it gets its name.
 enum fm_result fm_conv_write(struct fm_conv *conv, const char *path, bool check);
 
+// types.c: the type of a name, in letters of any case. FM_ARG lists the known ones, and says which is near.
+enum fm_result fm_conv_type(const char *name, enum fm_type *out_type);
 // types.c: the type of every output by conv->want, and the keys that say so.
 enum fm_result fm_conv_types(struct fm_conv *conv);
 // verify.c: can `bytes`, which will be `path`, be read as a model of an architecture that fulmen knows?

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 // GGUF to GGUF of another type.
 #include "convert/output.h"
+#include "fulmen/writer.h"
 
-static void drop(const void *from, const struct fm_tensor *tensor)
+static enum fm_result unchanged(const void *from)
 {
-    fm_file_drop_tensor(from, tensor);
+    return fm_file_unchanged(from);
 }
 
 static bool key_is(const struct fm_meta *meta, const char *key)
@@ -43,7 +44,7 @@ static enum fm_result add_tensors(struct fm_conv *conv, const struct fm_file *fi
         struct fm_part part = {.source = t, .rows = 1};
         if (!fm_type_info(t->type)->is_weight)
             return fm_fail(FM_UNSUPPORTED, "%s: tensor '%s' is %s, expected a type of weights", fm_file_path(file),
-                           t->name, t->type_name);
+                           FM_QUOTE_Z(t->name), t->type_name);
         for (uint32_t d = 0; d + 1 < n_dims; d++)
             part.rows *= t->dims[d];
         if (coarse == NULL && fm_type_info(t->type)->block_elems > 1 && t->type != conv->want)
@@ -52,7 +53,7 @@ static enum fm_result add_tensors(struct fm_conv *conv, const struct fm_file *fi
     }
     if (r == FM_OK && coarse != NULL)
         fm_log(FM_LOG_WARN, "%s: tensor '%s' is %s already: what it lost stays lost; the original file gives a better result",
-               fm_file_path(file), coarse->name, coarse->type_name);
+               fm_file_path(file), FM_QUOTE_Z(coarse->name), coarse->type_name);
     return r;
 }
 
@@ -64,13 +65,13 @@ enum fm_result fm_quantize(const char *path, const char *out_path, const struct 
         return fm_fail(FM_ARG, "fm_quantize needs a type");
     enum fm_result r = fm_conv_init(&conv, params);
     if (r == FM_OK)
-        r = fm_conv_check_paths(path, out_path);
+        r = fm_writer_check(out_path, &path, 1);
     if (r == FM_OK)
         r = fm_file_open(path, &file);
     if (r == FM_OK && fm_file_tensor_count(file) == 0)
         r = fm_fail(FM_FORMAT, "%s: holds no tensors", path);
     if (r == FM_OK) {
-        conv.drop = drop;
+        conv.unchanged = unchanged;
         conv.from = file;
         r = copy_metas(&conv, file);
     }

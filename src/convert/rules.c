@@ -84,18 +84,17 @@ static uint32_t shape_of(const struct fm_hf *hf, const uint8_t *shape, uint32_t 
 static bool fits(struct matcher *m, const struct fm_rule *rule, const struct fm_tensor *t)
 {
     uint64_t dims[4];
-    char found[DIMS_BYTES], expected[DIMS_BYTES], quoted[FM_QUOTE_BYTES];
+    char found[DIMS_BYTES], expected[DIMS_BYTES];
     uint32_t n_dims = shape_of(m->hf, rule->shape, 4, dims);
-    struct fm_text name = {.data = t->name, .bytes = strlen(t->name)};
     if (t->type != FM_TYPE_F32 && t->type != FM_TYPE_F16 && t->type != FM_TYPE_BF16) {
-        problem(m, "tensor '%s' has type %s, expected F32, F16 or BF16", fm_file_quote(name, quoted), t->type_name);
+        problem(m, "tensor '%s' has type %s, expected F32, F16 or BF16", FM_QUOTE_Z(t->name), t->type_name);
         return false;
     }
     bool same = t->n_dims == n_dims;
     for (uint32_t i = 0; same && i < n_dims; i++)
         same = t->dims[i] == dims[i];
     if (!same)
-        problem(m, "tensor '%s' is %s, expected %s", fm_file_quote(name, quoted), dims_text(t->n_dims, t->dims, found),
+        problem(m, "tensor '%s' is %s, expected %s", FM_QUOTE_Z(t->name), dims_text(t->n_dims, t->dims, found),
                 dims_text(n_dims, dims, expected));
     return same;
 }
@@ -135,29 +134,43 @@ static struct fm_part part_of(const struct fm_hf *hf, const struct fm_rule *rule
     return part;
 }
 
-static bool same_data(const struct fm_tensor *a, const struct fm_tensor *b)
+#define COMPARE_BYTES ((uint64_t)8 << 20)
+
+// The same type and bytes? Tied weights of PyTorch files are one place in the file.
+static enum fm_result same_data(const struct fm_tensor *a, const struct fm_tensor *b, bool *out_same)
 {
-    return a->type == b->type && a->data_bytes == b->data_bytes &&
-           (a->data == b->data || memcmp(a->data, b->data, (size_t)a->data_bytes) == 0);
+    *out_same = a->type == b->type && a->data_bytes == b->data_bytes;
+    if (!*out_same || (a->file == b->file && a->offset == b->offset))
+        return FM_OK;
+    uint8_t *bytes = fm_alloc(2 * COMPARE_BYTES);
+    enum fm_result r = bytes != NULL ? FM_OK : fm_nomem();
+    for (uint64_t at = 0; r == FM_OK && *out_same && at < a->data_bytes; at += COMPARE_BYTES) {
+        uint64_t some = FM_MIN(COMPARE_BYTES, a->data_bytes - at);
+        r = fm_tensor_read(a, at, some, bytes);
+        if (r == FM_OK)
+            r = fm_tensor_read(b, at, some, bytes + COMPARE_BYTES);
+        *out_same = r == FM_OK && memcmp(bytes, bytes + COMPARE_BYTES, (size_t)some) == 0;
+    }
+    fm_free(bytes);
+    return r;
 }
 
 // The head: what to write, or NULL for nothing. *out_missing: it should be there.
-static const struct fm_tensor *head_of(struct matcher *m, const struct fm_tensor *found, bool *out_missing)
+static enum fm_result head_of(struct matcher *m, const struct fm_tensor *found, const struct fm_tensor **out_head, bool *out_missing)
 {
     const struct fm_hf *hf = m->hf;
     const struct fm_tensor *table = find(hf, &hf->family->rules[0], 0); // the embedding is every table's first row
-    *out_missing = false;
-    bool equal = found != NULL && table != NULL && same_data(found, table);
-    if (found != NULL && table != NULL)
-        fm_checkpoint_drop(hf->checkpoint, table);
-    if (hf->tied) {
-        if (found != NULL && !equal)
-            fm_log(FM_LOG_WARN, "tensor '%s' differs from the embedding, to which the configuration ties it: left out",
-                   found->name);
-        return hf->family->copies_head ? table : NULL;
-    }
-    *out_missing = found == NULL;
-    return equal && !hf->family->copies_head ? NULL : found;
+    bool equal = false;
+    enum fm_result r = found != NULL && table != NULL ? same_data(found, table, &equal) : FM_OK;
+    *out_missing = found == NULL && !hf->tied;
+    *out_head = equal && !hf->family->copies_head ? NULL : found;
+    if (!hf->tied)
+        return r;
+    if (r == FM_OK && found != NULL && !equal)
+        fm_log(FM_LOG_WARN, "tensor '%s' differs from the embedding, to which the configuration ties it: left out",
+               FM_QUOTE_Z(found->name));
+    *out_head = hf->family->copies_head ? table : NULL;
+    return r;
 }
 
 static enum fm_result use(struct matcher *m, const struct fm_tensor *t)
@@ -181,11 +194,13 @@ static enum fm_result apply(struct matcher *m, uint32_t first, uint32_t n, uint3
         bool missing = t == NULL && !(rule[i].flags & FM_R_OPTIONAL);
         if (t != NULL)
             r = use(m, t);
-        if (rule[i].flags & FM_R_HEAD)
-            t = head_of(m, t, &missing);
+        if (r == FM_OK && (rule[i].flags & FM_R_HEAD))
+            r = head_of(m, t, &t, &missing);
+        if (r != FM_OK)
+            return r;
         name_of("", rule[i].from, layer, name);
         if (missing)
-            problem(m, "tensor '%s' is missing", name);
+            problem(m, "tensor '%s' is missing", FM_QUOTE_Z(name));
         whole = whole && t != NULL && fits(m, &rule[i], t);
         if (!whole)
             continue;
@@ -195,8 +210,8 @@ static enum fm_result apply(struct matcher *m, uint32_t first, uint32_t n, uint3
             dims[0] += more[0];
         }
     }
-    if (r != FM_OK || !whole)
-        return r;
+    if (!whole)
+        return FM_OK;
     name_of("", rule->to, layer, name);
     return fm_conv_add(hf->conv, name, n_dims, dims, parts, n);
 }
@@ -215,12 +230,12 @@ static bool ignored(const struct fm_hf *hf, const char *name)
 static void tell_extra(struct matcher *m)
 {
     uint32_t value;
-    char quoted[FM_QUOTE_BYTES], dims[DIMS_BYTES];
+    char dims[DIMS_BYTES];
     for (uint32_t i = 0; i < fm_checkpoint_count(m->hf->checkpoint); i++) {
         const struct fm_tensor *t = fm_checkpoint_at(m->hf->checkpoint, i);
-        struct fm_text name = {.data = t->name, .bytes = strlen(t->name)};
-        if (!fm_map_get(&m->used, t->name, strlen(t->name), &value) && !ignored(m->hf, t->name))
-            problem(m, "tensor '%s' %s belongs to no part of a model of type '%s'", fm_file_quote(name, quoted),
+        // One without elements says nothing, whatever its name.
+        if (!fm_map_get(&m->used, t->name, strlen(t->name), &value) && !ignored(m->hf, t->name) && t->data_bytes > 0)
+            problem(m, "tensor '%s' %s belongs to no part of a model of type '%s'", FM_QUOTE_Z(t->name),
                     dims_text(t->n_dims, t->dims, dims), m->hf->family->model_type);
     }
 }

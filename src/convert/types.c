@@ -2,6 +2,9 @@
 // Which type a tensor gets: the rules of llama.cpp's converter and of llama-quantize, so that files load elsewhere.
 #include "convert/output.h"
 
+#include <stdio.h>
+#include <strings.h>
+
 // general.file_type: what most matrices are.
 static const struct {
     enum fm_type type;
@@ -10,6 +13,50 @@ static const struct {
     {FM_TYPE_F32, 0},   {FM_TYPE_F16, 1},   {FM_TYPE_Q4_0, 2},  {FM_TYPE_Q4_1, 3},  {FM_TYPE_Q8_0, 7},  {FM_TYPE_Q5_0, 8},
     {FM_TYPE_Q5_1, 9},  {FM_TYPE_Q4_K, 14}, {FM_TYPE_Q5_K, 16}, {FM_TYPE_Q6_K, 18}, {FM_TYPE_BF16, 32},
 };
+
+// The known type for a name of llama.cpp's that is none of them ("Q4_K_M", "IQ3_XS", "Q2_K"): what it is a mixture of, else the
+// smallest with as many bits. FM_TYPE_NONE for other words.
+static enum fm_type nearest_type(const char *name)
+{
+    size_t at = name[0] == 'i' || name[0] == 'I', bits, best_bits = 0;
+    enum fm_type best = FM_TYPE_NONE;
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const char *known = fm_type_info((enum fm_type)t)->name;
+        size_t bytes = strlen(known);
+        if (fm_type_info((enum fm_type)t)->is_weight && strncasecmp(known, name, bytes) == 0 && name[bytes] == '_')
+            return (enum fm_type)t;
+    }
+    if ((name[at] != 'q' && name[at] != 'Q') || name[at + 1] < '1' || name[at + 1] > '8')
+        return FM_TYPE_NONE;
+    bits = (size_t)(name[at + 1] - '0');
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const char *known = fm_type_info((enum fm_type)t)->name;
+        size_t has = fm_type_info((enum fm_type)t)->is_weight && known[0] == 'q' ? (size_t)(known[1] - '0') : 0;
+        // Of those with the same number of bits the one of superblocks is better.
+        bool better = best == FM_TYPE_NONE || has < best_bits || (has == best_bits && known[strlen(known) - 1] == 'K');
+        if (has >= bits && better) {
+            best = (enum fm_type)t;
+            best_bits = has;
+        }
+    }
+    return best;
+}
+
+enum fm_result fm_conv_type(const char *name, enum fm_type *out_type)
+{
+    enum fm_type type = fm_type_from_name(name), near = nearest_type(name);
+    char known[256] = "", hint[64] = "";
+    if (type != FM_TYPE_NONE && fm_type_info(type)->is_weight) {
+        *out_type = type;
+        return FM_OK;
+    }
+    for (int t = 0; t < FM_TYPE_COUNT; t++)
+        if (fm_type_info((enum fm_type)t)->is_weight)
+            fm_append(known, sizeof(known), " %s", fm_type_info((enum fm_type)t)->name);
+    if (near != FM_TYPE_NONE)
+        snprintf(hint, sizeof(hint), " (the nearest is %s)", fm_type_info(near)->name);
+    return fm_fail(FM_ARG, "type '%s' is unknown, expected one of%s%s", FM_QUOTE_Z(name), known, hint);
+}
 
 static bool ends_with(const char *name, const char *end)
 {
@@ -115,7 +162,7 @@ enum fm_result fm_conv_types(struct fm_conv *conv)
     }
     if (fallback.first != NULL)
         fm_log(FM_LOG_WARN, "rows that do not fill the blocks of %s: %u tensors became q8_0, %u f16; the first is '%s' with rows of %llu",
-               fm_type_info(fallback.wanted)->name, fallback.q8_0, fallback.f16, fallback.first->name,
+               fm_type_info(fallback.wanted)->name, fallback.q8_0, fallback.f16, FM_QUOTE_Z(fallback.first->name),
                (unsigned long long)fallback.first->dims[fallback.first->n_dims - 1]);
     enum fm_type most = conv->want != FM_TYPE_NONE ? conv->want : main_type(conv);
     for (size_t i = 0; i < FM_COUNT(file_types); i++)

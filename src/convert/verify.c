@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The last check of a conversion: the file is read as the runtime will read it. Names, shapes, keys and the tokenizer
 // are looked at, not the weights.
-#include "base/os.h"
 #include "convert/output.h"
 #include "models/arch.h"
 #include "text/tokenizer.h"
@@ -27,16 +26,11 @@ static enum fm_result read_model(const struct fm_file *file)
 
 enum fm_result fm_conv_verify(const char *temp_path, const char *path)
 {
-    struct fm_mapping mapping;
     struct fm_file *file = NULL;
-    enum fm_result r = fm_mapping_open(temp_path, &mapping);
-    if (r != FM_OK)
-        return r;
     // Under the name that the user gave: the temporary one would only puzzle in a message.
-    r = fm_file_open_memory(mapping.data, (size_t)mapping.size_bytes, path, &file);
+    enum fm_result r = fm_file_open_as(temp_path, path, &file);
     if (r == FM_OK)
         r = read_model(file);
     fm_file_close(&file);
-    fm_mapping_close(&mapping);
     return r == FM_OK ? r : fm_fail_prefix(r, "the converted model does not load");
 }

@@ -16,7 +16,6 @@
 enum fm_result fm_vocab_set(struct fm_vocab *vocab, const char *path, uint32_t id, struct fm_text text, float score, int32_t type,
                             bool replace)
 {
-    char quoted[FM_QUOTE_BYTES], other[FM_QUOTE_BYTES];
     if (id >= vocab->count) {
         vocab->past_end++;
         return FM_OK;
@@ -24,8 +23,8 @@ enum fm_result fm_vocab_set(struct fm_vocab *vocab, const char *path, uint32_t i
     struct fm_text *entry = &vocab->texts[id];
     bool same = entry->data != NULL && entry->bytes == text.bytes && memcmp(entry->data, text.data, (size_t)text.bytes) == 0;
     if (entry->data != NULL && !same && !replace)
-        return fm_fail(FM_FORMAT, "%s: id %u is both '%s' and '%s'", path, id, fm_file_quote(*entry, quoted),
-                       fm_file_quote(text, other));
+        return fm_fail(FM_FORMAT, "%s: id %u is both '%s' and '%s'", path, id, FM_QUOTE_TEXT(*entry),
+                       FM_QUOTE_TEXT(text));
     *entry = text;
     if (!same)
         vocab->scores[id] = score;
@@ -46,8 +45,8 @@ static enum fm_result add_listed(struct fm_vocab *vocab, const struct fm_conf *a
     for (const cJSON *item = added->root != NULL ? added->root->child : NULL; r == FM_OK && item != NULL; item = item->next) {
         uint32_t id;
         if (!fm_conf_whole(item, FM_HF_SIZE_MAX, &id))
-            return fm_fail(FM_FORMAT, "%s: the id of '%.64s': expected a whole number up to %u", added->path, item->string,
-                           FM_HF_SIZE_MAX);
+            return fm_fail(FM_FORMAT, "%s: the id of '%s': expected a whole number up to %u", added->path,
+                           FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
         if (id >= vocab->count || vocab->texts[id].data == NULL)
             r = fm_vocab_set(vocab, added->path, id, text_of(item->string), ADDED_SCORE, FM_PIECE_USER, true);
         if (r == FM_OK && id < vocab->count && vocab->flags[id] == 0)
@@ -69,7 +68,8 @@ static enum fm_result add_decoder(struct fm_vocab *vocab, const struct fm_conf *
         unsigned id;
         char rest;
         if (sscanf(item->string, "%8u%c", &id, &rest) != 1 || !cJSON_IsString(content))
-            return fm_fail(FM_FORMAT, "%s: 'added_tokens_decoder': '%.64s' is no id with 'content'", config->path, item->string);
+            return fm_fail(FM_FORMAT, "%s: 'added_tokens_decoder': '%s' is no id with 'content'", config->path,
+                           FM_QUOTE_Z(item->string));
         bool special = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "special"));
         int32_t type = special ? FM_PIECE_CONTROL : FM_PIECE_USER;
         if (id < vocab->count && vocab->types[id] == FM_PIECE_UNKNOWN)
@@ -353,8 +353,8 @@ enum fm_result fm_vocab_put(struct fm_hf *hf, const struct fm_vocab_files *files
     if (r != FM_OK)
         return r;
     if (hf->pre != NULL && kind != FM_VOCAB_BYTE_LEVEL)
-        return fm_fail(FM_ARG, "%s: a pre-tokenizer was named, '%.64s', but there is no byte-level tokenizer.json", hf->folder,
-                       hf->pre);
+        return fm_fail(FM_ARG, "%s: a pre-tokenizer was named, '%s', but there is no byte-level tokenizer.json", hf->folder,
+                       FM_QUOTE_Z(hf->pre));
     if (files->tokenizer.root == NULL && files->model == NULL)
         return put_none(hf);
     if (kind == FM_VOCAB_OTHER && files->model == NULL)
@@ -383,7 +383,7 @@ static enum fm_result read_optional(const char *folder, const char *name, size_t
     struct stat info;
     if ((size_t)snprintf(path, FM_CONF_PATH_BYTES, "%s/%s", folder, name) >= FM_CONF_PATH_BYTES || stat(path, &info) != 0)
         return FM_OK;
-    return fm_file_read(path, max_bytes, out_data, out_bytes);
+    return fm_source_read_whole(path, max_bytes, out_data, out_bytes);
 }
 
 enum fm_result fm_hf_vocab(struct fm_hf *hf)

@@ -32,8 +32,8 @@ static enum fm_result read_tokens(struct fm_vocab *vocab, const struct fm_conf *
         uint32_t id;
         int32_t type = vocab->spm && is_byte(item->string) ? FM_PIECE_BYTE : FM_PIECE_NORMAL;
         if (!fm_conf_whole(item, FM_HF_SIZE_MAX, &id))
-            return fm_fail(FM_FORMAT, "%s: 'model.vocab': the id of '%.64s': expected a whole number up to %u", tokenizer->path,
-                           item->string, FM_HF_SIZE_MAX);
+            return fm_fail(FM_FORMAT, "%s: 'model.vocab': the id of '%s': expected a whole number up to %u", tokenizer->path,
+                           FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
         if (vocab->spm && cJSON_IsString(unk) && strcmp(unk->valuestring, item->string) == 0)
             type = FM_PIECE_UNKNOWN;
         if ((r = fm_vocab_set(vocab, tokenizer->path, id, text_of(item->string), 0, type, false)) != FM_OK ||

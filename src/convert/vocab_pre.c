@@ -113,9 +113,9 @@ static enum fm_result shape_of(const struct fm_conf *tokenizer, struct shape *ou
 
 static enum fm_result fail_unknown(const struct fm_conf *tokenizer, const struct shape *shape)
 {
-    char names[256] = "";
-    for (size_t i = 0, at = 0; i < FM_COUNT(known) && at < sizeof(names); i++)
-        at += (size_t)snprintf(names + at, sizeof(names) - at, " %s", known[i].name);
+    char names[512] = "";
+    for (size_t i = 0; i < FM_COUNT(known); i++)
+        fm_append(names, sizeof(names), " %s", known[i].name);
     const char *type = shape->foreign != NULL ? string_of(shape->foreign, "type") : NULL;
     const char *behavior = shape->foreign != NULL ? string_of(shape->foreign, "behavior") : NULL;
     const char *what = shape->regexes[0] != '\0' ? shape->regexes : type != NULL ? type : "ByteLevel, with other parts";

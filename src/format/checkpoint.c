@@ -59,10 +59,8 @@ static enum fm_result add_tensors(struct fm_checkpoint *c, const struct fm_check
             wanted_shard != shard)
             continue;
         if (fm_map_get(&c->by_name, tensor->name, name_bytes, &other)) {
-            char quoted[FM_QUOTE_BYTES];
-            struct fm_text name = {.data = tensor->name, .bytes = name_bytes};
             return fm_fail(FM_FORMAT, "%s: tensor '%s' is in %s too, and the index does not say which counts",
-                           fm_file_path(file), fm_file_quote(name, quoted),
+                           fm_file_path(file), FM_QUOTE(tensor->name, name_bytes),
                            fm_file_path(c->shards[c->places[other].shard]));
         }
         if (c->place_count >= UINT32_MAX)
@@ -83,11 +81,10 @@ static enum fm_result check_index(const struct fm_checkpoint *c, const struct fm
 {
     for (size_t i = 0; i < index->tensor_count; i++) {
         struct fm_text name = index->tensors[i].name;
-        char quoted[FM_QUOTE_BYTES];
         uint32_t found;
         if (!fm_map_get(&c->by_name, name.data, (size_t)name.bytes, &found))
             return fm_fail(FM_FORMAT, "%s: tensor '%s' is not there, but %s says that it is",
-                           fm_file_path(c->shards[index->tensors[i].shard]), fm_file_quote(name, quoted), c->path);
+                           fm_file_path(c->shards[index->tensors[i].shard]), FM_QUOTE_TEXT(name), c->path);
     }
     return FM_OK;
 }
@@ -114,14 +111,14 @@ static enum fm_result open_shards(struct fm_checkpoint *c, const struct fm_check
 
 static enum fm_result open_index(struct fm_checkpoint *c)
 {
-    struct fm_mapping mapping;
+    char *data = NULL;
+    size_t bytes = 0;
     struct fm_checkpoint_index index = {0};
-    enum fm_result result = fm_mapping_open(c->path, &mapping);
+    enum fm_result result = fm_source_read_whole(c->path, FM_CHECKPOINT_INDEX_BYTES_MAX, &data, &bytes);
     if (result != FM_OK)
         return result;
-    struct fm_text text = {.data = (const char *)mapping.data, .bytes = mapping.size_bytes};
-    result = fm_checkpoint_index_read(text, &index);
-    fm_mapping_close(&mapping); // names were copied
+    result = fm_checkpoint_index_read((struct fm_text){.data = data, .bytes = bytes}, &index);
+    fm_free(data); // names were copied
     if (result != FM_OK)
         result = fm_fail_prefix(result, "%s", c->path);
     else
@@ -228,11 +225,12 @@ const struct fm_file *fm_checkpoint_file_of(const struct fm_checkpoint *checkpoi
     return checkpoint->shards[checkpoint->places[index].shard];
 }
 
-void fm_checkpoint_drop(const struct fm_checkpoint *checkpoint, const struct fm_tensor *tensor)
+enum fm_result fm_checkpoint_unchanged(const struct fm_checkpoint *checkpoint)
 {
-    uint32_t index;
-    if (fm_map_get(&checkpoint->by_name, tensor->name, strlen(tensor->name), &index))
-        fm_file_drop_tensor(fm_checkpoint_file_of(checkpoint, index), fm_checkpoint_at(checkpoint, index));
+    enum fm_result result = FM_OK;
+    for (size_t i = 0; i < checkpoint->shard_count && result == FM_OK; i++)
+        result = fm_file_unchanged(checkpoint->shards[i]);
+    return result;
 }
 
 uint64_t fm_checkpoint_data_bytes(const struct fm_checkpoint *checkpoint)

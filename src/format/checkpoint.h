@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A checkpoint folder as training frameworks leave it: the tensors of one file or of many shards under one set of
-// names. safetensors and PyTorch zip archives. Only directories are held in memory; tensor data stays in mappings.
+// names. safetensors and PyTorch zip archives. Only directories are held in memory; tensor data stays in the files.
 #ifndef FM_FORMAT_CHECKPOINT_H
 #define FM_FORMAT_CHECKPOINT_H
 
@@ -20,16 +20,14 @@ void fm_checkpoint_close(struct fm_checkpoint **checkpoint);
 const char *fm_checkpoint_path(const struct fm_checkpoint *checkpoint);
 // Tensors in the order of the shards, each shard's in file order, so that reading them in turn reads files from front
 // to back. Tensors of a type without enum fm_type are listed too: type is FM_TYPE_NONE, type_name the file's own word.
-// Dimensions are never 0, at most FM_TENSOR_DIMS; a scalar has n_dims 0. Data may lie at any address: read elements
-// with memcpy or fm_quant_decode.
+// At most FM_TENSOR_DIMS dimensions; a scalar has n_dims 0, a tensor without elements a dimension that is 0.
 uint32_t fm_checkpoint_count(const struct fm_checkpoint *checkpoint);
 const struct fm_tensor *fm_checkpoint_at(const struct fm_checkpoint *checkpoint, uint32_t index);
 const struct fm_tensor *fm_checkpoint_find(const struct fm_checkpoint *checkpoint, const char *name); // NULL: absent
 // The file that holds tensor `index`, for messages ("PATH: tensor 'x' ...") and metadata.
 const struct fm_file *fm_checkpoint_file_of(const struct fm_checkpoint *checkpoint, uint32_t index);
-// Tell the system that a tensor's pages were read and may go. Tensors that share data (tied weights in .bin files) come
-// back from the disk when read again.
-void fm_checkpoint_drop(const struct fm_checkpoint *checkpoint, const struct fm_tensor *tensor);
+// After the last read: FM_CHANGED when one of the files was changed since it was opened.
+enum fm_result fm_checkpoint_unchanged(const struct fm_checkpoint *checkpoint);
 // Bytes of all tensors, shared data counted for each.
 uint64_t fm_checkpoint_data_bytes(const struct fm_checkpoint *checkpoint);
 

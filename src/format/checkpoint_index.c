@@ -7,14 +7,12 @@
 #include "format/file_impl.h"
 #include "format/json.h"
 
-#define INDEX_BYTES_MAX ((uint64_t)100000000) // as a safetensors header
-#define SHARDS_MAX 4096                       // each is a mapping
+#define SHARDS_MAX 4096 // each is an open file
 #define FILE_NAME_BYTES_MAX 255
 
 // A shard is a file beside its index, and nothing else.
 static enum fm_result check_file_name(struct fm_text name)
 {
-    char quoted[FM_QUOTE_BYTES];
     const char *fault = NULL;
     if (name.bytes == 0 || name.bytes > FILE_NAME_BYTES_MAX)
         fault = "expected 1 to 255 bytes";
@@ -23,7 +21,7 @@ static enum fm_result check_file_name(struct fm_text name)
     else if (memchr(name.data, '/', (size_t)name.bytes) != NULL || memchr(name.data, '\\', (size_t)name.bytes) != NULL)
         fault = "expected no path";
     if (fault != NULL)
-        return fm_fail(FM_FORMAT, "weight_map: file name '%s': %s", fm_file_quote(name, quoted), fault);
+        return fm_fail(FM_FORMAT, "weight_map: file name '%s': %s", FM_QUOTE_TEXT(name), fault);
     return FM_OK;
 }
 
@@ -48,11 +46,11 @@ static enum fm_result find_shard(struct fm_checkpoint_index *index, struct fm_te
 
 static enum fm_result read_entry(struct fm_checkpoint_index *index, struct fm_text key, struct fm_text value)
 {
-    char what[FM_QUOTE_BYTES + 32], quoted[FM_QUOTE_BYTES];
+    char what[FM_QUOTE_BYTES + 32];
     struct fm_text file;
     uint32_t shard = 0;
     bool replaced = false;
-    snprintf(what, sizeof(what), "weight_map, tensor '%s'", fm_file_quote(key, quoted));
+    snprintf(what, sizeof(what), "weight_map, tensor '%s'", FM_QUOTE_TEXT(key));
     enum fm_result result = fm_file_check_name(key);
     if (result == FM_OK)
         result = fm_json_string(value, &index->arena, what, &file);
@@ -66,7 +64,7 @@ static enum fm_result read_entry(struct fm_checkpoint_index *index, struct fm_te
     if (result != FM_OK)
         return result;
     if (replaced)
-        return fm_fail(FM_FORMAT, "weight_map: tensor '%s' is there twice", quoted);
+        return fm_fail(FM_FORMAT, "weight_map: tensor '%s' is there twice", FM_QUOTE_TEXT(key));
     index->tensors[index->tensor_count].name = key;
     index->tensors[index->tensor_count++].shard = shard;
     return FM_OK;
@@ -90,9 +88,9 @@ enum fm_result fm_checkpoint_index_read(struct fm_text text, struct fm_checkpoin
 {
     struct fm_json_object walk = {.text = text, .what = "index"};
     bool has_map = false;
-    if (text.bytes > INDEX_BYTES_MAX)
+    if (text.bytes > FM_CHECKPOINT_INDEX_BYTES_MAX)
         return fm_fail(FM_FORMAT, "an index of %llu bytes, expected at most %llu", (unsigned long long)text.bytes,
-                       (unsigned long long)INDEX_BYTES_MAX);
+                       (unsigned long long)FM_CHECKPOINT_INDEX_BYTES_MAX);
     for (;;) {
         struct fm_text key, value;
         bool more;

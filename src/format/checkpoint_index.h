@@ -7,6 +7,8 @@
 #include "base/map.h"
 #include "format/file.h"
 
+#define FM_CHECKPOINT_INDEX_BYTES_MAX 100000000u // as a safetensors header
+
 struct fm_checkpoint_index {
     struct fm_arena arena; // names
     struct {

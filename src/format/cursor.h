@@ -9,6 +9,7 @@ struct fm_cursor {
     const uint8_t *data;
     uint64_t at; // next byte; never beyond size_bytes
     uint64_t size_bytes;
+    uint64_t file_bytes; // size of the file that the data is the beginning of, for messages
 };
 
 static inline uint64_t fm_cursor_left(const struct fm_cursor *cursor)

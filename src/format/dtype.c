@@ -46,27 +46,25 @@ const struct fm_dtype *fm_dtype_by_storage(struct fm_text storage)
     return NULL;
 }
 
-enum fm_result fm_dtype_shape(const struct fm_dtype *dtype, const char *name, uint64_t n_dims, const uint64_t *dims,
+enum fm_result fm_dtype_shape(const struct fm_dtype *dtype, const char *quoted, uint64_t n_dims, const uint64_t *dims,
                               struct fm_tensor *tensor, uint64_t *out_elems)
 {
     uint64_t elems = 1, bits;
     if (n_dims > FM_TENSOR_DIMS)
-        return fm_fail(FM_FORMAT, "tensor '%s': %llu dimensions, expected at most %d", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': %llu dimensions, expected at most %d", quoted,
                        (unsigned long long)n_dims, FM_TENSOR_DIMS);
     for (uint32_t i = 0; i < FM_TENSOR_DIMS; i++) {
         uint64_t dim = i < n_dims ? dims[i] : 1;
-        if (dim == 0)
-            return fm_fail(FM_FORMAT, "tensor '%s': dimension %u is 0", name, i);
         if (!fm_mul_u64(elems, dim, &elems) || elems > INT64_MAX)
             return fm_fail(FM_FORMAT, "tensor '%s': the product of its dimensions overflows at dimension %u, %llu",
-                           name, i, (unsigned long long)dim);
+                           quoted, i, (unsigned long long)dim);
         tensor->dims[i] = dim;
     }
     if (!fm_mul_u64(elems, dtype->bits, &bits))
-        return fm_fail(FM_FORMAT, "tensor '%s': the size of %llu elements of %s overflows", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': the size of %llu elements of %s overflows", quoted,
                        (unsigned long long)elems, dtype->name);
     if (bits % 8 != 0)
-        return fm_fail(FM_FORMAT, "tensor '%s': %llu elements of %s are no whole number of bytes", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': %llu elements of %s are no whole number of bytes", quoted,
                        (unsigned long long)elems, dtype->name);
     tensor->type = dtype->type;
     tensor->type_name = dtype->name;

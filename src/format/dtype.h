@@ -16,9 +16,9 @@ struct fm_dtype {
 const struct fm_dtype *fm_dtype_by_name(struct fm_text name);
 const struct fm_dtype *fm_dtype_by_storage(struct fm_text storage);
 
-// Fill in type, dimensions and data_bytes, and count the elements. `name` is quoted already, for messages. FM_FORMAT:
-// more than FM_TENSOR_DIMS dimensions, one that is 0, or a size that overflows or is no whole number of bytes.
-enum fm_result fm_dtype_shape(const struct fm_dtype *dtype, const char *name, uint64_t n_dims, const uint64_t *dims,
+// Fill in type, dimensions and data_bytes, and count the elements. `quoted` is its name, for messages. FM_FORMAT:
+// more than FM_TENSOR_DIMS dimensions, or a size that overflows or is no whole number of bytes.
+enum fm_result fm_dtype_shape(const struct fm_dtype *dtype, const char *quoted, uint64_t n_dims, const uint64_t *dims,
                               struct fm_tensor *tensor, uint64_t *out_elems);
 
 #endif

@@ -11,11 +11,10 @@
 struct fm_format;
 
 struct fm_file {
-    char *path;
+    struct fm_source source;
     const struct fm_format *format;
-    struct fm_mapping bytes; // the whole file
-    bool is_mapped;          // `bytes` is ours to unmap, not the caller's memory
-    struct fm_arena arena;   // names and text arrays
+    uint8_t *held;         // what fm_file_hold read; NULL where it is the caller's memory
+    struct fm_arena arena; // names and text arrays
     struct fm_tensor *tensors;
     size_t tensor_count, tensor_cap;
     struct fm_meta *metas;
@@ -24,10 +23,12 @@ struct fm_file {
     uint64_t hash;
 };
 
+#define FM_PROBE_BYTES 64u
+
 // One row per format.
 struct fm_format {
     const char *name;
-    // Do these first bytes look like the format? size_bytes may be anything, 0 included.
+    // Do these first bytes look like the format? size_bytes: at most FM_PROBE_BYTES, and 0 for an empty file.
     bool (*probe)(const uint8_t *data, uint64_t size_bytes);
     // Fill in tensors, metas and hash. On failure the caller frees what was added.
     enum fm_result (*read)(struct fm_file *file);
@@ -35,10 +36,22 @@ struct fm_format {
 
 extern const struct fm_format fm_format_gguf, fm_format_safetensors, fm_format_torch;
 
-// A tensor's name has 1 to 1023 bytes, none of them NUL: FM_FORMAT otherwise.
+#define FM_FILE_NAME_BYTES_MAX 1023
+
+// A tensor's name has 1 to FM_FILE_NAME_BYTES_MAX bytes, none of them NUL: FM_FORMAT otherwise.
 enum fm_result fm_file_check_name(struct fm_text name);
 
-// Append a copy. FM_NOMEM; FM_FORMAT when the name or key is there already, or at 2^32 entries.
+// FM_UNSUPPORTED with what a folder is, and what to do with it (folder.c). The path is not in the message.
+enum fm_result fm_folder_refuse(const char *path);
+
+// Bytes [offset, offset + bytes) of the file in memory, until fm_file_let_go or the end of the file; one range at a time.
+enum fm_result fm_file_hold(struct fm_file *file, uint64_t offset, uint64_t bytes, const uint8_t **out_data);
+void fm_file_let_go(struct fm_file *file);
+
+// No two tensors share a byte of the file. FM_FORMAT names two that do.
+enum fm_result fm_file_check_overlap(const struct fm_file *file);
+
+// Append a copy (`file` of a tensor is set). FM_NOMEM; FM_FORMAT when the name or key is there already, or there are too many.
 enum fm_result fm_file_add_tensor(struct fm_file *file, const struct fm_tensor *tensor);
 enum fm_result fm_file_add_meta(struct fm_file *file, const struct fm_meta *meta);
 

@@ -8,7 +8,6 @@
 #define HEADER_BYTES 24          // magic, version, tensor count, metadata count
 #define META_BYTES_MIN 14        // key length, one byte of key, type, one byte of value
 #define TENSOR_BYTES_MIN 25      // name length, one byte of name, dimension count, type, offset
-#define TENSOR_NAME_BYTES_MAX 1023
 #define DEFAULT_ALIGNMENT 32
 
 struct reader {
@@ -41,13 +40,13 @@ static const char *foreign_type_name(uint32_t id)
     return "unknown";
 }
 
-static enum fm_result fail_type(const char *name, uint32_t id)
+static enum fm_result fail_type(const char *quoted, uint32_t id)
 {
     char known[256];
     size_t used = 0;
     for (int i = 0; i < FM_TYPE_COUNT && used < sizeof(known); i++)
         used += (size_t)snprintf(known + used, sizeof(known) - used, " %s", fm_type_info((enum fm_type)i)->name);
-    return fm_fail(FM_UNSUPPORTED, "tensor '%s': type %u (%s) is not supported; known types:%s", name, id,
+    return fm_fail(FM_UNSUPPORTED, "tensor '%s': type %u (%s) is not supported; known types:%s", quoted, id,
                    foreign_type_name(id), known);
 }
 
@@ -71,14 +70,19 @@ static enum fm_result read_header(struct reader *reader)
     }
     if (!whole)
         return fm_fail(FM_FORMAT, "the file's %llu bytes end in the GGUF header of %d bytes",
-                       (unsigned long long)cursor->size_bytes, HEADER_BYTES);
+                       (unsigned long long)cursor->file_bytes, HEADER_BYTES);
     // No count is believed that the rest of the file could not hold.
-    if (reader->meta_count > fm_cursor_left(cursor) / META_BYTES_MIN)
+    uint64_t left = cursor->file_bytes - cursor->at;
+    if (reader->meta_count > left / META_BYTES_MIN)
         return fm_fail(FM_FORMAT, "header: %llu metadata entries cannot fit into the file's %llu bytes",
-                       (unsigned long long)reader->meta_count, (unsigned long long)cursor->size_bytes);
-    if (reader->tensor_count > fm_cursor_left(cursor) / TENSOR_BYTES_MIN)
+                       (unsigned long long)reader->meta_count, (unsigned long long)cursor->file_bytes);
+    if (reader->tensor_count > left / TENSOR_BYTES_MIN)
         return fm_fail(FM_FORMAT, "header: %llu tensors cannot fit into the file's %llu bytes",
-                       (unsigned long long)reader->tensor_count, (unsigned long long)cursor->size_bytes);
+                       (unsigned long long)reader->tensor_count, (unsigned long long)cursor->file_bytes);
+    if (reader->meta_count > FM_FILE_METAS_MAX || reader->tensor_count > FM_FILE_TENSORS_MAX)
+        return fm_fail(FM_FORMAT, "header: %llu metadata entries and %llu tensors, expected at most %u and %u",
+                       (unsigned long long)reader->meta_count, (unsigned long long)reader->tensor_count, FM_FILE_METAS_MAX,
+                       FM_FILE_TENSORS_MAX);
     return FM_OK;
 }
 
@@ -119,10 +123,10 @@ static enum fm_result read_name(struct reader *reader, uint64_t index, const cha
     enum fm_result result = fm_gguf_read_text(&reader->cursor, what, &text);
     if (result != FM_OK)
         return result;
-    if (text.bytes == 0 || text.bytes > TENSOR_NAME_BYTES_MAX)
+    if (text.bytes == 0 || text.bytes > FM_FILE_NAME_BYTES_MAX)
         return fm_fail(FM_FORMAT, "%s has %llu bytes, expected 1 to %d", what, (unsigned long long)text.bytes,
-                       TENSOR_NAME_BYTES_MAX);
-    fm_file_quote(text, quoted);
+                       FM_FILE_NAME_BYTES_MAX);
+    fm_quote(text.data, (size_t)text.bytes, quoted, FM_QUOTE_BYTES);
     if (memchr(text.data, 0, (size_t)text.bytes) != NULL)
         return fm_fail(FM_FORMAT, "%s, '%s', holds a NUL byte", what, quoted);
     char *name = fm_arena_alloc(&reader->file->arena, (size_t)text.bytes + 1, 1); // zeroed: ends in NUL
@@ -133,14 +137,14 @@ static enum fm_result read_name(struct reader *reader, uint64_t index, const cha
     return FM_OK;
 }
 
-static enum fm_result read_dims(struct fm_cursor *cursor, const char *name, struct fm_tensor *tensor,
+static enum fm_result read_dims(struct fm_cursor *cursor, const char *quoted, struct fm_tensor *tensor,
                                 uint64_t *out_elems)
 {
     uint64_t elems = 1;
     if (!fm_cursor_u32(cursor, &tensor->n_dims))
         goto truncated;
     if (tensor->n_dims > FM_TENSOR_DIMS)
-        return fm_fail(FM_FORMAT, "tensor '%s': %u dimensions, expected at most %d", name, tensor->n_dims,
+        return fm_fail(FM_FORMAT, "tensor '%s': %u dimensions, expected at most %d", quoted, tensor->n_dims,
                        FM_TENSOR_DIMS);
     for (int i = 0; i < FM_TENSOR_DIMS; i++)
         tensor->dims[i] = 1;
@@ -149,49 +153,49 @@ static enum fm_result read_dims(struct fm_cursor *cursor, const char *name, stru
         if (!fm_cursor_u64(cursor, &dim))
             goto truncated;
         if (dim == 0)
-            return fm_fail(FM_FORMAT, "tensor '%s': dimension %u is 0", name, i);
+            return fm_fail(FM_FORMAT, "tensor '%s': dimension %u is 0", quoted, i);
         if (!fm_mul_u64(elems, dim, &elems) || elems > INT64_MAX)
             return fm_fail(FM_FORMAT, "tensor '%s': the product of its dimensions overflows at dimension %u, %llu",
-                           name, i, (unsigned long long)dim);
+                           quoted, i, (unsigned long long)dim);
         tensor->dims[tensor->n_dims - 1 - i] = dim; // the file lists the contiguous dimension first
     }
     *out_elems = elems;
     return FM_OK;
 truncated:
-    return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its dimensions", name,
-                   (unsigned long long)cursor->size_bytes);
+    return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its dimensions", quoted,
+                   (unsigned long long)cursor->file_bytes);
 }
 
-// One entry of the directory; the data pointer follows when the start of the data is known.
+// One entry of the directory; its place in the file follows when the start of the data is known.
 static enum fm_result read_tensor(struct reader *reader, uint64_t index)
 {
     struct fm_cursor *cursor = &reader->cursor;
     struct fm_tensor tensor = {0};
-    char name[FM_QUOTE_BYTES];
+    char quoted[FM_QUOTE_BYTES];
     uint64_t elems = 0, offset;
     uint32_t type_id;
-    enum fm_result result = read_name(reader, index, &tensor.name, name);
+    enum fm_result result = read_name(reader, index, &tensor.name, quoted);
     if (result == FM_OK)
-        result = read_dims(cursor, name, &tensor, &elems);
+        result = read_dims(cursor, quoted, &tensor, &elems);
     if (result != FM_OK)
         return result;
     if (!fm_cursor_u32(cursor, &type_id) || !fm_cursor_u64(cursor, &offset))
-        return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its type and offset", name,
-                       (unsigned long long)cursor->size_bytes);
+        return fm_fail(FM_FORMAT, "tensor '%s': the file's %llu bytes end in its type and offset", quoted,
+                       (unsigned long long)cursor->file_bytes);
     tensor.type = fm_type_from_ggml(type_id);
     if (tensor.type == FM_TYPE_NONE)
-        return fail_type(name, type_id);
+        return fail_type(quoted, type_id);
     const struct fm_type_info *info = fm_type_info(tensor.type);
     tensor.type_name = info->name;
     uint64_t row_elems = tensor.n_dims == 0 ? 1 : tensor.dims[tensor.n_dims - 1];
     if (row_elems % info->block_elems != 0)
-        return fm_fail(FM_FORMAT, "tensor '%s': rows of %llu elements, expected a multiple of %s's %u", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': rows of %llu elements, expected a multiple of %s's %u", quoted,
                        (unsigned long long)row_elems, info->name, info->block_elems);
     if (!fm_type_bytes(tensor.type, elems, &tensor.data_bytes))
-        return fm_fail(FM_FORMAT, "tensor '%s': the size of %llu elements of %s overflows", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': the size of %llu elements of %s overflows", quoted,
                        (unsigned long long)elems, info->name);
     if (offset % reader->alignment != 0)
-        return fm_fail(FM_FORMAT, "tensor '%s': offset %llu is no multiple of the file's alignment, %llu", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': offset %llu is no multiple of the file's alignment, %llu", quoted,
                        (unsigned long long)offset, (unsigned long long)reader->alignment);
     result = fm_file_add_tensor(reader->file, &tensor);
     if (result != FM_OK)
@@ -206,7 +210,7 @@ static enum fm_result read_tensor(struct reader *reader, uint64_t index)
 static enum fm_result place_tensors(struct reader *reader)
 {
     struct fm_file *file = reader->file;
-    uint64_t size_bytes = file->bytes.size_bytes, data_start;
+    uint64_t size_bytes = file->source.size_bytes, data_start;
     if (!fm_align_u64(reader->cursor.at, reader->alignment, &data_start))
         data_start = UINT64_MAX;
     for (size_t i = 0; i < file->tensor_count; i++) {
@@ -214,24 +218,41 @@ static enum fm_result place_tensors(struct reader *reader)
         uint64_t begin, end;
         if (!fm_add_u64(data_start, reader->offsets[i], &begin) || !fm_add_u64(begin, tensor->data_bytes, &end) ||
             end > size_bytes) {
-            char quoted[FM_QUOTE_BYTES];
-            struct fm_text name = {.data = tensor->name, .bytes = strlen(tensor->name)};
             return fm_fail(FM_FORMAT,
                            "tensor '%s': data start %llu + offset %llu + %llu bytes exceeds the file's %llu bytes",
-                           fm_file_quote(name, quoted), (unsigned long long)data_start,
+                           FM_QUOTE_Z(tensor->name), (unsigned long long)data_start,
                            (unsigned long long)reader->offsets[i], (unsigned long long)tensor->data_bytes,
                            (unsigned long long)size_bytes);
         }
-        tensor->data = file->bytes.data + begin;
+        tensor->offset = begin;
     }
-    return FM_OK;
+    return fm_file_check_overlap(file);
+}
+
+// All before the tensors' data, in memory.
+static enum fm_result hold_directory(struct reader *reader)
+{
+    struct fm_file *file = reader->file;
+    uint64_t bytes = file->source.size_bytes;
+    const uint8_t *data = NULL;
+    enum fm_result result = FM_OK;
+    if (file->source.fd >= 0)
+        result = fm_gguf_measure(&file->source, &bytes);
+    if (result == FM_OK && file->source.fd >= 0 && bytes > FM_GGUF_DIRECTORY_BYTES_MAX)
+        result = fm_fail(FM_FORMAT, "metadata and directory of %llu bytes or more, expected at most %llu: is the file damaged?",
+                         (unsigned long long)bytes, (unsigned long long)FM_GGUF_DIRECTORY_BYTES_MAX);
+    if (result == FM_OK)
+        result = fm_file_hold(file, 0, bytes, &data);
+    reader->cursor = (struct fm_cursor){.data = data, .size_bytes = bytes, .file_bytes = file->source.size_bytes};
+    return result;
 }
 
 static enum fm_result gguf_read(struct fm_file *file)
 {
-    struct reader reader = {.file = file,
-                            .cursor = {.data = file->bytes.data, .size_bytes = file->bytes.size_bytes}};
-    enum fm_result result = read_header(&reader);
+    struct reader reader = {.file = file};
+    enum fm_result result = hold_directory(&reader);
+    if (result == FM_OK)
+        result = read_header(&reader);
     for (uint64_t i = 0; result == FM_OK && i < reader.meta_count; i++)
         result = fm_gguf_read_meta(file, &reader.cursor, i, reader.meta_count);
     if (result == FM_OK)
@@ -241,7 +262,7 @@ static enum fm_result gguf_read(struct fm_file *file)
     if (result == FM_OK)
         result = place_tensors(&reader);
     if (result == FM_OK)
-        file->hash = fm_hash64(file->bytes.data, (size_t)reader.cursor.at, FM_HASH_SEED ^ file->bytes.size_bytes);
+        file->hash = fm_hash64(reader.cursor.data, (size_t)reader.cursor.at, FM_HASH_SEED ^ file->source.size_bytes);
     fm_free(reader.offsets);
     return result;
 }

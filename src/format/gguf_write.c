@@ -2,15 +2,9 @@
 // The format is described in ggml's docs/gguf.md.
 #include "format/gguf_write.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
-
 #include "base/arena.h"
 #include "base/map.h"
+#include "base/writer.h"
 
 #define VERSION 3
 #define ALIGNMENT 32
@@ -44,8 +38,8 @@ struct fm_gguf_writer {
     struct fm_arena arena; // keys and names
     struct fm_map keys, names;
 
-    char *path, *temp; // NULL before fm_gguf_begin; temp NULL again once it has its final name
-    int fd;
+    char *path;              // NULL before fm_gguf_begin
+    struct fm_writer *file;  // from then on, until fm_gguf_finish
     size_t current;      // entry that is being written
     uint64_t current_at; // bytes of it that are
 };
@@ -55,7 +49,6 @@ enum fm_result fm_gguf_writer_create(struct fm_gguf_writer **out_writer)
     struct fm_gguf_writer *w = fm_alloc_zero(1, sizeof(*w));
     if (w == NULL)
         return fm_nomem();
-    w->fd = -1;
     *out_writer = w;
     return FM_OK;
 }
@@ -65,11 +58,7 @@ void fm_gguf_writer_destroy(struct fm_gguf_writer **writer)
     struct fm_gguf_writer *w = *writer;
     if (w == NULL)
         return;
-    if (w->fd >= 0)
-        close(w->fd);
-    if (w->temp != NULL)
-        unlink(w->temp);
-    fm_free(w->temp);
+    fm_writer_discard(&w->file);
     fm_free(w->path);
     fm_free(w->metas.data);
     fm_free(w->directory.data);
@@ -139,7 +128,7 @@ static void claim(struct fm_gguf_writer *w, struct fm_map *map, const char *what
     char *copy = fm_arena_strdup(&w->arena, name);
     w->error = copy == NULL ? fm_nomem() : fm_map_put(map, copy, strlen(copy), 0, &replaced);
     if (w->error == FM_OK && replaced)
-        w->error = fm_fail(FM_ARG, "%s '%s' is written twice", what, name);
+        w->error = fm_fail(FM_ARG, "%s '%s' is written twice", what, FM_QUOTE_Z(name));
 }
 
 static void begin_meta(struct fm_gguf_writer *w, const char *key, uint32_t type)
@@ -247,7 +236,7 @@ void fm_gguf_put_tensor(struct fm_gguf_writer *writer, const char *name, enum fm
                               dims[n_dims - 1] % fm_type_info(type)->block_elems != 0 ||
                               !fm_type_bytes(type, elems, &bytes) || !fm_align_u64(bytes, ALIGNMENT, &padded) ||
                               !fm_add_u64(w->data_bytes, padded, &end)))
-        w->error = fm_fail(FM_ARG, "tensor '%s' of %llu elements cannot be written as %s", name,
+        w->error = fm_fail(FM_ARG, "tensor '%s' of %llu elements cannot be written as %s", FM_QUOTE_Z(name),
                            (unsigned long long)elems, fm_type_info(type)->name);
     claim(w, &w->names, "tensor", name);
     add_text(w, &w->directory, text_of(name));
@@ -266,47 +255,10 @@ void fm_gguf_put_tensor(struct fm_gguf_writer *writer, const char *name, enum fm
 
 // ---- writing --------------------------------------------------------------------------------------------------------
 
-static enum fm_result fail_io(const struct fm_gguf_writer *w, const char *what)
-{
-    return fm_fail(FM_IO, "%s: cannot %s: %s", w->path, what, strerror(errno));
-}
-
-static enum fm_result write_all(const struct fm_gguf_writer *w, const uint8_t *data, uint64_t size_bytes)
-{
-    const uint64_t piece_bytes = (uint64_t)1 << 30; // systems cut single writes near 2^31
-    while (size_bytes > 0) {
-        ssize_t wrote = write(w->fd, data, (size_t)FM_MIN(size_bytes, piece_bytes));
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote < 0)
-            return fail_io(w, "write");
-        data += wrote;
-        size_bytes -= (uint64_t)wrote;
-    }
-    return FM_OK;
-}
-
 static enum fm_result write_padding(const struct fm_gguf_writer *w, uint64_t after_bytes)
 {
     static const uint8_t zeros[ALIGNMENT];
-    return write_all(w, zeros, (ALIGNMENT - after_bytes % ALIGNMENT) % ALIGNMENT);
-}
-
-// What would fail only after hours is looked at now: a name that cannot be replaced, a disk without the room.
-static enum fm_result check_target(const struct fm_gguf_writer *w, uint64_t need_bytes)
-{
-    struct stat info;
-    struct statvfs disk;
-    if (stat(w->path, &info) == 0 && !S_ISREG(info.st_mode))
-        return fm_fail(FM_IO, "%s: %s, expected a regular file or a new name", w->path,
-                       S_ISDIR(info.st_mode) ? "is a directory" : "is a pipe or device");
-    if (fstatvfs(w->fd, &disk) != 0)
-        return FM_OK; // it does not say
-    uint64_t free_bytes;
-    if (fm_mul_u64(disk.f_bavail, disk.f_frsize, &free_bytes) && free_bytes < need_bytes)
-        return fm_fail(FM_IO, "%s: needs %llu bytes, the disk has %llu left", w->path, (unsigned long long)need_bytes,
-                       (unsigned long long)free_bytes);
-    return FM_OK;
+    return fm_writer_write(w->file, zeros, (ALIGNMENT - after_bytes % ALIGNMENT) % ALIGNMENT);
 }
 
 static enum fm_result write_head(struct fm_gguf_writer *w)
@@ -319,13 +271,13 @@ static enum fm_result write_head(struct fm_gguf_writer *w)
     enum fm_result r = w->error;
     uint64_t head_bytes = (uint64_t)head.size + w->metas.size + w->directory.size;
     if (r == FM_OK)
-        r = check_target(w, head_bytes + w->data_bytes + ALIGNMENT);
+        r = fm_writer_room(w->file, head_bytes + w->data_bytes + ALIGNMENT);
     if (r == FM_OK)
-        r = write_all(w, head.data, head.size);
+        r = fm_writer_write(w->file, head.data, head.size);
     if (r == FM_OK)
-        r = write_all(w, w->metas.data, w->metas.size);
+        r = fm_writer_write(w->file, w->metas.data, w->metas.size);
     if (r == FM_OK)
-        r = write_all(w, w->directory.data, w->directory.size);
+        r = fm_writer_write(w->file, w->directory.data, w->directory.size);
     if (r == FM_OK && w->entry_count > 0)
         r = write_padding(w, head_bytes);
     fm_free(head.data);
@@ -335,29 +287,12 @@ static enum fm_result write_head(struct fm_gguf_writer *w)
 enum fm_result fm_gguf_begin(struct fm_gguf_writer *writer, const char *path)
 {
     struct fm_gguf_writer *w = writer;
-    struct stat info;
     if (w->error != FM_OK)
         return w->error;
-    size_t temp_bytes = strlen(path) + 64;
-    w->path = fm_strdup(path);
-    char *temp = fm_alloc(temp_bytes);
-    if (w->path == NULL || temp == NULL) {
-        fm_free(temp);
+    if ((w->path = fm_strdup(path)) == NULL)
         return fm_nomem();
-    }
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
-        fm_free(temp);
-        return fm_fail(FM_IO, "%s: is a directory, expected a regular file or a new name", path);
-    }
-    // Threads of one process may write the same file at once: the address keeps their names apart.
-    snprintf(temp, temp_bytes, "%s.%ld-%llx.part", path, (long)getpid(), (unsigned long long)(uintptr_t)w);
-    w->fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (w->fd < 0) {
-        fm_free(temp);
-        return fail_io(w, "create");
-    }
-    w->temp = temp;
-    return write_head(w);
+    enum fm_result r = fm_writer_open(path, 0, &w->file);
+    return r == FM_OK ? write_head(w) : r;
 }
 
 enum fm_result fm_gguf_write(struct fm_gguf_writer *writer, const void *data, uint64_t size_bytes)
@@ -369,7 +304,7 @@ enum fm_result fm_gguf_write(struct fm_gguf_writer *writer, const void *data, ui
             return fm_fail(FM_ARG, "%s: %llu bytes more than its tensors hold", w->path,
                            (unsigned long long)size_bytes);
         uint64_t whole = w->entries[w->current].data_bytes, part = FM_MIN(size_bytes, whole - w->current_at);
-        enum fm_result r = write_all(w, from, part);
+        enum fm_result r = fm_writer_write(w->file, from, part);
         if (r != FM_OK)
             return r;
         from += part;
@@ -390,22 +325,10 @@ enum fm_result fm_gguf_flush(struct fm_gguf_writer *writer, const char **out_pat
     struct fm_gguf_writer *w = writer;
     if (w->current != w->entry_count)
         return fm_fail(FM_ARG, "%s: the data of %zu of %zu tensors was written", w->path, w->current, w->entry_count);
-    int fd = w->fd;
-    if (fsync(fd) != 0 && errno != EINVAL) // EINVAL: not something that has a disk below it
-        return fail_io(w, "write");
-    w->fd = -1;
-    if (close(fd) != 0)
-        return fail_io(w, "write");
-    *out_path = w->temp;
-    return FM_OK;
+    return fm_writer_flush(w->file, out_path);
 }
 
 enum fm_result fm_gguf_finish(struct fm_gguf_writer *writer)
 {
-    struct fm_gguf_writer *w = writer;
-    if (rename(w->temp, w->path) != 0)
-        return fail_io(w, "name the finished file");
-    fm_free(w->temp);
-    w->temp = NULL;
-    return FM_OK;
+    return fm_writer_finish(&writer->file);
 }

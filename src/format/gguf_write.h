@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Writes GGUF v3: metadata and the tensor directory are collected in memory, then the data goes out in order, piece by
-// piece, into a temporary beside the final name. Little-endian, alignment 32.
+// piece, with the one writer of files. Little-endian, alignment 32.
 #ifndef FM_FORMAT_GGUF_WRITE_H
 #define FM_FORMAT_GGUF_WRITE_H
 
@@ -35,8 +35,8 @@ bool fm_gguf_has_key(const struct fm_gguf_writer *writer, const char *key);
 // FM_OK, or the first error of a put.
 enum fm_result fm_gguf_error(const struct fm_gguf_writer *writer);
 
-// Create the temporary and write header, metadata and directory. FM_IO with the system's reason, also when `path` is
-// there and no regular file, or when the disk lacks the room.
+// Create the file (base/writer.h) and write header, metadata and directory. FM_ARG when `path` cannot be a file's name or is no
+// regular file's; FM_WRITE with the system's reason, also when the disk lacks the room.
 enum fm_result fm_gguf_begin(struct fm_gguf_writer *writer, const char *path);
 // The next bytes of the tensors' data, in the order of the puts. Padding between tensors is the writer's.
 enum fm_result fm_gguf_write(struct fm_gguf_writer *writer, const void *data, uint64_t size_bytes);

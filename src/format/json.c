@@ -2,6 +2,7 @@
 // JSON from files: a walk over the members of an object, and values through cJSON.
 #include "format/json.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #define DEPTH_MAX 16
@@ -14,12 +15,11 @@ static void skip_space(struct fm_json_object *o)
 
 static enum fm_result fail_found(const struct fm_json_object *o, const char *expected)
 {
-    char quoted[FM_QUOTE_BYTES];
     if (o->at >= o->text.bytes)
         return fm_fail(FM_FORMAT, "%s: ends at byte %llu, expected %s", o->what, (unsigned long long)o->at, expected);
     struct fm_text rest = {.data = o->text.data + o->at, .bytes = FM_MIN(o->text.bytes - o->at, (uint64_t)16)};
     return fm_fail(FM_FORMAT, "%s: byte %llu: expected %s, found '%s'", o->what, (unsigned long long)o->at, expected,
-                   fm_file_quote(rest, quoted));
+                   FM_QUOTE_TEXT(rest));
 }
 
 static bool take(struct fm_json_object *o, char c)
@@ -129,15 +129,17 @@ enum fm_result fm_json_next(struct fm_json_object *object, struct fm_arena *aren
 
 enum fm_result fm_json_parse(struct fm_text value, uint64_t max_bytes, const char *what, cJSON **out_json)
 {
-    char quoted[FM_QUOTE_BYTES];
     const char *end = NULL;
     if (value.bytes > max_bytes)
         return fm_fail(FM_FORMAT, "%s: a value of %llu bytes, expected at most %llu", what,
                        (unsigned long long)value.bytes, (unsigned long long)max_bytes);
+    errno = 0;
     cJSON *json = cJSON_ParseWithLengthOpts(value.data, (size_t)value.bytes, &end, false);
+    if (json == NULL && errno == ENOMEM) // all that cJSON says of memory that it did not get
+        return fm_nomem();
     if (json == NULL || end != value.data + value.bytes) {
         cJSON_Delete(json);
-        return fm_fail(FM_FORMAT, "%s: not JSON: '%s'", what, fm_file_quote(value, quoted));
+        return fm_fail(FM_FORMAT, "%s: not JSON: '%s'", what, FM_QUOTE_TEXT(value));
     }
     *out_json = json;
     return FM_OK;
@@ -145,10 +147,10 @@ enum fm_result fm_json_parse(struct fm_text value, uint64_t max_bytes, const cha
 
 enum fm_result fm_json_string(struct fm_text value, struct fm_arena *arena, const char *what, struct fm_text *out_text)
 {
-    char quoted[FM_QUOTE_BYTES], *copy;
+    char *copy;
     bool is_string = value.bytes >= 2 && value.data[0] == '"' && value.data[value.bytes - 1] == '"';
     if (!is_string)
-        return fm_fail(FM_FORMAT, "%s: expected a string, found '%s'", what, fm_file_quote(value, quoted));
+        return fm_fail(FM_FORMAT, "%s: expected a string, found '%s'", what, FM_QUOTE_TEXT(value));
     if (memchr(value.data, '\\', (size_t)value.bytes) == NULL) {
         size_t bytes = (size_t)value.bytes - 2;
         copy = fm_arena_alloc(arena, bytes + 1, 1); // zeroed: ends in NUL
@@ -170,11 +172,50 @@ enum fm_result fm_json_string(struct fm_text value, struct fm_arena *arena, cons
     return FM_OK;
 }
 
-bool fm_json_u64(const cJSON *json, uint64_t *out_value)
+// A run of digits at the walk's place: 0, or no zero first.
+static enum fm_result take_integer(struct fm_json_object *o, uint64_t *out_value)
 {
-    double value = cJSON_GetNumberValue(json); // NaN when it is no number
-    if (!(value >= 0.0 && value <= 9007199254740992.0) || value != (double)(uint64_t)value)
-        return false;
-    *out_value = (uint64_t)value;
-    return true;
+    uint64_t value = 0, begin = o->at;
+    for (; o->at < o->text.bytes && o->text.data[o->at] >= '0' && o->text.data[o->at] <= '9'; o->at++) {
+        if (!fm_mul_u64(value, 10, &value) || !fm_add_u64(value, (uint64_t)(o->text.data[o->at] - '0'), &value)) {
+            o->at = begin;
+            return fail_found(o, "an integer below 2^64");
+        }
+    }
+    uint64_t digits = o->at - begin;
+    bool ends = o->at >= o->text.bytes || strchr(" \t\r\n,]", o->text.data[o->at]) != NULL; // a NUL is found too, and refused next
+    if (digits == 0 || (digits > 1 && o->text.data[begin] == '0') || !ends) {
+        o->at = begin;
+        return fail_found(o, "an integer of 0 or more");
+    }
+    *out_value = value;
+    return FM_OK;
+}
+
+enum fm_result fm_json_integers(struct fm_text value, const char *what, uint64_t limit, uint64_t *out_values, uint64_t *out_count)
+{
+    struct fm_json_object walk = {.text = value, .what = what};
+    uint64_t count = 0;
+    skip_space(&walk);
+    if (!take(&walk, '['))
+        return fail_found(&walk, "an array of integers");
+    skip_space(&walk);
+    while (!take(&walk, ']')) {
+        uint64_t number = 0;
+        if (count > 0 && !take(&walk, ','))
+            return fail_found(&walk, "',' or ']'");
+        skip_space(&walk);
+        enum fm_result result = take_integer(&walk, &number);
+        if (result != FM_OK)
+            return result;
+        if (count < limit)
+            out_values[count] = number;
+        count++;
+        skip_space(&walk);
+    }
+    skip_space(&walk);
+    if (walk.at < walk.text.bytes)
+        return fail_found(&walk, "nothing after the array");
+    *out_count = count;
+    return FM_OK;
 }

@@ -28,7 +28,8 @@ enum fm_result fm_json_next(struct fm_json_object *object, struct fm_arena *aren
 enum fm_result fm_json_parse(struct fm_text value, uint64_t max_bytes, const char *what, cJSON **out_json);
 // The same for a value that has to be a string, decoded into `arena` (NUL-terminated).
 enum fm_result fm_json_string(struct fm_text value, struct fm_arena *arena, const char *what, struct fm_text *out_text);
-// An integer in [0, 2^53].
-bool fm_json_u64(const cJSON *json, uint64_t *out_value);
+// The same for an array of integers from 0 to 2^64 - 1, written as such: 32.0 and 3.2e1 are numbers, and no integers. `limit` of
+// them are kept, all are counted. `what` names the array ("tensor 'x', shape").
+enum fm_result fm_json_integers(struct fm_text value, const char *what, uint64_t limit, uint64_t *out_values, uint64_t *out_count);
 
 #endif

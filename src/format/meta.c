@@ -86,14 +86,14 @@ static enum fm_result find(const struct fm_file *file, const char *key, bool req
 {
     *out_meta = fm_file_meta_find(file, key);
     if (*out_meta == NULL && required)
-        return fm_fail(FM_FORMAT, "%s: metadata '%s' is missing", file->path, key);
+        return fm_fail(FM_FORMAT, "%s: metadata '%s' is missing", file->source.path, key);
     return FM_OK;
 }
 
 static enum fm_result fail_kind(const struct fm_file *file, const struct fm_meta *meta, const char *key,
                                 const char *expected)
 {
-    return fm_fail(FM_FORMAT, "%s: metadata '%s': expected %s, found %s", file->path, key, expected,
+    return fm_fail(FM_FORMAT, "%s: metadata '%s': expected %s, found %s", file->source.path, key, expected,
                    kind_names[meta->kind]);
 }
 
@@ -113,7 +113,7 @@ enum fm_result fm_meta_u32(const struct fm_file *file, const char *key, bool req
     // u64 values beyond int64 saturate, which is out of any u32 range all the same.
     int64_t value = fm_meta_int_at(meta, 0);
     if (value < (int64_t)min || value > (int64_t)max)
-        return fm_fail(FM_FORMAT, "%s: metadata '%s': expected %u to %u, found %lld", file->path, key, min, max,
+        return fm_fail(FM_FORMAT, "%s: metadata '%s': expected %u to %u, found %lld", file->source.path, key, min, max,
                        (long long)value);
     *out_value = (uint32_t)value;
     return FM_OK;
@@ -133,7 +133,7 @@ enum fm_result fm_meta_f32(const struct fm_file *file, const char *key, bool req
         return fail_kind(file, meta, key, "a float");
     double value = fm_meta_float_at(meta, 0);
     if (!(fabs(value) <= 0x1.fffffep127))
-        return fm_fail(FM_FORMAT, "%s: metadata '%s': expected a finite float, found %g", file->path, key, value);
+        return fm_fail(FM_FORMAT, "%s: metadata '%s': expected a finite float, found %g", file->source.path, key, value);
     *out_value = (float)value;
     return FM_OK;
 }

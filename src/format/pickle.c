@@ -402,7 +402,6 @@ static enum fm_result run(struct fm_pickle *m)
 static enum fm_result hand_out(struct fm_pickle *m)
 {
     struct fm_pickle_value top = {.kind = FM_PICKLE_UNSET};
-    char quoted[FM_QUOTE_BYTES];
     enum fm_result result = fm_pickle_pop(m, &top);
     if (result != FM_OK)
         return result;
@@ -412,7 +411,7 @@ static enum fm_result hand_out(struct fm_pickle *m)
         struct fm_text name = fm_pickle_text(&entry->key);
         if (entry->value.kind != FM_PICKLE_TENSOR)
             return fm_fail(FM_UNSUPPORTED, "entry '%s' is %s, expected a tensor; save the model's state dict alone",
-                           fm_file_quote(name, quoted), fm_pickle_kind_name(entry->value.kind));
+                           FM_QUOTE_TEXT(name), fm_pickle_kind_name(entry->value.kind));
         result = m->host->add_tensor(m->host->user, name, entry->value.tensor);
         if (result != FM_OK)
             return result;
@@ -422,7 +421,7 @@ static enum fm_result hand_out(struct fm_pickle *m)
 
 enum fm_result fm_pickle_read(const uint8_t *data, uint64_t size_bytes, const struct fm_pickle_host *host)
 {
-    struct fm_pickle m = {.host = host, .cursor = {.data = data, .size_bytes = size_bytes}};
+    struct fm_pickle m = {.host = host, .cursor = {.data = data, .size_bytes = size_bytes, .file_bytes = size_bytes}};
     enum fm_result result = run(&m);
     if (result == FM_OK)
         result = hand_out(&m);

@@ -9,8 +9,8 @@
 
 struct fm_pickle_host {
     void *user;
-    // The bytes of the storage of this key. FM_FORMAT when there is none.
-    enum fm_result (*find_storage)(void *user, struct fm_text key, const uint8_t **out_data, uint64_t *out_bytes);
+    // Where in the file the storage of this key lies. FM_FORMAT when there is none.
+    enum fm_result (*find_storage)(void *user, struct fm_text key, uint64_t *out_offset, uint64_t *out_bytes);
     // Called for each tensor of the state dict in its order; the tensor has all but a name.
     enum fm_result (*add_tensor)(void *user, struct fm_text name, const struct fm_tensor *tensor);
 };

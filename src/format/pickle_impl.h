@@ -25,8 +25,7 @@ enum fm_pickle_kind {
 
 struct fm_pickle_storage {
     const struct fm_dtype *dtype;
-    const uint8_t *data;
-    uint64_t bytes;
+    uint64_t offset, bytes; // in the file
 };
 
 struct fm_pickle_value {

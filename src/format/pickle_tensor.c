@@ -20,7 +20,6 @@ static bool equal(struct fm_text text, const char *word)
 
 enum fm_result fm_pickle_push_global(struct fm_pickle *m, struct fm_text module, struct fm_text name)
 {
-    char module_quoted[FM_QUOTE_BYTES], name_quoted[FM_QUOTE_BYTES];
     for (size_t i = 0; i < FM_COUNT(callables); i++)
         if (equal(module, callables[i].module) && equal(name, callables[i].name))
             return fm_pickle_push(m, (struct fm_pickle_value){.kind = FM_PICKLE_CALLABLE, .integer = (int64_t)i});
@@ -28,8 +27,7 @@ enum fm_result fm_pickle_push_global(struct fm_pickle *m, struct fm_text module,
     if (dtype != NULL)
         return fm_pickle_push(m, (struct fm_pickle_value){.kind = FM_PICKLE_STORAGE_CLASS, .dtype = dtype});
     return fm_fail(FM_UNSUPPORTED, "pickle, byte %llu: callable %s.%s is not one that rebuilds tensors",
-                   (unsigned long long)m->op_at, fm_file_quote(module, module_quoted),
-                   fm_file_quote(name, name_quoted));
+                   (unsigned long long)m->op_at, FM_QUOTE_TEXT(module), FM_QUOTE_TEXT(name));
 }
 
 // The name that a tensor being rebuilt will probably get: the text that was put down last.
@@ -42,7 +40,7 @@ static const char *name_near(const struct fm_pickle *m, char quoted[FM_QUOTE_BYT
             break;
         }
     }
-    return fm_file_quote(name, quoted);
+    return fm_quote(name.data, (size_t)name.bytes, quoted, FM_QUOTE_BYTES);
 }
 
 // A tuple's items have the kinds of `kinds`; more items than that may follow.
@@ -63,31 +61,32 @@ static enum fm_result check_items(const struct fm_pickle *m, const char *what, c
 }
 
 // Integers of a tuple, none negative.
-static enum fm_result read_integers(const struct fm_pickle *m, const char *name, const char *what,
+static enum fm_result read_integers(const struct fm_pickle *m, const char *quoted, const char *what,
                                     const struct fm_pickle_value *tuple, uint64_t *out_values)
 {
     if (tuple->count > FM_TENSOR_DIMS)
-        return fm_fail(FM_FORMAT, "tensor '%s': %u dimensions, expected at most %d", name, tuple->count,
+        return fm_fail(FM_FORMAT, "tensor '%s': %u dimensions, expected at most %d", quoted, tuple->count,
                        FM_TENSOR_DIMS);
     for (uint32_t i = 0; i < tuple->count; i++) {
         if (tuple->items[i].kind != FM_PICKLE_INT)
             return fm_pickle_fail_kind(m, what, FM_PICKLE_INT, tuple->items[i].kind);
         if (tuple->items[i].integer < 0)
-            return fm_fail(FM_FORMAT, "tensor '%s': %s %u is %lld, expected 0 or more", name, what, i,
+            return fm_fail(FM_FORMAT, "tensor '%s': %s %u is %lld, expected 0 or more", quoted, what, i,
                            (long long)tuple->items[i].integer);
         out_values[i] = (uint64_t)tuple->items[i].integer;
     }
     return FM_OK;
 }
 
-// Row-major without gaps, as files of other formats hold tensors. Strides of dimensions of one element do not matter.
-static enum fm_result check_strides(const char *name, const struct fm_tensor *tensor, const uint64_t *strides)
+// Row-major without gaps, as files of other formats hold tensors. Strides of dimensions of one element do not matter, nor any
+// where there are no elements.
+static enum fm_result check_strides(const char *quoted, const struct fm_tensor *tensor, const uint64_t *strides)
 {
     uint64_t expected = 1;
-    for (uint32_t i = tensor->n_dims; i-- > 0;) {
+    for (uint32_t i = tensor->data_bytes > 0 ? tensor->n_dims : 0; i-- > 0;) {
         if (tensor->dims[i] != 1 && strides[i] != expected)
             return fm_fail(FM_UNSUPPORTED,
-                           "tensor '%s': stride %llu of dimension %u, expected %llu; save it with .contiguous()", name,
+                           "tensor '%s': stride %llu of dimension %u, expected %llu; save it with .contiguous()", quoted,
                            (unsigned long long)strides[i], i, (unsigned long long)expected);
         expected *= tensor->dims[i]; // the product of all was checked
     }
@@ -98,35 +97,35 @@ static enum fm_result rebuild_tensor(struct fm_pickle *m, const struct fm_pickle
 {
     static const enum fm_pickle_kind kinds[] = {FM_PICKLE_STORAGE, FM_PICKLE_INT,  FM_PICKLE_TUPLE,
                                                 FM_PICKLE_TUPLE,   FM_PICKLE_BOOL, FM_PICKLE_DICT};
-    char name[FM_QUOTE_BYTES];
+    char quoted[FM_QUOTE_BYTES];
     uint64_t dims[FM_TENSOR_DIMS], strides[FM_TENSOR_DIMS], elems = 0, begin = 0, end;
     struct fm_tensor tensor = {0};
     enum fm_result result = check_items(m, "what a tensor is made of", args, kinds, FM_COUNT(kinds));
     if (result != FM_OK)
         return result;
-    name_near(m, name);
+    name_near(m, quoted);
     const struct fm_pickle_value *item = args->items;
     const struct fm_pickle_storage *storage = item[0].storage;
     if (args->count > FM_COUNT(kinds) && item[6].kind != FM_PICKLE_NONE &&
         (item[6].kind != FM_PICKLE_DICT || item[6].dict->first != NULL)) // a lazy conjugate or negative
-        return fm_fail(FM_UNSUPPORTED, "tensor '%s': it has metadata, which fulmen does not read", name);
+        return fm_fail(FM_UNSUPPORTED, "tensor '%s': it has metadata, which fulmen does not read", quoted);
     if (item[2].count != item[3].count)
-        return fm_fail(FM_FORMAT, "tensor '%s': %u dimensions and %u strides", name, item[2].count, item[3].count);
-    result = read_integers(m, name, "dimension", &item[2], dims);
+        return fm_fail(FM_FORMAT, "tensor '%s': %u dimensions and %u strides", quoted, item[2].count, item[3].count);
+    result = read_integers(m, quoted, "dimension", &item[2], dims);
     if (result == FM_OK)
-        result = read_integers(m, name, "stride", &item[3], strides);
+        result = read_integers(m, quoted, "stride", &item[3], strides);
     if (result == FM_OK)
-        result = fm_dtype_shape(storage->dtype, name, item[2].count, dims, &tensor, &elems);
+        result = fm_dtype_shape(storage->dtype, quoted, item[2].count, dims, &tensor, &elems);
     if (result == FM_OK)
-        result = check_strides(name, &tensor, strides);
+        result = check_strides(quoted, &tensor, strides);
     if (result != FM_OK)
         return result;
     if (item[1].integer < 0 || !fm_mul_u64((uint64_t)item[1].integer, storage->dtype->bits / 8, &begin) ||
         !fm_add_u64(begin, tensor.data_bytes, &end) || end > storage->bytes)
         return fm_fail(FM_FORMAT, "tensor '%s': %llu elements from element %lld exceed its storage of %llu bytes of %s",
-                       name, (unsigned long long)elems, (long long)item[1].integer, (unsigned long long)storage->bytes,
+                       quoted, (unsigned long long)elems, (long long)item[1].integer, (unsigned long long)storage->bytes,
                        storage->dtype->name);
-    tensor.data = storage->data + begin;
+    tensor.offset = storage->offset + begin;
     const struct fm_tensor *copy = fm_arena_copy(&m->arena, &tensor, sizeof(tensor));
     if (copy == NULL)
         return fm_nomem();
@@ -163,7 +162,6 @@ enum fm_result fm_pickle_load_storage(struct fm_pickle *m)
 {
     static const enum fm_pickle_kind kinds[] = {FM_PICKLE_TEXT, FM_PICKLE_STORAGE_CLASS, FM_PICKLE_TEXT,
                                                 FM_PICKLE_TEXT, FM_PICKLE_INT};
-    char quoted[FM_QUOTE_BYTES];
     struct fm_pickle_value id;
     enum fm_result result = fm_pickle_pop(m, &id);
     if (result == FM_OK)
@@ -173,19 +171,19 @@ enum fm_result fm_pickle_load_storage(struct fm_pickle *m)
     const struct fm_pickle_value *item = id.items;
     if (!equal(fm_pickle_text(&item[0]), "storage"))
         return fm_fail(FM_UNSUPPORTED, "pickle, byte %llu: a persistent id of '%s', expected 'storage'",
-                       (unsigned long long)m->op_at, fm_file_quote(fm_pickle_text(&item[0]), quoted));
+                       (unsigned long long)m->op_at, FM_QUOTE_TEXT(fm_pickle_text(&item[0])));
     struct fm_pickle_storage *storage = fm_arena_alloc(&m->arena, 1, sizeof(*storage));
     if (storage == NULL)
         return fm_nomem();
     storage->dtype = item[1].dtype;
-    result = m->host->find_storage(m->host->user, fm_pickle_text(&item[2]), &storage->data, &storage->bytes);
+    result = m->host->find_storage(m->host->user, fm_pickle_text(&item[2]), &storage->offset, &storage->bytes);
     if (result != FM_OK)
         return result;
     uint64_t bytes = 0;
     if (item[4].integer < 0 || !fm_mul_u64((uint64_t)item[4].integer, storage->dtype->bits / 8, &bytes) ||
         bytes != storage->bytes)
         return fm_fail(FM_FORMAT, "storage '%s': %llu bytes in the archive, expected %lld elements of %s",
-                       fm_file_quote(fm_pickle_text(&item[2]), quoted), (unsigned long long)storage->bytes,
+                       FM_QUOTE_TEXT(fm_pickle_text(&item[2])), (unsigned long long)storage->bytes,
                        (long long)item[4].integer, storage->dtype->name);
     return fm_pickle_push(m, (struct fm_pickle_value){.kind = FM_PICKLE_STORAGE, .storage = storage});
 }

@@ -19,107 +19,134 @@ struct span {
 
 struct reader {
     struct fm_file *file;
-    const uint8_t *data; // behind the header
-    uint64_t data_bytes;
+    uint64_t data_begin, data_bytes; // behind the header
     struct span *spans;
     size_t span_cap;
 };
 
-// No magic number, but no other file that is likely to meet us has a brace there.
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static uint64_t load_length(const uint8_t *data)
+{
+    uint64_t length = 0;
+    for (int i = LENGTH_BYTES - 1; i >= 0; i--)
+        length = length << 8 | data[i];
+    return length;
+}
+
+// No magic number, but no other file that is likely to meet us has a brace there, or a length in reason and then only space.
 static bool safetensors_probe(const uint8_t *data, uint64_t size_bytes)
 {
-    return size_bytes > LENGTH_BYTES && data[LENGTH_BYTES] == '{';
+    uint64_t at = LENGTH_BYTES;
+    while (at < size_bytes && is_space(data[at]))
+        at++;
+    if (size_bytes <= LENGTH_BYTES || (at > LENGTH_BYTES && load_length(data) > HEADER_BYTES_MAX))
+        return false;
+    return at < size_bytes ? data[at] == '{' : at > LENGTH_BYTES;
 }
 
-static enum fm_result read_dtype(const cJSON *json, const char *name, const struct fm_dtype **out_dtype)
+static enum fm_result read_dtype(struct fm_text value, struct fm_arena *scratch, const char *quoted, const struct fm_dtype **out_dtype)
 {
-    char quoted[FM_QUOTE_BYTES];
-    const char *word = cJSON_GetStringValue(json);
-    if (word == NULL)
-        return fm_fail(FM_FORMAT, "tensor '%s': expected a string as dtype", name);
-    struct fm_text text = {.data = word, .bytes = strlen(word)};
-    *out_dtype = fm_dtype_by_name(text);
+    char what[FM_QUOTE_BYTES + 24];
+    struct fm_text word;
+    snprintf(what, sizeof(what), "tensor '%s', dtype", quoted);
+    enum fm_result result = fm_json_string(value, scratch, what, &word);
+    if (result != FM_OK)
+        return result;
+    *out_dtype = fm_dtype_by_name(word);
     if (*out_dtype == NULL)
-        return fm_fail(FM_UNSUPPORTED, "tensor '%s': dtype '%s' is not known", name, fm_file_quote(text, quoted));
+        return fm_fail(FM_UNSUPPORTED, "tensor '%s': dtype '%s' is not known", quoted, FM_QUOTE(word.data, word.bytes));
     return FM_OK;
 }
 
-// An array of integers: `limit` of them are kept, all are counted.
-static enum fm_result read_integers(const cJSON *json, const char *name, const char *what, uint64_t limit,
-                                    uint64_t *out_values, uint64_t *out_count)
+static enum fm_result read_integers(struct fm_text value, const char *quoted, const char *key, uint64_t limit, uint64_t *out_values,
+                                    uint64_t *out_count)
 {
-    uint64_t count = 0, value;
-    const cJSON *item;
-    if (!cJSON_IsArray(json))
-        return fm_fail(FM_FORMAT, "tensor '%s': expected an array as %s", name, what);
-    cJSON_ArrayForEach(item, json)
-    {
-        if (!fm_json_u64(item, &value))
-            return fm_fail(FM_FORMAT, "tensor '%s': element %llu of %s is no integer from 0 to 2^53", name,
-                           (unsigned long long)count, what);
-        if (count < limit)
-            out_values[count] = value;
-        count++;
-    }
-    *out_count = count;
-    return FM_OK;
+    char what[FM_QUOTE_BYTES + 40];
+    snprintf(what, sizeof(what), "tensor '%s', %s", quoted, key);
+    return fm_json_integers(value, what, limit, out_values, out_count);
 }
 
+// The values of a tensor's object as they stand.
 struct entry {
-    const cJSON *dtype, *shape, *offsets;
+    struct fm_text dtype, shape, offsets;
 };
 
-// The members of a tensor's object; others are let pass, as the format's own reader does.
-static enum fm_result find_members(const cJSON *json, const char *name, struct entry *out_entry)
+// Members that are not known are let pass, as the format's own reader does.
+static enum fm_result check_unknown(struct fm_text value, const char *what)
+{
+    cJSON *json = NULL;
+    enum fm_result result = fm_json_parse(value, ENTRY_BYTES_MAX, what, &json);
+    cJSON_Delete(json);
+    return result;
+}
+
+static enum fm_result find_members(struct fm_text object, struct fm_arena *scratch, const char *quoted, struct entry *out_entry)
 {
     static const char *const keys[] = {"dtype", "shape", "data_offsets"};
-    const cJSON *found[FM_COUNT(keys)] = {NULL}, *item;
-    if (!cJSON_IsObject(json))
-        return fm_fail(FM_FORMAT, "tensor '%s': expected an object with dtype, shape and data_offsets", name);
-    cJSON_ArrayForEach(item, json)
-    {
-        for (size_t i = 0; i < FM_COUNT(keys); i++) {
-            if (strcmp(item->string, keys[i]) != 0)
-                continue;
-            if (found[i] != NULL)
-                return fm_fail(FM_FORMAT, "tensor '%s': %s is there twice", name, keys[i]);
-            found[i] = item;
-        }
+    struct fm_text *const values[] = {&out_entry->dtype, &out_entry->shape, &out_entry->offsets};
+    char what[FM_QUOTE_BYTES + 16];
+    snprintf(what, sizeof(what), "tensor '%s'", quoted);
+    struct fm_json_object walk = {.text = object, .what = what};
+    if (object.bytes > ENTRY_BYTES_MAX)
+        return fm_fail(FM_FORMAT, "%s: a value of %llu bytes, expected at most %d", what, (unsigned long long)object.bytes, ENTRY_BYTES_MAX);
+    *out_entry = (struct entry){0};
+    for (;;) {
+        struct fm_text key, value;
+        bool more;
+        size_t i = 0;
+        enum fm_result result = fm_json_next(&walk, scratch, &key, &value, &more);
+        if (result != FM_OK)
+            return result;
+        if (!more)
+            break;
+        while (i < FM_COUNT(keys) && strcmp(key.data, keys[i]) != 0)
+            i++;
+        if (i == FM_COUNT(keys))
+            result = check_unknown(value, what);
+        else if (values[i]->data != NULL)
+            result = fm_fail(FM_FORMAT, "%s: %s is there twice", what, keys[i]);
+        else
+            *values[i] = value;
+        if (result != FM_OK)
+            return result;
     }
     for (size_t i = 0; i < FM_COUNT(keys); i++)
-        if (found[i] == NULL)
-            return fm_fail(FM_FORMAT, "tensor '%s': %s is missing", name, keys[i]);
-    *out_entry = (struct entry){.dtype = found[0], .shape = found[1], .offsets = found[2]};
+        if (values[i]->data == NULL)
+            return fm_fail(FM_FORMAT, "%s: %s is missing", what, keys[i]);
     return FM_OK;
 }
 
-static enum fm_result read_entry(struct reader *reader, const cJSON *json, const char *name, struct fm_tensor *tensor,
-                                 struct span *out_span)
+static enum fm_result read_entry(struct reader *reader, struct fm_text object, struct fm_arena *scratch, const char *quoted,
+                                 struct fm_tensor *tensor, struct span *out_span)
 {
     struct entry entry = {0};
     const struct fm_dtype *dtype = NULL;
     uint64_t dims[FM_TENSOR_DIMS], offsets[2], n_dims = 0, n_offsets = 0, elems;
-    enum fm_result result = find_members(json, name, &entry);
+    enum fm_result result = find_members(object, scratch, quoted, &entry);
     if (result == FM_OK)
-        result = read_dtype(entry.dtype, name, &dtype);
+        result = read_dtype(entry.dtype, scratch, quoted, &dtype);
     if (result == FM_OK)
-        result = read_integers(entry.shape, name, "shape", FM_COUNT(dims), dims, &n_dims);
+        result = read_integers(entry.shape, quoted, "shape", FM_COUNT(dims), dims, &n_dims);
     if (result == FM_OK)
-        result = read_integers(entry.offsets, name, "data_offsets", FM_COUNT(offsets), offsets, &n_offsets);
+        result = read_integers(entry.offsets, quoted, "data_offsets", FM_COUNT(offsets), offsets, &n_offsets);
     if (result == FM_OK)
-        result = fm_dtype_shape(dtype, name, n_dims, dims, tensor, &elems);
+        result = fm_dtype_shape(dtype, quoted, n_dims, dims, tensor, &elems);
     if (result != FM_OK)
         return result;
     if (n_offsets != 2)
-        return fm_fail(FM_FORMAT, "tensor '%s': %llu data_offsets, expected 2", name, (unsigned long long)n_offsets);
+        return fm_fail(FM_FORMAT, "tensor '%s': %llu data_offsets, expected 2", quoted, (unsigned long long)n_offsets);
     if (offsets[1] < offsets[0] || offsets[1] - offsets[0] != tensor->data_bytes)
         return fm_fail(FM_FORMAT, "tensor '%s': data_offsets are %llu and %llu, expected %llu bytes of %s between them",
-                       name, (unsigned long long)offsets[0], (unsigned long long)offsets[1],
+                       quoted, (unsigned long long)offsets[0], (unsigned long long)offsets[1],
                        (unsigned long long)tensor->data_bytes, dtype->name);
     if (offsets[1] > reader->data_bytes)
-        return fm_fail(FM_FORMAT, "tensor '%s': its data ends at byte %llu, behind the file's %llu bytes of data", name,
+        return fm_fail(FM_FORMAT, "tensor '%s': its data ends at byte %llu, behind the file's %llu bytes of data", quoted,
                        (unsigned long long)offsets[1], (unsigned long long)reader->data_bytes);
-    tensor->data = reader->data + offsets[0];
+    tensor->offset = reader->data_begin + offsets[0];
     *out_span = (struct span){.begin = offsets[0], .end = offsets[1]};
     return FM_OK;
 }
@@ -129,18 +156,15 @@ static enum fm_result read_tensor(struct reader *reader, struct fm_text key, str
     struct fm_file *file = reader->file;
     struct fm_tensor tensor = {0};
     struct span span = {0};
-    cJSON *json = NULL;
-    char name[FM_QUOTE_BYTES], what[FM_QUOTE_BYTES + 16];
-    fm_file_quote(key, name);
+    struct fm_arena scratch = {0};
+    char quoted[FM_QUOTE_BYTES];
+    fm_quote(key.data, (size_t)key.bytes, quoted, FM_QUOTE_BYTES);
     enum fm_result result = fm_file_check_name(key);
     if (result != FM_OK)
         return result;
     tensor.name = key.data; // of the arena, NUL-terminated
-    snprintf(what, sizeof(what), "tensor '%s'", name);
-    result = fm_json_parse(value, ENTRY_BYTES_MAX, what, &json);
-    if (result == FM_OK)
-        result = read_entry(reader, json, name, &tensor, &span);
-    cJSON_Delete(json);
+    result = read_entry(reader, value, &scratch, quoted, &tensor, &span);
+    fm_arena_finish(&scratch);
     if (result == FM_OK)
         result = fm_array_reserve((void **)&reader->spans, &reader->span_cap, file->tensor_count + 1,
                                   sizeof(*reader->spans));
@@ -156,12 +180,12 @@ static enum fm_result read_metadata(struct fm_file *file, struct fm_text value)
     struct fm_json_object walk = {.text = value, .what = "__metadata__"};
     for (;;) {
         struct fm_text key, text;
-        char what[FM_QUOTE_BYTES + 32], quoted[FM_QUOTE_BYTES];
+        char what[FM_QUOTE_BYTES + 32];
         bool more;
         enum fm_result result = fm_json_next(&walk, &file->arena, &key, &value, &more);
         if (result != FM_OK || !more)
             return result;
-        snprintf(what, sizeof(what), "__metadata__, key '%s'", fm_file_quote(key, quoted));
+        snprintf(what, sizeof(what), "__metadata__, key '%s'", FM_QUOTE_TEXT(key));
         result = fm_json_string(value, &file->arena, what, &text);
         if (result != FM_OK)
             return result;
@@ -182,8 +206,10 @@ static enum fm_result read_metadata(struct fm_file *file, struct fm_text value)
 
 static int compare_spans(const void *a, const void *b)
 {
-    const struct span *x = a, *y = b;
-    return (x->begin > y->begin) - (x->begin < y->begin);
+    const struct span *x = a, *y = b; // one without elements comes before the one that begins there
+    if (x->begin != y->begin)
+        return x->begin > y->begin ? 1 : -1;
+    return (x->end > y->end) - (x->end < y->end);
 }
 
 // Every byte of the data belongs to one tensor.
@@ -195,13 +221,13 @@ static enum fm_result check_spans(struct reader *reader)
         qsort(reader->spans, file->tensor_count, sizeof(*reader->spans), compare_spans);
     for (size_t i = 0; i < file->tensor_count; i++) {
         const struct span *span = &reader->spans[i];
-        char quoted[FM_QUOTE_BYTES];
-        const char *text = file->tensors[span->tensor].name;
-        struct fm_text name = {.data = text, .bytes = strlen(text)};
-        if (span->begin != end)
-            return fm_fail(FM_FORMAT, "tensor '%s': its data begins at byte %llu, expected %llu (%s)",
-                           fm_file_quote(name, quoted), (unsigned long long)span->begin, (unsigned long long)end,
-                           span->begin < end ? "it overlaps another tensor's" : "a hole before it");
+        if (span->begin > end)
+            return fm_fail(FM_FORMAT, "tensor '%s': its data begins at byte %llu, expected %llu (a hole before it)",
+                           FM_QUOTE_Z(file->tensors[span->tensor].name), (unsigned long long)span->begin, (unsigned long long)end);
+        if (span->begin < end) // then there is one before it
+            return fm_fail(FM_FORMAT, "tensor '%s': its data begins at byte %llu, where '%s' overlaps it until byte %llu",
+                           FM_QUOTE_Z(file->tensors[span->tensor].name), (unsigned long long)span->begin,
+                           FM_QUOTE_Z(file->tensors[reader->spans[i - 1].tensor].name), (unsigned long long)end);
         end = span->end;
     }
     if (end != reader->data_bytes)
@@ -235,24 +261,29 @@ static enum fm_result read_members(struct reader *reader, struct fm_text header)
 
 static enum fm_result safetensors_read(struct fm_file *file)
 {
-    const struct fm_mapping *bytes = &file->bytes;
-    uint64_t header_bytes = 0, limit = FM_MIN(bytes->size_bytes - LENGTH_BYTES, (uint64_t)HEADER_BYTES_MAX);
-    for (int i = LENGTH_BYTES - 1; i >= 0; i--)
-        header_bytes = header_bytes << 8 | bytes->data[i];
+    uint64_t size_bytes = file->source.size_bytes, limit = FM_MIN(size_bytes - LENGTH_BYTES, (uint64_t)HEADER_BYTES_MAX);
+    uint8_t length[LENGTH_BYTES];
+    const uint8_t *data = NULL;
+    enum fm_result result = fm_source_read(&file->source, 0, LENGTH_BYTES, length);
+    if (result != FM_OK)
+        return result;
+    uint64_t header_bytes = load_length(length);
     if (header_bytes == 0 || header_bytes > limit)
         return fm_fail(FM_FORMAT, "safetensors header of %llu bytes, expected 1 to %llu%s",
                        (unsigned long long)header_bytes, (unsigned long long)limit,
                        limit < HEADER_BYTES_MAX ? ", all that the file has" : "");
-    struct reader reader = {.file = file,
-                            .data = bytes->data + LENGTH_BYTES + header_bytes,
-                            .data_bytes = bytes->size_bytes - LENGTH_BYTES - header_bytes};
-    struct fm_text header = {.data = (const char *)bytes->data + LENGTH_BYTES, .bytes = header_bytes};
-    enum fm_result result = read_members(&reader, header);
+    result = fm_file_hold(file, LENGTH_BYTES, header_bytes, &data);
+    if (result != FM_OK)
+        return result;
+    struct reader reader = {.file = file, .data_begin = LENGTH_BYTES + header_bytes, .data_bytes = size_bytes - LENGTH_BYTES - header_bytes};
+    struct fm_text header = {.data = (const char *)data, .bytes = header_bytes};
+    result = read_members(&reader, header);
     if (result == FM_OK)
         result = check_spans(&reader);
     if (result == FM_OK)
-        file->hash = fm_hash64(header.data, (size_t)header.bytes, FM_HASH_SEED ^ bytes->size_bytes);
+        file->hash = fm_hash64(header.data, (size_t)header.bytes, FM_HASH_SEED ^ size_bytes);
     fm_free(reader.spans);
+    fm_file_let_go(file); // names and texts were copied
     return result;
 }
 

@@ -56,29 +56,27 @@ static enum fm_result find_root(struct reader *reader)
     return fm_fail(FM_FORMAT, "a zip archive without an entry data.pkl in its folder, so no PyTorch checkpoint");
 }
 
-// An entry below the root; *out_data is NULL when it is not there.
-static enum fm_result find_entry(struct reader *reader, const char *folder, struct fm_text name,
-                                 const uint8_t **out_data, uint64_t *out_bytes)
+// An entry below the root; FM_ZIP_ABSENT when it is not there.
+static enum fm_result find_entry(struct reader *reader, const char *folder, struct fm_text name, uint64_t *out_offset,
+                                 uint64_t *out_bytes)
 {
-    char path[ENTRY_NAME_BYTES_MAX + 64], quoted[FM_QUOTE_BYTES];
+    char path[ENTRY_NAME_BYTES_MAX + 64];
     if (name.bytes > 32 || memchr(name.data, 0, (size_t)name.bytes) != NULL)
         return fm_fail(FM_FORMAT, "storage '%s': its key has %llu bytes, expected a number",
-                       fm_file_quote(name, quoted), (unsigned long long)name.bytes);
+                       FM_QUOTE_TEXT(name), (unsigned long long)name.bytes);
     snprintf(path, sizeof(path), "%s%s%.*s", reader->root, folder, (int)name.bytes, name.data);
-    return fm_zip_find(&reader->zip, path, out_data, out_bytes);
+    return fm_zip_find(&reader->zip, path, out_offset, out_bytes);
 }
 
-static enum fm_result find_storage(void *user, struct fm_text key, const uint8_t **out_data, uint64_t *out_bytes)
+static enum fm_result find_storage(void *user, struct fm_text key, uint64_t *out_offset, uint64_t *out_bytes)
 {
-    char quoted[FM_QUOTE_BYTES];
-    const uint8_t *data;
-    uint64_t bytes;
-    enum fm_result result = find_entry(user, "data/", key, &data, &bytes);
+    uint64_t offset, bytes;
+    enum fm_result result = find_entry(user, "data/", key, &offset, &bytes);
     if (result != FM_OK)
         return result;
-    if (data == NULL)
-        return fm_fail(FM_FORMAT, "storage '%s' is not in the archive", fm_file_quote(key, quoted));
-    *out_data = data;
+    if (offset == FM_ZIP_ABSENT)
+        return fm_fail(FM_FORMAT, "storage '%s' is not in the archive", FM_QUOTE_TEXT(key));
+    *out_offset = offset;
     *out_bytes = bytes;
     return FM_OK;
 }
@@ -102,17 +100,16 @@ static enum fm_result add_tensor(void *user, struct fm_text name, const struct f
 static enum fm_result check_byte_order(struct reader *reader)
 {
     static const char name[] = "byteorder";
-    char quoted[FM_QUOTE_BYTES];
-    const uint8_t *data;
-    uint64_t bytes;
-    enum fm_result result = find_entry(reader, "", (struct fm_text){name, sizeof(name) - 1}, &data, &bytes);
-    if (result != FM_OK || data == NULL)
+    char word[32];
+    uint64_t offset, bytes;
+    enum fm_result result = find_entry(reader, "", (struct fm_text){name, sizeof(name) - 1}, &offset, &bytes);
+    if (result != FM_OK || offset == FM_ZIP_ABSENT)
         return result;
-    struct fm_text order = {.data = (const char *)data, .bytes = bytes};
-    if (bytes == 6 && memcmp(data, "little", 6) == 0)
-        return FM_OK;
-    return fm_fail(FM_UNSUPPORTED, "the byte order of its data is '%s', expected 'little'",
-                   fm_file_quote(order, quoted));
+    uint64_t some = FM_MIN(bytes, (uint64_t)sizeof(word));
+    result = fm_source_read(&reader->file->source, offset, some, word);
+    if (result != FM_OK || (bytes == 6 && memcmp(word, "little", 6) == 0))
+        return result;
+    return fm_fail(FM_UNSUPPORTED, "the byte order of its data is '%s', expected 'little'", FM_QUOTE(word, some));
 }
 
 static enum fm_result read_archive(struct reader *reader)
@@ -120,28 +117,36 @@ static enum fm_result read_archive(struct reader *reader)
     static const char name[] = "data.pkl";
     const struct fm_pickle_host host = {.user = reader, .find_storage = find_storage, .add_tensor = add_tensor};
     const uint8_t *data = NULL;
-    uint64_t bytes = 0;
+    uint64_t offset = 0, bytes = 0;
     enum fm_result result = find_root(reader);
     if (result == FM_OK)
         result = check_byte_order(reader);
     if (result == FM_OK)
-        result = find_entry(reader, "", (struct fm_text){name, sizeof(name) - 1}, &data, &bytes);
+        result = find_entry(reader, "", (struct fm_text){name, sizeof(name) - 1}, &offset, &bytes);
     if (result == FM_OK && bytes > PICKLE_BYTES_MAX)
         result = fm_fail(FM_FORMAT, "data.pkl has %llu bytes, expected at most %llu", (unsigned long long)bytes,
                          (unsigned long long)PICKLE_BYTES_MAX);
+    if (result == FM_OK)
+        result = fm_file_hold(reader->file, offset, bytes, &data);
     if (result != FM_OK)
         return result;
-    reader->file->hash = fm_hash64(data, (size_t)bytes, FM_HASH_SEED ^ reader->file->bytes.size_bytes);
-    return fm_pickle_read(data, bytes, &host);
+    reader->file->hash = fm_hash64(data, (size_t)bytes, FM_HASH_SEED ^ reader->file->source.size_bytes);
+    result = fm_pickle_read(data, bytes, &host);
+    fm_file_let_go(reader->file); // names were copied
+    return result;
 }
 
 static enum fm_result torch_read(struct fm_file *file)
 {
     struct reader reader = {.file = file};
-    if (is_legacy(file->bytes.data, file->bytes.size_bytes))
+    uint8_t magic[4];
+    enum fm_result result = fm_source_read(&file->source, 0, sizeof(magic), magic); // the probe saw at least as many
+    if (result != FM_OK)
+        return result;
+    if (!is_zip(magic, sizeof(magic)))
         return fm_fail(FM_UNSUPPORTED, "a PyTorch file as written before 1.6; load it and torch.save it again with "
                                        "PyTorch 1.6 or later");
-    enum fm_result result = fm_zip_open(&reader.zip, file->bytes.data, file->bytes.size_bytes);
+    result = fm_zip_open(&reader.zip, &file->source);
     if (result == FM_OK)
         result = read_archive(&reader);
     fm_zip_close(&reader.zip);

@@ -241,12 +241,12 @@ uint32_t fm_build_tokens(struct fm_builder *b)
     return fm_build_node(b, FM_OP_TOKEN_FEED, "tokens", NULL, 5, src);
 }
 
-uint32_t fm_build_ffn(struct fm_builder *b, enum fm_act_kind act, uint32_t x, uint32_t gate, uint32_t up, uint32_t down)
+uint32_t fm_build_ffn(struct fm_builder *b, enum fm_act_kind act, uint32_t x, const struct fm_ffn *ffn)
 {
     const struct fm_attr attr = {.act = (uint8_t)act};
-    uint32_t a = fm_build_matmul(b, "ffn_gate", x, gate, FM_NONE), u = fm_build_matmul(b, "ffn_up", x, up, FM_NONE);
+    uint32_t a = fm_build_matmul(b, "ffn_gate", x, ffn->gate, ffn->gate_bias), u = fm_build_matmul(b, "ffn_up", x, ffn->up, ffn->up_bias);
     uint32_t y = fm_build_node(b, FM_OP_GLU, "ffn_glu", &attr, 2, (uint32_t[]){a, u});
-    return fm_build_matmul(b, "ffn_down", y, down, FM_NONE);
+    return fm_build_matmul(b, "ffn_down", y, ffn->down, ffn->down_bias);
 }
 
 uint32_t fm_build_output_rows(struct fm_builder *b, const char *name, uint32_t x)

@@ -50,7 +50,11 @@ uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32
                             const struct fm_attr *attr);
 
 // Gated feed-forward part: (act(x gate^T) * (x up^T)) down^T; gate, up [F,D], down [D,F].
-uint32_t fm_build_ffn(struct fm_builder *b, enum fm_act_kind act, uint32_t x, uint32_t gate, uint32_t up, uint32_t down);
+struct fm_ffn {
+    uint32_t gate, up, down;                // matrices
+    uint32_t gate_bias, up_bias, down_bias; // FM_NONE = none
+};
+uint32_t fm_build_ffn(struct fm_builder *b, enum fm_act_kind act, uint32_t x, const struct fm_ffn *ffn);
 
 // The rows of x [T,D] that are output -> [O,D]. In the last layer, everything after the attention is needed for these
 // only.

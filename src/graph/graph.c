@@ -106,7 +106,7 @@ enum fm_result fm_graph_add(struct fm_graph *graph, enum fm_op op, const char *n
     memcpy(node.src, src, n_src * sizeof(*src));
     if (attr)
         node.attr = *attr;
-    fm_graph_attr_clear(op, &node.attr);
+    fm_attr_keep(&node.attr, fm_graph_attr_mask(op));
     node.name = fm_arena_strdup(&graph->arena, name);
     if (!node.name)
         return fm_nomem();

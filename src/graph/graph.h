@@ -82,25 +82,14 @@ enum fm_act_kind { FM_ACT_SILU, FM_ACT_GELU_TANH, FM_ACT_NONE, FM_ACT_COUNT };
 enum fm_gate_kind { FM_GATE_FIRST, FM_GATE_LAST };
 enum fm_rope_kind { FM_ROPE_NORM, FM_ROPE_NEOX }; // pairs (2m, 2m+1) | (m, m+R)
 
+// What a node's op needs to know beside its operands. attrs.def has a row for each field: its kind and which ops use it.
 struct fm_attr {
-    float scale;      // embed, attend
-    float eps;        // norm, norm_gate, norm_matmul*
-    uint8_t norm;     // enum fm_norm_kind
-    uint8_t act;      // enum fm_act_kind: glu, act, [norm_]matmul_glu, norm_gate, conv1d, linear_attend, lrpe
-    uint8_t gate;     // enum fm_gate_kind: norm_gate
-    uint8_t rope;     // enum fm_rope_kind
-    uint32_t heads;   // H (rope: heads of this operand)
-    uint32_t heads_kv; // G
-    uint32_t head;    // C
-    uint32_t rotated; // 2R
-    uint32_t window;  // attend: positions seen including its own; 0 = all
-    uint32_t vocab;   // sample: ids >= vocab are never chosen
-    uint32_t state;   // selective_scan, ssd: N; linear_attend: K
-    uint32_t groups;  // norm_gate: parts of a row; ssd: Gb
-    uint32_t groups_c; // ssd: Gc
-    uint32_t repeat;  // conv1d
-    uint32_t copies;  // rope: 0 counts as 1
-    uint32_t chunk, cap, original; // dual chunk attention: positions of a chunk (0 = off), largest one, trained length (0 = no scaling)
+#define FM_ATTR_FIELD_U32(field) uint32_t field
+#define FM_ATTR_FIELD_FLOAT(field) float field
+#define FM_ATTR_FIELD_NAME(field) uint8_t field
+#define X(id, field, kind, printed, words) FM_ATTR_FIELD_##kind(field);
+#include "graph/attrs.def"
+#undef X
 };
 
 struct fm_node {

@@ -182,35 +182,16 @@ static enum fm_result parse_source(struct parser *p, struct fm_value *v, bool *o
     return take_name(p, &v->name);
 }
 
+// "heads=8"
 static bool parse_attr(struct parser *p, struct fm_attr *a)
 {
     char value[WORD_BYTES];
-    const struct {
-        const char *name;
-        uint32_t *to;
-    } numbers[] = {{"heads=", &a->heads},     {"heads_kv=", &a->heads_kv}, {"head=", &a->head},
-                   {"rotated=", &a->rotated}, {"window=", &a->window},     {"vocab=", &a->vocab},
-                   {"state=", &a->state},     {"groups=", &a->groups},     {"groups_c=", &a->groups_c},
-                   {"repeat=", &a->repeat},   {"copies=", &a->copies},     {"chunk=", &a->chunk},
-                   {"cap=", &a->cap},         {"original=", &a->original}};
-    for (size_t i = 0; i < FM_COUNT(numbers); i++)
-        if (take(p, numbers[i].name))
-            return take_u32(p, numbers[i].to);
-    if (take(p, "norm="))
-        return take_word(p, value) && (a->norm = strcmp(value, "layer") == 0 ? FM_NORM_LAYER : FM_NORM_RMS, true);
-    if (take(p, "act="))
-        return take_word(p, value) && (a->act = strcmp(value, "gelu_tanh") == 0 ? FM_ACT_GELU_TANH
-                                                : strcmp(value, "none") == 0    ? FM_ACT_NONE
-                                                                                : FM_ACT_SILU,
-                                       true);
-    if (take(p, "gate="))
-        return take_word(p, value) && (a->gate = strcmp(value, "last") == 0 ? FM_GATE_LAST : FM_GATE_FIRST, true);
-    if (take(p, "rope="))
-        return take_word(p, value) && (a->rope = strcmp(value, "neox") == 0 ? FM_ROPE_NEOX : FM_ROPE_NORM, true);
-    if (take(p, "eps="))
-        return take_word(p, value) && (a->eps = strtof(value, NULL), true);
-    if (take(p, "scale="))
-        return take_word(p, value) && (a->scale = strtof(value, NULL), true);
+    for (enum fm_attr_id id = 0; id < FM_ATTR_COUNT; id++) {
+        const char *begin = p->at;
+        if (take(p, fm_attr_name(id)) && *p->at == '=')
+            return p->at++, take_word(p, value) && fm_attr_set(a, id, value);
+        p->at = begin;
+    }
     return false;
 }
 

@@ -14,7 +14,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 struct text {
     char *data;
@@ -39,17 +38,6 @@ static void put(struct text *t, const char *fmt, ...)
     vsnprintf(t->data + t->bytes, (size_t)n + 1, fmt, args);
     va_end(args);
     t->bytes += (size_t)n;
-}
-
-// The shortest decimal that reads back as the same float.
-static void put_float(struct text *t, const char *name, float value)
-{
-    char digits[32];
-    int precision = 5;
-    do
-        snprintf(digits, sizeof(digits), "%.*g", ++precision, (double)value);
-    while (precision < 9 && strtof(digits, NULL) != value);
-    put(t, "%s%s", name, digits);
 }
 
 static void put_source(struct text *t, const struct fm_value *v, uint32_t id)
@@ -87,43 +75,16 @@ static void put_attr(struct text *t, enum fm_op op, const struct fm_attr *a)
 {
     uint32_t mask = fm_graph_attr_mask(op);
     const char *space = "";
+    char value[FM_ATTR_TEXT_BYTES];
     if (mask == 0)
         return;
     put(t, " {");
-#define ATTR(bit, fmt, value)                                                                                          \
-    if (mask & (bit)) {                                                                                                \
-        put(t, "%s" fmt, space, value);                                                                                \
-        space = " ";                                                                                                   \
+    for (enum fm_attr_id id = 0; id < FM_ATTR_COUNT; id++) {
+        if (!(mask & 1u << id) || !fm_attr_is_printed(a, id))
+            continue;
+        put(t, "%s%s=%s", space, fm_attr_name(id), fm_attr_text(a, id, value));
+        space = " ";
     }
-#define FLOAT(bit, name, value)                                                                                        \
-    if (mask & (bit)) {                                                                                                \
-        put(t, "%s", space);                                                                                           \
-        put_float(t, name, value);                                                                                     \
-        space = " ";                                                                                                   \
-    }
-    ATTR(FM_ATTR_NORM, "norm=%s", a->norm == FM_NORM_LAYER ? "layer" : "rms")
-    FLOAT(FM_ATTR_EPS, "eps=", a->eps)
-    ATTR(FM_ATTR_ACT, "act=%s", a->act == FM_ACT_GELU_TANH ? "gelu_tanh" : a->act == FM_ACT_NONE ? "none" : "silu")
-    ATTR(FM_ATTR_GATE, "gate=%s", a->gate == FM_GATE_LAST ? "last" : "first")
-    ATTR(FM_ATTR_ROPE, "rope=%s", a->rope == FM_ROPE_NEOX ? "neox" : "norm")
-    ATTR(FM_ATTR_HEADS, "heads=%u", a->heads)
-    ATTR(FM_ATTR_HEADS_KV, "heads_kv=%u", a->heads_kv)
-    ATTR(FM_ATTR_HEAD, "head=%u", a->head)
-    ATTR(FM_ATTR_ROTATED, "rotated=%u", a->rotated)
-    FLOAT(FM_ATTR_SCALE, "scale=", a->scale)
-    ATTR(FM_ATTR_WINDOW, "window=%u", a->window)
-    ATTR(FM_ATTR_VOCAB, "vocab=%u", a->vocab)
-    ATTR(FM_ATTR_STATE, "state=%u", a->state)
-    ATTR(FM_ATTR_GROUPS, "groups=%u", a->groups)
-    ATTR(FM_ATTR_GROUPS_C, "groups_c=%u", a->groups_c)
-    ATTR(FM_ATTR_REPEAT, "repeat=%u", a->repeat)
-    // Dual chunk attention: said where it is on.
-    ATTR(a->copies > 0 ? FM_ATTR_COPIES : 0, "copies=%u", a->copies)
-    ATTR(a->chunk > 0 ? FM_ATTR_CHUNK : 0, "chunk=%u", a->chunk)
-    ATTR(a->cap > 0 ? FM_ATTR_CAP : 0, "cap=%u", a->cap)
-    ATTR(a->original > 0 ? FM_ATTR_CAP : 0, "original=%u", a->original)
-#undef ATTR
-#undef FLOAT
     put(t, "}");
 }
 

@@ -395,6 +395,7 @@ static enum fm_result shape_read_sum(const struct fm_shape_call *c)
 #define HEADS_KV (FM_ATTR_HEADS_KV | FM_ATTR_HEAD)
 #define CHUNK FM_ATTR_CHUNK
 #define ROTATE (FM_ATTR_ROPE | FM_ATTR_ROTATED)
+#define CAP (FM_ATTR_CAP | FM_ATTR_ORIGINAL)
 
 // The table: one row per op.
 static const struct {
@@ -405,7 +406,7 @@ static const struct {
     [FM_OP_EMBED] = {shape_embed, FM_ATTR_SCALE},
     [FM_OP_NORM] = {shape_norm, FM_ATTR_NORM | FM_ATTR_EPS},
     [FM_OP_MATMUL] = {shape_matmul, 0},
-    [FM_OP_ROPE] = {shape_rope, HEADS | ROTATE | FM_ATTR_COPIES | CHUNK | FM_ATTR_CAP},
+    [FM_OP_ROPE] = {shape_rope, HEADS | ROTATE | FM_ATTR_COPIES | CHUNK | CAP},
     [FM_OP_KV_WRITE] = {shape_kv_write, HEADS_KV},
     [FM_OP_ATTEND] = {shape_attend, HEADS | HEADS_KV | FM_ATTR_SCALE | FM_ATTR_WINDOW | CHUNK},
     [FM_OP_GLU] = {shape_glu, FM_ATTR_ACT},
@@ -418,7 +419,7 @@ static const struct {
     [FM_OP_NORM_MATMUL] = {shape_norm_matmul, FM_ATTR_EPS},
     [FM_OP_NORM_MATMUL_ADD] = {shape_norm_matmul_add, FM_ATTR_EPS},
     [FM_OP_NORM_MATMUL_GLU] = {shape_norm_matmul_glu, FM_ATTR_EPS | FM_ATTR_ACT},
-    [FM_OP_ROPE_KV_WRITE] = {shape_rope_kv_write, HEADS | HEADS_KV | ROTATE | CHUNK | FM_ATTR_CAP},
+    [FM_OP_ROPE_KV_WRITE] = {shape_rope_kv_write, HEADS | HEADS_KV | ROTATE | CHUNK | CAP},
     [FM_OP_ADD_NORM] = {shape_add_norm, FM_ATTR_NORM | FM_ATTR_EPS},
     [FM_OP_NORM_GATE] = {fm_shape_norm_gate, FM_ATTR_EPS | FM_ATTR_ACT | FM_ATTR_GATE | FM_ATTR_GROUPS},
     [FM_OP_CONV1D] = {fm_shape_conv1d, FM_ATTR_ACT | FM_ATTR_HEAD | FM_ATTR_REPEAT},
@@ -443,33 +444,6 @@ static const struct {
 uint32_t fm_graph_attr_mask(enum fm_op op)
 {
     return rows[op].attrs;
-}
-
-void fm_graph_attr_clear(enum fm_op op, struct fm_attr *attr)
-{
-    uint32_t m = rows[op].attrs;
-    struct fm_attr a = {0};
-    a.scale = m & FM_ATTR_SCALE ? attr->scale : 0;
-    a.eps = m & FM_ATTR_EPS ? attr->eps : 0;
-    a.norm = m & FM_ATTR_NORM ? attr->norm : 0;
-    a.act = m & FM_ATTR_ACT ? attr->act : 0;
-    a.rope = m & FM_ATTR_ROPE ? attr->rope : 0;
-    a.heads = m & FM_ATTR_HEADS ? attr->heads : 0;
-    a.heads_kv = m & FM_ATTR_HEADS_KV ? attr->heads_kv : 0;
-    a.head = m & FM_ATTR_HEAD ? attr->head : 0;
-    a.rotated = m & FM_ATTR_ROTATED ? attr->rotated : 0;
-    a.window = m & FM_ATTR_WINDOW ? attr->window : 0;
-    a.vocab = m & FM_ATTR_VOCAB ? attr->vocab : 0;
-    a.gate = m & FM_ATTR_GATE ? attr->gate : 0;
-    a.state = m & FM_ATTR_STATE ? attr->state : 0;
-    a.groups = m & FM_ATTR_GROUPS ? attr->groups : 0;
-    a.groups_c = m & FM_ATTR_GROUPS_C ? attr->groups_c : 0;
-    a.repeat = m & FM_ATTR_REPEAT ? attr->repeat : 0;
-    a.copies = m & FM_ATTR_COPIES ? attr->copies : 0;
-    a.chunk = m & FM_ATTR_CHUNK ? attr->chunk : 0;
-    a.cap = m & FM_ATTR_CAP ? attr->cap : 0;
-    a.original = m & FM_ATTR_CAP ? attr->original : 0;
-    *attr = a;
 }
 
 enum fm_result fm_graph_infer(const struct fm_graph *graph, const struct fm_node *node, struct fm_value *out_dst)

@@ -4,6 +4,7 @@
 #define FM_KERNEL_KERNEL_H
 
 #include "graph/graph.h"
+#include "kernel/tuning.h"
 
 // ---- capabilities
 // ----------------------------------------------------------------------------------------------------
@@ -49,6 +50,7 @@ struct fm_caps {
     uint32_t n_matrix;
     struct fm_matrix_shape matrix[32];
     uint32_t quirks; // FM_QUIRK_* bits of quirks.c
+    const struct fm_tuning *tuning; // what was measured on this device; NULL = what is shipped. Outlives the snapshot
 };
 
 const char *fm_cap_name(enum fm_cap_index index); // "subgroup", "float16", ...
@@ -120,7 +122,7 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     uint8_t n_windows;
     struct fm_spec spec[FM_KERNEL_SPECS]; // constant ids as in shaders/lib/spec.glsl; id 0 = workgroup size x
     uint8_t n_specs;
-    uint32_t group;         // workgroup size x (invocations)
+    uint32_t workgroup;     // invocations (size x)
     // Rows and columns (or heads) of the result that one workgroup makes: numbers or FM_TILE_PARAM | param; 0 = rule of
     // the op.
     uint32_t tile_rows, tile_cols;
@@ -144,8 +146,8 @@ extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cmr"
 // ---- selection
 // -------------------------------------------------------------------------------------------------------
 
-enum fm_reject { FM_REJECT_NONE, FM_REJECT_NEEDS, FM_REJECT_FORMAT, FM_REJECT_WINDOW, FM_REJECT_SHARED, FM_REJECT_MATRIX, FM_REJECT_GROUP,
-                 FM_REJECT_QUIRK, FM_REJECT_SCORE };
+enum fm_reject { FM_REJECT_NONE, FM_REJECT_NEEDS, FM_REJECT_FORMAT, FM_REJECT_WINDOW, FM_REJECT_SHARED, FM_REJECT_MATRIX,
+                 FM_REJECT_WORKGROUP, FM_REJECT_QUIRK, FM_REJECT_SCORE };
 
 #define FM_REASON_BYTES 96
 

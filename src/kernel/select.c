@@ -89,14 +89,14 @@ static bool check_limits(const struct fm_caps *caps, const struct fm_kernel *ker
     if (kernel->shared_bytes > caps->shared_bytes)
         return refuse(v, FM_REJECT_SHARED, "shared memory: %u bytes > %u", kernel->shared_bytes, caps->shared_bytes);
     uint32_t largest = FM_MIN(caps->max_invocations, caps->max_group_size[0]);
-    if (kernel->group > largest)
-        return refuse(v, FM_REJECT_GROUP, "workgroup of %u > %u", kernel->group, largest);
+    if (kernel->workgroup > largest)
+        return refuse(v, FM_REJECT_WORKGROUP, "workgroup of %u > %u", kernel->workgroup, largest);
     if (!kernel->full_subgroups)
         return true;
     if (!caps->subgroup_size_control && caps->subgroup_min != caps->subgroup_max)
-        return refuse(v, FM_REJECT_GROUP, "the subgroup size cannot be fixed (%u..%u)", caps->subgroup_min, caps->subgroup_max);
-    if (caps->subgroup_size == 0 || kernel->group % caps->subgroup_size != 0)
-        return refuse(v, FM_REJECT_GROUP, "workgroup of %u is no multiple of the subgroup of %u", kernel->group,
+        return refuse(v, FM_REJECT_WORKGROUP, "the subgroup size cannot be fixed (%u..%u)", caps->subgroup_min, caps->subgroup_max);
+    if (caps->subgroup_size == 0 || kernel->workgroup % caps->subgroup_size != 0)
+        return refuse(v, FM_REJECT_WORKGROUP, "workgroup of %u is no multiple of the subgroup of %u", kernel->workgroup,
                       caps->subgroup_size);
     return true;
 }
@@ -157,7 +157,7 @@ bool fm_kernel_fits(const struct fm_caps *caps, const struct fm_kernel *kernel, 
 // Priority, plus one for each parameter that the kernel was made for exactly, minus the penalty of slow features.
 static int32_t score_of(const struct fm_caps *caps, const struct fm_kernel *kernel)
 {
-    int32_t score = kernel->priority;
+    int32_t score = fm_tuning_priority(caps, (uint32_t)(kernel - fm_kernels));
     for (unsigned i = 0; i < kernel->n_windows; i++)
         score += kernel->window[i].min == kernel->window[i].max;
     if (kernel->needs & fm_quirks_slow_bits(caps->quirks))

@@ -2,6 +2,7 @@
 // Equal nodes (op, operands, attributes) are computed once. A reader of a state reads the same as another only while
 // they read the same version, which their operands say; nodes that write states stay as they are.
 #include "base/map.h"
+#include "graph/attr.h"
 #include "pass/pass_impl.h"
 
 static bool writes_state(const struct fm_graph *graph, const struct fm_node *node)
@@ -13,31 +14,14 @@ static bool writes_state(const struct fm_graph *graph, const struct fm_node *nod
 }
 
 // What makes two nodes equal, without padding bytes.
-#define KEY_WORDS (FM_MAX_SRC + 19)
+#define KEY_WORDS (2 + FM_ATTR_COUNT + FM_MAX_SRC)
 static void make_key(const struct fm_node *node, uint32_t key[KEY_WORDS])
 {
-    const struct fm_attr *a = &node->attr;
     memset(key, 0, KEY_WORDS * sizeof(*key));
     key[0] = (uint32_t)node->op;
     key[1] = node->n_src;
-    memcpy(&key[2], &a->scale, sizeof(a->scale));
-    memcpy(&key[3], &a->eps, sizeof(a->eps));
-    key[4] = (uint32_t)a->norm | (uint32_t)a->act << 8 | (uint32_t)a->rope << 16 | (uint32_t)a->gate << 24;
-    key[5] = a->heads;
-    key[6] = a->heads_kv;
-    key[7] = a->head;
-    key[8] = a->rotated;
-    key[9] = a->window;
-    key[10] = a->vocab;
-    key[11] = a->state;
-    key[12] = a->groups;
-    key[13] = a->groups_c;
-    key[14] = a->repeat;
-    key[15] = a->copies;
-    key[16] = a->chunk;
-    key[17] = a->cap;
-    key[18] = a->original;
-    memcpy(&key[19], node->src, node->n_src * sizeof(*key));
+    fm_attr_words(&node->attr, &key[2]);
+    memcpy(&key[2 + FM_ATTR_COUNT], node->src, node->n_src * sizeof(*key));
 }
 
 // Node `twin` computed the same before `at`: readers of `at` go there.

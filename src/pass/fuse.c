@@ -8,12 +8,18 @@ struct match {
     struct fm_graph *graph;
     const struct fm_rule *rule;
     const uint32_t *uses;
+    const struct fm_tuning *tuning;
     uint32_t value[FM_RULE_VARS];       // FM_NONE: not bound, or an operand that is absent
     uint32_t node[FM_RULE_STATEMENTS];  // of each pattern statement
     struct fm_node fused[FM_RULE_STATEMENTS]; // of each replacement statement
     uint32_t at[FM_RULE_STATEMENTS];    // where it goes
     uint32_t kept;                      // first statements of the pattern whose nodes stay for now (EACH: 1)
 };
+
+static const struct fm_tuning *tuning_of(const struct fm_pass_context *context)
+{
+    return context != NULL && context->tuning != NULL ? context->tuning : &fm_tuning_shipped;
+}
 
 // --- guards --------------------------------------------------------------------------------------------------------
 
@@ -58,18 +64,13 @@ static bool guard_rms(const struct match *m)
     return m->graph->nodes[m->node[0]].attr.norm == FM_NORM_RMS;
 }
 
-// With a norm, a product reads the norm's weight, too, for every few rows of weights. With rows of 5 KiB a kernel less wins several
-// per cent of decoding on an H200; with 8 KiB (f16, 4096 wide) nothing was won, so these are left alone: tokens/s of Llama 8B
-// 196.8 to 198.4 folded, 196.5 not; of TransNormerLLM-7B 204.0 to 209.3, and 208.1.
-#define NORMED_ROW_BYTES 6144u
-
 // The first node is a root-mean-square norm, and the second a product with short rows of weights.
 static bool guard_rms_short(const struct match *m)
 {
     const struct fm_node *product = &m->graph->nodes[m->node[1]];
     const struct fm_value *w = &m->graph->values[product->src[1]];
     uint64_t bytes = 0;
-    return guard_rms(m) && fm_type_bytes(w->type, w->dims[1], &bytes) && bytes <= NORMED_ROW_BYTES;
+    return guard_rms(m) && fm_type_bytes(w->type, w->dims[1], &bytes) && bytes <= m->tuning->norm_fold_row_bytes;
 }
 
 // The second node is silu gate, then a norm of whole rows, and the first node's result, which changes, is read by it alone.
@@ -192,27 +193,6 @@ static bool nothing_lost(const struct match *m)
 
 // --- replacing -----------------------------------------------------------------------------------------------------
 
-static void merge_attr(struct fm_attr *to, const struct fm_attr *from)
-{
-    to->scale = to->scale != 0 ? to->scale : from->scale;
-    to->eps = to->eps != 0 ? to->eps : from->eps;
-    to->norm = to->norm ? to->norm : from->norm;
-    to->act = to->act ? to->act : from->act;
-    to->rope = to->rope ? to->rope : from->rope;
-    to->heads = to->heads ? to->heads : from->heads;
-    to->heads_kv = to->heads_kv ? to->heads_kv : from->heads_kv;
-    to->head = to->head ? to->head : from->head;
-    to->rotated = to->rotated ? to->rotated : from->rotated;
-    to->window = to->window ? to->window : from->window;
-    to->vocab = to->vocab ? to->vocab : from->vocab;
-    to->state = to->state ? to->state : from->state;
-    to->groups = to->groups ? to->groups : from->groups;
-    to->groups_c = to->groups_c ? to->groups_c : from->groups_c;
-    to->chunk = to->chunk ? to->chunk : from->chunk;
-    to->cap = to->cap ? to->cap : from->cap;
-    to->original = to->original ? to->original : from->original;
-}
-
 // Fill fused[j]: op, operands, results, attributes, name. True when its op is one of the pattern's (nothing new to ask
 // the selector).
 static bool make_fused(struct match *m, uint32_t j)
@@ -229,14 +209,14 @@ static bool make_fused(struct match *m, uint32_t j)
         f->dst[i] = m->value[s->dst[i]];
     for (uint32_t i = 0; i < m->rule->pattern.n && !known; i++) {
         const struct fm_node *node = &nodes[m->node[i]];
-        merge_attr(&f->attr, &node->attr);
+        fm_attr_merge(&f->attr, &node->attr);
         if (node->op == f->op) {
             f->attr = node->attr;
             f->name = node->name;
             known = true;
         }
     }
-    fm_graph_attr_clear(f->op, &f->attr);
+    fm_attr_keep(&f->attr, fm_graph_attr_mask(f->op));
     return known;
 }
 
@@ -369,7 +349,7 @@ static enum fm_result run_rule(struct fm_graph *graph, const struct fm_rule *rul
                                const struct fm_pass_context *context, uint32_t *uses)
 {
     for (uint32_t i = 0; i < graph->n_nodes; i++) {
-        struct match m = {.graph = graph, .rule = rule, .uses = uses};
+        struct match m = {.graph = graph, .rule = rule, .uses = uses, .tuning = tuning_of(context)};
         bool ok;
         if (!match_at(&m, i) || !guard(&m) || !nothing_lost(&m))
             continue;
@@ -398,7 +378,7 @@ static enum fm_result match_reader(const struct each *e, uint32_t first, uint32_
 {
     *out_ok = false;
     for (uint32_t i = 0; i < e->n && !*out_ok; i++) {
-        *out_match = (struct match){.graph = e->graph, .rule = &e->rule[i], .uses = e->uses, .kept = 1};
+        *out_match = (struct match){.graph = e->graph, .rule = &e->rule[i], .uses = e->uses, .tuning = tuning_of(e->context), .kept = 1};
         if (!match_at(out_match, reader) || out_match->node[0] != first || !e->guard[i](out_match))
             continue;
         enum fm_result r = prepare(out_match, e->context, out_ok);

@@ -5,12 +5,14 @@
 #define FM_PASS_PASS_H
 
 #include "graph/graph.h"
+#include "kernel/tuning.h"
 
 struct fm_pass_context {
     // true when some kernel can run this node (op and operands set, results not yet) under the plan's dims on the
     // plan's device.
     bool (*can_run)(void *user, const struct fm_graph *graph, const struct fm_node *node);
     void *user;
+    const struct fm_tuning *tuning; // NULL = fm_tuning_shipped
 };
 
 // Run all passes of passes.def in order, validating after each. FM_ARG names the pass that broke an invariant.

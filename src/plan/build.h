@@ -87,6 +87,9 @@ uint32_t fm_emit_dequantize(struct fm_build *b, uint32_t node, uint32_t value);
 uint32_t fm_emit_tile(uint32_t tile, const struct fm_want *want, uint32_t otherwise); // `otherwise` in place of 0
 uint32_t fm_emit_rows_word(const struct fm_build *b, uint32_t value); // FM_STEP_TOKENS or FM_STEP_OUTPUTS, by its first dimension
 uint32_t fm_float_bits(float value);
+// Workgroups that fill the device with `per_core` of them a core (tuning.def).
+uint64_t fm_emit_groups(const struct fm_build *b, uint32_t per_core);
+uint64_t fm_emit_part_states_bytes(const struct fm_build *b); // most memory for the states of parts
 // Record the first failure.
 void fm_build_fail(struct fm_build *b, enum fm_result result);
 

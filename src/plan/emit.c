@@ -52,6 +52,16 @@ void fm_build_fail(struct fm_build *b, enum fm_result result)
         b->error = result;
 }
 
+uint64_t fm_emit_groups(const struct fm_build *b, uint32_t per_core)
+{
+    return b->caps->cores != 0 ? (uint64_t)per_core * b->caps->cores : fm_tuning_of(b->caps)->groups_unknown;
+}
+
+uint64_t fm_emit_part_states_bytes(const struct fm_build *b)
+{
+    return (uint64_t)fm_tuning_of(b->caps)->part_states_mib << 20;
+}
+
 uint32_t fm_float_bits(float value)
 {
     uint32_t bits;
@@ -162,7 +172,7 @@ static uint64_t ceil_div(uint64_t a, uint64_t b)
 
 void fm_emit_grid_elements(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint64_t width, uint64_t rows)
 {
-    uint32_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, d->kernel->group);
+    uint32_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, d->kernel->workgroup);
     uint32_t tile_rows = fm_emit_tile(d->kernel->tile_rows, want, 1);
     fm_emit_grid(b, d, ceil_div(width, tile_cols), ceil_div(rows, tile_rows), 1);
 }
@@ -264,7 +274,7 @@ static void dispatch_dequantize(struct fm_build *b, uint32_t node, const struct 
     d->word[word_k] = k;
     d->moved_bytes += d->bind[bind_w].bytes;
     // Half blocks, one per invocation, in as many rows of workgroups as the grid's limit asks for.
-    uint64_t groups = ((uint64_t)n * k / 16 + kernel->group - 1) / kernel->group;
+    uint64_t groups = ((uint64_t)n * k / 16 + kernel->workgroup - 1) / kernel->workgroup;
     uint64_t across = FM_MIN(groups, LARGEST_GRID);
     fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
 }

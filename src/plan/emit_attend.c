@@ -9,10 +9,6 @@
 
 #include "shaders/lib/abi.h"
 
-#define SPLIT_POSITIONS 64u    // a part of the keys is at least this long
-#define GROUPS_PER_CORE 4u     // workgroups that keep a core busy
-#define GROUPS_UNKNOWN 16u     // workgroups wanted where the number of cores is not known
-
 void fm_emit_rope(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
@@ -73,7 +69,7 @@ void fm_emit_kv_write(struct fm_build *b, uint32_t node_id)
     d->word[word_head_stride] = stride;
     d->word[word_ctx] = want->param[FM_PARAM_CTX];
     d->moved_bytes += cache_rows_bytes(b, node->dst[0], rows);
-    uint64_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, d->kernel->group);
+    uint64_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, d->kernel->workgroup);
     fm_emit_grid(b, d, ((uint64_t)node->attr.heads_kv * stride + tile_cols - 1) / tile_cols, rows, 1);
 }
 
@@ -111,12 +107,14 @@ void fm_emit_rope_kv_write(struct fm_build *b, uint32_t node_id)
     fm_emit_grid(b, d, (uint64_t)node->attr.heads + 2ull * node->attr.heads_kv, fm_ceil_div_u32(rows, tile_rows), 1);
 }
 
-// Into how many parts the keys are cut: as many as fill the device, none shorter than SPLIT_POSITIONS of a full cache.
+// Into how many parts the keys are cut: as many as fill the device, none of fewer keys of a full cache than
+// attend_part_keys.
 static uint32_t choose_split(const struct fm_build *b, const struct fm_kernel *kernel, const struct fm_want *want, uint64_t groups)
 {
-    uint64_t wanted = b->caps->cores != 0 ? (uint64_t)GROUPS_PER_CORE * b->caps->cores : GROUPS_UNKNOWN;
+    const struct fm_tuning *tuning = fm_tuning_of(b->caps);
+    uint64_t wanted = fm_emit_groups(b, tuning->attend_groups_per_core);
     uint64_t fill = (wanted + groups - 1) / groups;
-    uint32_t split = FM_MIN(kernel->split, fm_ceil_div_u32(want->param[FM_PARAM_CTX], SPLIT_POSITIONS));
+    uint32_t split = FM_MIN(kernel->split, fm_ceil_div_u32(want->param[FM_PARAM_CTX], tuning->attend_part_keys));
     split = (uint32_t)FM_MIN((uint64_t)split, fill);
     return FM_MAX(split, 1u);
 }

@@ -10,13 +10,6 @@
 
 #include "shaders/lib/abi.h"
 
-#define GROUPS_PER_CORE 2u          // workgroups that a core should get, one after another if need be ...
-#define GROUPS_PER_CORE_LONG 4u     // ... and of parts of LONG_ROWS at least, where the last ones weigh less
-#define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
-#define LONG_ROWS 4096u
-#define PART_ROWS 256u              // a part is at least this long: its state is read and written besides its rows
-#define STARTS_BYTES (256ull << 20) // most memory for the states of parts
-
 void fm_emit_lrpe(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
@@ -62,7 +55,7 @@ static uint64_t grid_x(const struct fm_kernel *kernel, const struct fm_want *wan
     return (uint64_t)want->param[FM_PARAM_HEADS] * fm_ceil_div_u32(head, fm_emit_tile(kernel->tile_cols, want, head));
 }
 
-// As many parts as fill the device, none shorter than PART_ROWS, their states within STARTS_BYTES.
+// As many parts as fill the device, within what tuning.def says of parts.
 static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_want *want = &b->want[node_id];
@@ -71,11 +64,12 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     struct parts p = {.rows = rows, .places = segments, .starts = FM_NONE};
     if (kernel->split <= 1)
         return p;
-    uint64_t cores = b->caps->cores, across = grid_x(kernel, want);
-    uint64_t few = cores != 0 ? GROUPS_PER_CORE * cores : GROUPS_UNKNOWN, many = GROUPS_PER_CORE_LONG * cores;
-    uint64_t count = FM_MAX(FM_MIN(few / across, rows / PART_ROWS), FM_MIN(many / across, rows / LONG_ROWS));
+    const struct fm_tuning *tuning = fm_tuning_of(b->caps);
+    uint64_t across = grid_x(kernel, want), few = fm_emit_groups(b, tuning->linear_groups_per_core);
+    uint64_t many = (uint64_t)tuning->linear_long_groups_per_core * b->caps->cores;
+    uint64_t count = FM_MAX(FM_MIN(few / across, rows / tuning->linear_part_rows), FM_MIN(many / across, rows / tuning->linear_long_rows));
     count = FM_MIN(count, kernel->split);
-    uint64_t places = STARTS_BYTES / state_bytes(&b->graph->nodes[node_id]);
+    uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(&b->graph->nodes[node_id]);
     count = FM_MIN(count, places > segments ? places - segments : 0);
     p.states = lowered(b, *want, FM_OP_LINEAR_STATES);
     p.scan = lowered(b, *want, FM_OP_LINEAR_SCAN);
@@ -128,7 +122,7 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     d->word[word_head] = node->attr.head;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
-    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * p->scan->group;
+    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * p->scan->workgroup;
     fm_emit_grid(b, d, (elems + per_group - 1) / per_group, FM_MIN(want.param[FM_PARAM_ROWS], b->dims.s), 1);
 }
 

@@ -12,11 +12,6 @@
 
 #include "shaders/lib/abi.h"
 
-#define LEAST_RESIDENT 256u         // invocations that run on a core at a time, depending on what a driver makes of a kernel
-#define MOST_RESIDENT 512u
-#define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
-#define PART_ROWS 128u              // a part is at least this long: its state is read and written besides its rows
-#define STARTS_BYTES (256ull << 20) // most memory for the states of parts
 #define LARGEST_ROW 65535u          // workgroups in a row of the grid
 
 void fm_emit_norm_gate(struct fm_build *b, uint32_t node_id)
@@ -103,7 +98,9 @@ static uint64_t time_in_parts(const struct fm_build *b, const struct fm_node *no
     uint64_t rows = count > 1 ? part_rows(kernel, want, count) : want->param[FM_PARAM_ROWS], time = 0;
     uint64_t groups = grid_x(kernel, want) * ((want->param[FM_PARAM_ROWS] + rows - 1) / rows);
     uint64_t half_rows = count > 1 ? 3 * rows + 2ull * node->attr.state : 2 * rows;
-    uint32_t least = FM_MAX(LEAST_RESIDENT / kernel->group, 1), most = FM_MAX(MOST_RESIDENT / kernel->group, 1);
+    const struct fm_tuning *tuning = fm_tuning_of(b->caps);
+    uint32_t least = FM_MAX(tuning->ssd_least_resident / kernel->workgroup, 1);
+    uint32_t most = FM_MAX(tuning->ssd_most_resident / kernel->workgroup, 1);
     for (uint32_t resident = least; resident <= most; resident++) {
         uint64_t wide = (uint64_t)b->caps->cores * resident;
         time += (groups + wide - 1) / wide * resident * half_rows;
@@ -116,7 +113,7 @@ static uint64_t count_parts(const struct fm_build *b, const struct fm_node *node
                             const struct fm_kernel *kernel, uint64_t most)
 {
     if (b->caps->cores == 0)
-        return FM_MIN((GROUPS_UNKNOWN + grid_x(kernel, want) - 1) / grid_x(kernel, want), most);
+        return FM_MIN((fm_tuning_of(b->caps)->groups_unknown + grid_x(kernel, want) - 1) / grid_x(kernel, want), most);
     uint64_t best = 1, least = time_in_parts(b, node, want, kernel, 1);
     for (uint64_t count = 2; count <= most; count++) {
         uint64_t time = time_in_parts(b, node, want, kernel, count);
@@ -128,7 +125,7 @@ static uint64_t count_parts(const struct fm_build *b, const struct fm_node *node
     return best;
 }
 
-// Parts that fill the device, none shorter than PART_ROWS, their states within STARTS_BYTES.
+// Parts that fill the device, within what tuning.def says of parts.
 static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
@@ -139,7 +136,8 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     if (kernel->split <= 1)
         return p;
     p.bc = fm_emit_buffer(b, 2ull * rows * (node->attr.groups + node->attr.groups_c) * node->attr.state);
-    uint64_t places = STARTS_BYTES / state_bytes(node), most = FM_MIN(kernel->split, rows / PART_ROWS);
+    uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(node);
+    uint64_t most = FM_MIN(kernel->split, rows / fm_tuning_of(b->caps)->ssd_part_rows);
     uint64_t count = count_parts(b, node, want, kernel, FM_MIN(most, places > segments ? places - segments : 0));
     if (count < 2)
         return p;
@@ -163,7 +161,7 @@ static void emit_cast(struct fm_build *b, uint32_t node_id, const struct parts *
     fm_emit_bind_buffer(b, d, bind_bc, p->bc, true);
     d->word[word_width] = want->param[FM_PARAM_K];
     d->word[word_columns] = columns;
-    uint64_t per_group = 4ull * d->kernel->group, elems = (uint64_t)want->param[FM_PARAM_ROWS] * columns;
+    uint64_t per_group = 4ull * d->kernel->workgroup, elems = (uint64_t)want->param[FM_PARAM_ROWS] * columns;
     uint64_t groups = (elems + per_group - 1) / per_group, across = FM_MIN(groups, LARGEST_ROW);
     fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
 }
@@ -207,7 +205,7 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     d->word[word_elems] = node->attr.head * node->attr.state;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
-    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * d->kernel->group;
+    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * d->kernel->workgroup;
     fm_emit_grid(b, d, (elems + per_group - 1) / per_group, segment_places(b, &b->want[node_id]), 1);
 }
 

@@ -11,11 +11,6 @@
 
 #include "shaders/lib/abi.h"
 
-#define GROUPS_PER_CORE 32u         // workgroups that keep a core busy and let the last ones end together
-#define GROUPS_UNKNOWN 16u          // workgroups wanted where the number of cores is not known
-#define PART_ROWS 32u               // a part is at least this long: its state is read and written besides its rows
-#define STARTS_BYTES (256ull << 20) // most memory for the states of parts
-
 static uint32_t kept_versions(const struct fm_build *b, const struct fm_want *want)
 {
     return want->param[FM_PARAM_ROWS] <= FM_VERSION_ROWS ? fm_dim_resolve(FM_DIM_B, &b->dims) : 1;
@@ -57,7 +52,7 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
     d->word[word_kept] = kept_versions(b, want);
     d->word[word_part] = part;
     d->moved_bytes = 4ull * ((uint64_t)rows * (in + want->param[FM_PARAM_N]) + 2ull * in * (width - 1)) + d->bind[bind_w].bytes;
-    fm_emit_grid(b, d, fm_ceil_div_u32(in, fm_emit_tile(d->kernel->tile_cols, want, d->kernel->group)),
+    fm_emit_grid(b, d, fm_ceil_div_u32(in, fm_emit_tile(d->kernel->tile_cols, want, d->kernel->workgroup)),
                  part_places(b, want, part), 1);
 }
 
@@ -83,11 +78,11 @@ static const struct fm_kernel *lowered(struct fm_build *b, struct fm_want want, 
 
 static uint32_t grid_x(const struct fm_kernel *kernel, const struct fm_want *want)
 {
-    return fm_ceil_div_u32(want->param[FM_PARAM_N], fm_emit_tile(kernel->tile_cols, want, kernel->group));
+    return fm_ceil_div_u32(want->param[FM_PARAM_N], fm_emit_tile(kernel->tile_cols, want, kernel->workgroup));
 }
 
-// As many parts as fill the device, none shorter than PART_ROWS, their states within STARTS_BYTES. With fewer than
-// three, running twice over the rows costs more than it wins.
+// As many parts as fill the device, within what tuning.def says of parts. With fewer than three, running twice
+// over the rows costs more than it wins.
 static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_want *want = &b->want[node_id];
@@ -96,9 +91,10 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     struct parts p = {.rows = rows, .places = segments, .starts = FM_NONE, .steps = FM_NONE};
     if (kernel->split <= 1)
         return p;
-    uint64_t wanted = b->caps->cores != 0 ? (uint64_t)GROUPS_PER_CORE * b->caps->cores : GROUPS_UNKNOWN;
-    uint64_t count = FM_MIN(wanted / grid_x(kernel, want), FM_MIN(kernel->split, rows / PART_ROWS));
-    uint64_t places = STARTS_BYTES / state_bytes(want);
+    const struct fm_tuning *tuning = fm_tuning_of(b->caps);
+    uint64_t wanted = fm_emit_groups(b, tuning->scan_groups_per_core);
+    uint64_t count = FM_MIN(wanted / grid_x(kernel, want), FM_MIN(kernel->split, rows / tuning->scan_part_rows));
+    uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(want);
     count = FM_MIN(count, places > segments ? places - segments : 0);
     p.states = lowered(b, *want, FM_OP_SCAN_STATES);
     p.carry = lowered(b, *want, FM_OP_SCAN_CARRY);

@@ -22,7 +22,7 @@ void fm_emit_token_feed(struct fm_build *b, uint32_t node_id)
     fm_emit_bind(b, d, bind_ids, node->dst[0], true);
     d->word[word_ctx] = want->param[FM_PARAM_CTX];
     d->moved_bytes += 8ull * want->param[FM_PARAM_ROWS];
-    fm_emit_grid(b, d, fm_ceil_div_u32(want->param[FM_PARAM_ROWS], d->kernel->group), 1, 1);
+    fm_emit_grid(b, d, fm_ceil_div_u32(want->param[FM_PARAM_ROWS], d->kernel->workgroup), 1, 1);
 }
 
 void fm_emit_embed(struct fm_build *b, uint32_t node_id)

@@ -314,7 +314,7 @@ enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *la
     enum fm_result result = FM_OK;
     if (!b.options.no_fuse) {
         struct pass_user user = {.caps = caps, .dims = dims};
-        struct fm_pass_context context = {.can_run = can_run, .user = &user};
+        struct fm_pass_context context = {.can_run = can_run, .user = &user, .tuning = fm_tuning_of(caps)};
         result = fm_passes_run(graph, &context);
     }
     if (result == FM_OK)

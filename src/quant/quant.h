@@ -34,6 +34,11 @@ void fm_quant_decode(enum fm_type type, const void *src, uint64_t k, float *dst)
 // Encode k elements. Every format is implemented (K-quants by weighted least-squares search of scale and minimum).
 void fm_quant_encode(enum fm_type type, const float *src, uint64_t k, void *dst);
 
+// Elements of k (a multiple of the block) that are infinite or NaN, as those of a block with such a scale all are: the index of
+// the first, k when there is none; how many.
+uint64_t fm_quant_find_nonfinite(enum fm_type type, const void *src, uint64_t k);
+uint64_t fm_quant_count_nonfinite(enum fm_type type, const void *src, uint64_t k);
+
 // ---- GPU layout ----------------------------------------------------------------------------------------------------
 //
 // A weight [N,K] lies on the device as up to four planes, one after another, each starting at a multiple of 16 bytes.

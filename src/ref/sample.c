@@ -3,7 +3,8 @@
 //
 // For output row o: token row t = out_row[o], slot s = slot[t], position p = pos[t], record r = sampler[o] (abi.h,
 // FM_SAMPLER_*).
-//   0. Ids >= attr.vocab and NaN logits are -inf.
+//   0. Ids >= attr.vocab are -inf. A row that holds a NaN, or whose greatest logit (after 1) is infinite, has no
+//      probabilities: its id is FM_TOKEN_NAN. -inf beside numbers is an id that is never chosen.
 //   1. Repetition penalty, where repeat_penalty != 1 and repeat_last_n > 0: every id that occurs in history[s] at a
 //      position in
 //      (p - last_n, p] has its logit divided by the penalty when positive, else multiplied, once (Keskar et al. 2019).
@@ -16,8 +17,8 @@
 //   5. Weights again with temperature: w = floor(exp((l - max) / temp) * 2^23), W their sum over the kept. The draw is
 //      x = (W * u) >> 32 with u = fm_rng_draw(seed_lo, seed_hi, p); the answer is the first id in ascending order whose
 //      running sum exceeds x.
-// All is integer after exp(), so that a device and this file differ only where exp() rounds differently. If no logit is
-// above -inf: id 0. Filters in llama.cpp's order: penalties, top-k, top-p, min-p, temperature.
+// All is integer after exp(), so that a device and this file differ only where exp() rounds differently. Filters in
+// llama.cpp's order: penalties, top-k, top-p, min-p, temperature.
 #include "ref/ref_ops.h"
 
 #include "shaders/lib/abi.h"
@@ -138,10 +139,15 @@ static uint64_t sample_row(const struct draw *d, const double *record, uint64_t 
 {
     double temp = (double)bits_to_float(record[FM_SAMPLER_TEMP]);
     uint64_t best = 0, total = 0, sum = 0;
-    for (uint64_t i = 1; i < d->vocab; i++)
+    for (uint64_t i = 0; i < d->vocab; i++) {
+        if (isnan(d->logits[i]))
+            return FM_TOKEN_NAN;
         if (d->logits[i] > d->logits[best])
             best = i;
-    if (!(temp > 0) || d->logits[best] == -INFINITY)
+    }
+    if (isinf(d->logits[best]))
+        return FM_TOKEN_NAN;
+    if (!(temp > 0))
         return best;
     struct draw e = *d;
     e.max = d->logits[best];
@@ -169,10 +175,8 @@ void fm_ref_sample(const struct fm_ref_call *c)
                  pos = row < c->src[2]->elems ? (uint64_t)c->src[2]->v[row] : 0;
         // The first half of the scratch holds the logits, the second the sorted ones.
         double *logits = c->scratch, *sorted = c->scratch + vocab;
-        for (uint64_t i = 0; i < vocab; i++) {
-            double l = c->src[0]->v[o * width + i];
-            logits[i] = isnan(l) ? -INFINITY : l;
-        }
+        for (uint64_t i = 0; i < vocab; i++)
+            logits[i] = c->src[0]->v[o * width + i];
         struct draw d = {.call = c, .logits = logits, .vocab = vocab};
         penalise(&d, record, slot, pos);
         uint64_t id = sample_row(&d, record, pos, sorted);

@@ -33,7 +33,7 @@ static enum fm_result cache_type(const char *name, enum fm_type fallback, enum f
     *out_type = name == NULL || name[0] == '\0' ? fallback : fm_type_from_name(name);
     if (*out_type == FM_TYPE_F16 || *out_type == FM_TYPE_F32 || *out_type == FM_TYPE_Q8_0)
         return FM_OK;
-    return fm_fail(FM_ARG, "cache type '%.32s', expected f16, f32 or q8_0", name != NULL ? name : "");
+    return fm_fail(FM_ARG, "cache type '%s', expected f16, f32 or q8_0", FM_QUOTE_Z(name));
 }
 
 static enum fm_result resolve(const struct fm_model *model, const struct fm_session_params *p, struct fm_blueprint *b)

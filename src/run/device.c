@@ -4,11 +4,13 @@
 #include <stdlib.h>
 
 #include "base/os.h"
+#include "base/writer.h"
 #include "check/check.h"
 #include "run/run.h"
 
 #define UUID_BYTES 16
 #define PATH_BYTES 1024
+#define TUNING_BYTES_MAX ((size_t)1 << 20)
 
 static void uuid_text(const uint8_t uuid[UUID_BYTES], char out[37])
 {
@@ -25,8 +27,10 @@ static void fill_info(const struct fm_caps *caps, struct fm_device_info *info)
                                     .memory_bytes = caps->device_bytes,
                                     .available_bytes = caps->available_bytes,
                                     .unified = caps->unified};
-    snprintf(info->name, sizeof(info->name), "%s", caps->name);
-    snprintf(info->driver, sizeof(info->driver), "%.120s %.120s", caps->driver, caps->driver_info);
+    char copy[sizeof(caps->driver) + sizeof(caps->driver_info) + 1];
+    fm_quote(caps->name, strlen(caps->name), info->name, sizeof(info->name)); // a driver's words, shown on terminals
+    snprintf(copy, sizeof(copy), "%s %s", caps->driver, caps->driver_info);
+    fm_quote(copy, strlen(copy), info->driver, sizeof(info->driver));
     uuid_text(caps->uuid, info->uuid);
 }
 
@@ -53,6 +57,17 @@ void fm_device_list_free(struct fm_device_info *infos)
     fm_free(infos);
 }
 
+static enum fm_result read_tuning(const char *path, struct fm_tuning *out_tuning)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    enum fm_result result = fm_file_read(path, TUNING_BYTES_MAX, &text, &bytes);
+    if (result == FM_OK)
+        result = fm_tuning_parse(text, bytes, path, out_tuning);
+    fm_free(text);
+    return result;
+}
+
 enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_device **out_device)
 {
     static const struct fm_device_params defaults = {0};
@@ -66,15 +81,19 @@ enum fm_result fm_device_open(const struct fm_device_params *params, struct fm_d
     struct fm_device *device = fm_alloc_zero(1, sizeof(*device));
     if (device == NULL)
         return fm_nomem();
-    result = fm_vk_probe(&caps, &count);
+    result = params->tuning != NULL ? read_tuning(params->tuning, &device->tuning) : FM_OK;
+    if (result == FM_OK)
+        result = fm_vk_probe(&caps, &count);
     if (result == FM_OK)
         result = fm_vk_choose(caps, count, params->selector, &index);
     if (result == FM_OK) {
         struct fm_caps masked = fm_caps_mask(&caps[index], rung);
+        masked.tuning = params->tuning != NULL ? &device->tuning : NULL;
         result = fm_vk_open(&masked, &device->vk);
     }
     fm_free(caps);
     if (result != FM_OK) {
+        fm_tuning_finish(&device->tuning);
         fm_free(device);
         return result;
     }
@@ -88,6 +107,7 @@ void fm_device_close(struct fm_device **device)
         return;
     fm_vk_cache_save((*device)->vk);
     fm_vk_close(&(*device)->vk);
+    fm_tuning_finish(&(*device)->tuning);
     fm_free(*device);
     *device = NULL;
 }
@@ -122,9 +142,11 @@ static double bandwidth_load(const struct fm_caps *caps)
 {
     char path[PATH_BYTES], *text = NULL;
     size_t bytes = 0;
-    if (!bandwidth_path(caps, path, sizeof(path)) || fm_file_read(path, 64, &text, &bytes) != FM_OK)
+    if (!bandwidth_path(caps, path, sizeof(path)) || !fm_cache_read(path, 64, &text, &bytes))
         return 0;
-    double value = strtod(text, NULL);
+    double value = 0;
+    for (size_t i = 0; i < bytes && text[i] >= '0' && text[i] <= '9'; i++)
+        value = value * 10 + (text[i] - '0');
     fm_free(text);
     return value > 0 && value < 1e15 ? value : 0;
 }
@@ -133,18 +155,19 @@ static void bandwidth_save(const struct fm_caps *caps, double bytes_per_s)
 {
     char path[PATH_BYTES], text[320]; // any double in digits
     int n = snprintf(text, sizeof(text), "%.0f\n", bytes_per_s); // whole: programs of any locale read it
-    if (!bandwidth_path(caps, path, sizeof(path)) || fm_file_write_atomic(path, text, (size_t)n) != FM_OK)
+    if (!bandwidth_path(caps, path, sizeof(path)) ||
+        fm_writer_save(path, FM_WRITER_PRIVATE | FM_WRITER_NO_LINK, text, (size_t)n) != FM_OK)
         fm_log(FM_LOG_INFO, "the read bandwidth is not kept: %s", fm_error_message());
 }
 
-enum fm_result fm_device_read_bandwidth(struct fm_device *device, double *out_bytes_per_s)
+enum fm_result fm_device_read_bandwidth(struct fm_device *device, fm_cancel_fn *cancel, void *user, double *out_bytes_per_s)
 {
     const struct fm_caps *caps = fm_vk_caps(device->vk);
     if (device->read_bytes_per_s <= 0)
         device->read_bytes_per_s = bandwidth_load(caps);
     if (device->read_bytes_per_s <= 0) {
         double gb_per_s = 0;
-        enum fm_result result = fm_check_read_bandwidth(device->vk, &gb_per_s);
+        enum fm_result result = fm_check_read_bandwidth(device->vk, cancel, user, &gb_per_s);
         if (result != FM_OK)
             return result;
         device->read_bytes_per_s = gb_per_s * 1e9;

@@ -5,6 +5,8 @@
 #include "run/session.h"
 #include "shaders/lib/abi.h"
 
+#include <math.h>
+
 struct running {
     struct fm_request *request;
     struct fm_batch_source source;
@@ -21,6 +23,7 @@ struct generating {
     size_t count;
     const struct fm_sampling **sampling; // [n_slots]
     uint32_t oldest, in_flight;          // ring entries
+    const struct running *bad;           // the first sequence whose logits were no numbers, or NULL
     size_t turn;                         // whose prompt comes first
     uint64_t start_ns;
 };
@@ -44,12 +47,24 @@ static enum fm_result check_tokens(const struct fm_session *session, uint32_t sl
     return FM_OK;
 }
 
+static enum fm_result check_sampling(uint32_t slot, const struct fm_sampling *s)
+{
+    const struct { const char *name; float value; } all[] = {
+        {"temp", s->temp}, {"top_p", s->top_p}, {"min_p", s->min_p}, {"repeat_penalty", s->repeat_penalty}};
+    for (size_t i = 0; i < FM_COUNT(all); i++)
+        if (!isfinite(all[i].value))
+            return fm_fail(FM_ARG, "slot %u: %s is %g, expected a finite number", slot, all[i].name, (double)all[i].value);
+    return FM_OK;
+}
+
 static enum fm_result check_requests(const struct fm_session *session, const struct fm_request *requests, size_t count)
 {
     if (count == 0 || count > session->paper.n_slots)
         return fm_fail(FM_ARG, "%zu requests for %u slots", count, session->paper.n_slots);
     for (size_t i = 0; i < count; i++) {
         enum fm_result result = check_tokens(session, requests[i].slot, requests[i].tokens, requests[i].n_tokens);
+        if (result == FM_OK)
+            result = check_sampling(requests[i].slot, &requests[i].sampling);
         if (result != FM_OK)
             return result;
         for (size_t j = 0; j < i; j++)
@@ -140,6 +155,24 @@ static void deliver(struct generating *g, struct running *r, uint32_t token)
         r->done = false;
 }
 
+// The device found no token to choose. What was read stays, as after any other stop; the call ends.
+static void no_numbers(struct generating *g, struct running *r)
+{
+    if (r->request->n_generated > 0)
+        append(&g->session->slots[r->request->slot], r->last);
+    r->done = true;
+    if (g->bad == NULL)
+        g->bad = r;
+}
+
+static enum fm_result bad_result(const struct generating *g)
+{
+    const struct fm_request *request = g->bad->request;
+    return fm_fail(FM_NAN, "slot %u: the logits after %u tokens are no numbers: the file may be damaged (fulmen info --verify FILE "
+                   "reads all of it), or the driver computes wrongly (fulmen check)", request->slot,
+                   g->session->slots[request->slot].count);
+}
+
 // Prompt tokens of a sequence in a step.
 static size_t prompt_tokens(const struct fm_batch *batch, const struct running *r)
 {
@@ -167,9 +200,13 @@ static enum fm_result collect(struct generating *g)
         if (read > 0 && r->request->on_prompt != NULL && !r->request->on_prompt(r->request->user, r->read, r->request->n_tokens))
             more = false;
     }
-    for (uint32_t o = 0; o < batch->n_outputs && result == FM_OK; o++)
-        if (!g->runs[batch->owner[o]].done)
-            deliver(g, &g->runs[batch->owner[o]], ids[o]);
+    for (uint32_t o = 0; o < batch->n_outputs && result == FM_OK; o++) {
+        struct running *r = &g->runs[batch->owner[o]];
+        if (!r->done && ids[o] == FM_TOKEN_NAN)
+            no_numbers(g, r);
+        else if (!r->done)
+            deliver(g, r, ids[o]);
+    }
     return result == FM_OK && !more ? fm_fail(FM_CANCELLED, "cancelled") : result;
 }
 
@@ -196,7 +233,7 @@ static enum fm_result run_all(struct generating *g)
     enum fm_result result = prepare(g);
     g->start_ns = fm_clock_ns();
     while (result == FM_OK) {
-        bool any = true;
+        bool any = g->bad == NULL; // else steps under way are collected, and no more are formed
         while (result == FM_OK && any && g->in_flight < FM_RUN_RING)
             if ((result = fm_step_cancelled(g->session)) == FM_OK)
                 result = advance(g, &any);
@@ -214,7 +251,7 @@ static enum fm_result run_all(struct generating *g)
         g->oldest = (g->oldest + 1) % FM_RUN_RING;
         g->in_flight--;
     }
-    return result;
+    return g->bad != NULL && (result == FM_OK || result == FM_CANCELLED) ? bad_result(g) : result;
 }
 
 enum fm_result fm_session_generate(struct fm_session *session, struct fm_request *requests, size_t count)

@@ -5,9 +5,8 @@
 
 #include <stdio.h>
 
-#define SLICE_BYTES (2ull << 20)    // copied by one thread at a time
+#define PIECE_BYTES (8ull << 20)    // read before it is repacked or decoded; whole blocks of all types, near enough
 #define CONVERT_ELEMS (1u << 16)    // decoded to f32 at a time
-#define ROWS_BYTES (256ull << 20)   // file bytes between two looks at the progress callback
 
 struct loading {
     const struct fm_model *model;
@@ -16,11 +15,12 @@ struct loading {
     const struct fm_layout *layout;
     const struct fm_load_params *params;
     uint64_t base;             // offset of the tensor in the pool
-    uint64_t done_bytes, total_bytes;
+    uint64_t done_bytes, told_bytes, total_bytes;
 };
 
-static enum fm_result report(const struct loading *l)
+static enum fm_result report(struct loading *l)
 {
+    l->told_bytes = l->done_bytes;
     if (l->params->progress != NULL && !l->params->progress(l->params->user, l->done_bytes, l->total_bytes))
         return fm_fail(FM_CANCELLED, "loading cancelled after %.1f of %.1f MB", (double)l->done_bytes * 1e-6,
                        (double)l->total_bytes * 1e-6);
@@ -30,47 +30,43 @@ static enum fm_result report(const struct loading *l)
 // ---- into the ring
 // -----------------------------------------------------------------------------------------------------
 
-struct copying {
-    uint8_t *to;
+// What comes next to `offset` of the weight: from memory, or when that is NULL from the tensor.
+struct stream {
+    struct loading *l;
     const uint8_t *from;
-    uint64_t bytes;
+    const struct fm_tensor *tensor;
+    uint64_t tensor_offset;
 };
 
-static void copy_slice(void *user, uint32_t i)
+static enum fm_result stream(struct stream s, uint64_t offset, uint64_t size_bytes)
 {
-    const struct copying *c = user;
-    uint64_t at = i * SLICE_BYTES;
-    memcpy(c->to + at, c->from + at, (size_t)FM_MIN(SLICE_BYTES, c->bytes - at));
-}
-
-// fm_pack_put_fn: several threads copy, since much of the time goes to faults on the mapped pages.
-static enum fm_result put(void *user, uint64_t offset, const void *data, size_t size_bytes)
-{
-    struct loading *l = user;
-    const uint8_t *from = data;
-    uint64_t left = size_bytes, at = l->base + offset;
-    while (left > 0) {
-        struct copying c = {.from = from, .bytes = left};
+    struct loading *l = s.l;
+    for (uint64_t done = 0; done < size_bytes;) {
+        uint64_t some = size_bytes - done;
         void *room = NULL;
-        enum fm_result result = fm_vk_stage_reserve(l->vk, &c.bytes, &room);
+        enum fm_result result = fm_vk_stage_reserve(l->vk, &some, &room);
         if (result != FM_OK)
             return result;
-        c.to = room;
-        uint64_t slices = (c.bytes + SLICE_BYTES - 1) / SLICE_BYTES;
-        if (slices > 1)
-            fm_thread_for(0, (uint32_t)slices, copy_slice, &c);
+        if (s.from != NULL)
+            memcpy(room, s.from + done, (size_t)some);
         else
-            memcpy(c.to, c.from, (size_t)c.bytes);
-        if ((result = fm_vk_stage_commit(l->vk, l->memory, at, c.bytes)) != FM_OK)
+            result = fm_tensor_read(s.tensor, s.tensor_offset + done, some, room);
+        if (result == FM_OK)
+            result = fm_vk_stage_commit(l->vk, l->memory, l->base + offset + done, some);
+        if (result != FM_OK)
             return result;
-        from += c.bytes;
-        at += c.bytes;
-        left -= c.bytes;
-        l->done_bytes += c.bytes;
-        if (slices > 1 && (result = report(l)) != FM_OK)
+        done += some;
+        l->done_bytes += some;
+        if (size_bytes > PIECE_BYTES && (result = report(l)) != FM_OK)
             return result;
     }
     return FM_OK;
+}
+
+// fm_pack_put_fn.
+static enum fm_result put(void *user, uint64_t offset, const void *data, size_t size_bytes)
+{
+    return stream((struct stream){.l = user, .from = data}, offset, size_bytes);
 }
 
 // A tensor whose weight is f32 whatever the file holds.
@@ -79,44 +75,60 @@ static enum fm_result put_as_f32(struct loading *l, const struct fm_tensor *tens
     const struct fm_type_info *info = fm_type_info(tensor->type);
     uint64_t at = first / info->block_elems * info->block_elems, end = first + elems;
     float *buffer = fm_alloc(CONVERT_ELEMS * sizeof(*buffer));
-    enum fm_result result = FM_OK;
-    if (buffer == NULL)
-        return fm_nomem();
+    uint8_t *blocks = fm_alloc(CONVERT_ELEMS / info->block_elems * info->block_bytes);
+    enum fm_result result = buffer != NULL && blocks != NULL ? FM_OK : fm_nomem();
     while (at < end && result == FM_OK) {
         // Whole blocks; what lies before `first` is decoded and left out.
         uint64_t whole = (end - at + info->block_elems - 1) / info->block_elems * info->block_elems;
         uint64_t count = FM_MIN(whole, CONVERT_ELEMS);
         uint64_t skip = at < first ? first - at : 0, take = FM_MIN(count, end - at) - skip;
-        fm_quant_decode(tensor->type, tensor->data + at / info->block_elems * info->block_bytes, count, buffer);
-        result = put(l, (at + skip - first) * sizeof(*buffer), buffer + skip, (size_t)(take * sizeof(*buffer)));
+        result = fm_tensor_read(tensor, at / info->block_elems * info->block_bytes, count / info->block_elems * info->block_bytes, blocks);
+        if (result == FM_OK) {
+            fm_quant_decode(tensor->type, blocks, count, buffer);
+            result = put(l, (at + skip - first) * sizeof(*buffer), buffer + skip, (size_t)(take * sizeof(*buffer)));
+        }
         at += count;
     }
     fm_free(buffer);
+    fm_free(blocks);
+    return result;
+}
+
+// `units` blocks of the tensor from `first` on, into the planes of the device. Rows do not matter: planes have all blocks in order.
+static enum fm_result put_packed(struct loading *l, const struct fm_tensor *tensor, uint64_t first, uint64_t units)
+{
+    const struct fm_type_info *info = fm_type_info(tensor->type);
+    uint64_t piece = FM_MIN(PIECE_BYTES / info->block_bytes, units);
+    uint8_t *blocks = fm_alloc((size_t)(piece * info->block_bytes));
+    enum fm_result result = blocks != NULL ? FM_OK : fm_nomem();
+    for (uint64_t done = 0; done < units && result == FM_OK; done += piece) {
+        uint64_t some = FM_MIN(piece, units - done);
+        result = fm_tensor_read(tensor, (first + done) * info->block_bytes, some * info->block_bytes, blocks);
+        if (result == FM_OK)
+            result = fm_pack_rows(tensor->type, units, info->block_elems, done, some, blocks, put, l);
+        if (result == FM_OK)
+            result = report(l);
+    }
+    fm_free(blocks);
     return result;
 }
 
 static enum fm_result load_weight(struct loading *l, const struct fm_value *value)
 {
     const struct fm_tensor *tensor = fm_file_tensor(l->model->file, value->of.tensor);
-    uint64_t k = value->dims[value->n_dims - 1], rows = 1, row_bytes = 0, first_bytes = 0;
+    const struct fm_type_info *info = fm_type_info(value->type);
+    uint64_t k = value->dims[value->n_dims - 1], rows = 1, first = value->row0 * (value->n_dims > 1 ? k : 1);
     for (unsigned i = 0; i + 1 < value->n_dims; i++)
         rows *= value->dims[i];
-    enum fm_result result = FM_OK;
-    if (tensor->type != value->type) {
-        result = put_as_f32(l, tensor, value->row0 * (value->n_dims > 1 ? k : 1), rows * k);
-    } else if (value->n_dims == 1) {
-        if (!fm_type_bytes(value->type, value->row0, &first_bytes))
-            return fm_fail(FM_FORMAT, "tensor '%s' cannot be cut at element %u", tensor->name, value->row0);
-        result = fm_pack_rows(value->type, 1, k, 0, 1, tensor->data + first_bytes, put, l);
-    } else {
-        (void)fm_type_bytes(value->type, k, &row_bytes); // the layout has checked it
-        uint64_t step = FM_MAX(ROWS_BYTES / row_bytes, 1), row = 0;
-        for (; row < rows && result == FM_OK; row += step) {
-            const uint8_t *src = tensor->data + (value->row0 + row) * row_bytes;
-            result = fm_pack_rows(value->type, rows, k, row, FM_MIN(step, rows - row), src, put, l);
-        }
-    }
-    fm_file_drop_tensor(l->model->file, tensor);
+    enum fm_result result;
+    if (tensor->type != value->type)
+        result = put_as_f32(l, tensor, first, rows * k);
+    else if (first % info->block_elems != 0)
+        result = fm_fail(FM_FORMAT, "tensor '%s' cannot be cut at element %llu", FM_QUOTE_Z(tensor->name), (unsigned long long)first);
+    else if (info->block_elems == 1)
+        result = stream((struct stream){.l = l, .tensor = tensor, .tensor_offset = first * info->block_bytes}, 0, rows * k * info->block_bytes);
+    else
+        result = put_packed(l, tensor, first / info->block_elems, rows * k / info->block_elems);
     return result == FM_OK ? report(l) : result;
 }
 
@@ -150,7 +162,8 @@ static enum fm_result check_room(const struct fm_model *model, const struct fm_c
     return fm_fail(FM_NOSPACE,
                    "%s does not fit on %s: %.1f MB of weights + %.1f MB of state (context %u, %u slots) + %.1f MB of activations = "
                    "%.1f MB, but %.1f of %.1f MB are available",
-                   model->path, caps->name, (double)need.weights_bytes * 1e-6, (double)need.state_bytes * 1e-6, need.n_ctx, need.n_slots,
+                   model->path, FM_QUOTE_Z(caps->name), (double)need.weights_bytes * 1e-6, (double)need.state_bytes * 1e-6,
+                   need.n_ctx, need.n_slots,
                    (double)(need.arena_bytes + need.step_bytes + need.result_bytes) * 1e-6, (double)need.total_bytes * 1e-6,
                    (double)caps->available_bytes * 1e-6, (double)caps->device_bytes * 1e-6);
 }
@@ -158,7 +171,7 @@ static enum fm_result check_room(const struct fm_model *model, const struct fm_c
 // After FM_NOSPACE: the message goes on with the context that would fit, if a shorter one does.
 static enum fm_result say_longest(const struct fm_model *model, const struct fm_caps *caps, const struct fm_session_params *params)
 {
-    char message[512];
+    char message[4096]; // as long as messages get
     snprintf(message, sizeof(message), "%s", fm_error_message());
     uint32_t n_ctx = fm_blueprint_longest(model, caps, params);
     if (n_ctx == 0)
@@ -188,6 +201,10 @@ enum fm_result fm_model_load(struct fm_model *model, struct fm_device *device, c
                             .total_bytes = model->weight_bytes};
         result = load_values(&l);
     }
+    if (result == FM_OK)
+        result = fm_state_model_identity(model, &model->identity);
+    if (result == FM_OK && model->file != NULL)
+        result = fm_file_unchanged(model->file);
     fm_blueprint_finish(&blueprint);
     if (result != FM_OK) {
         fm_vk_memory_destroy(&memory);

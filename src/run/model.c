@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A model without a device: file, configuration, graph, tokenizer, and what can be said about them.
 #include "run/run.h"
+#include "fulmen/writer.h"
 
 #include <stdio.h>
 
@@ -52,8 +53,8 @@ static enum fm_result measure_weights(struct fm_model *model)
             continue;
         uint64_t k = value->dims[value->n_dims - 1];
         if (k == 0 || !fm_value_elems(value, &no_dims, &elems) || !fm_pack_layout(value->type, elems / k, k, &pack))
-            return fm_fail(FM_FORMAT, "%s: weight '%s' is too large, or its rows are no whole blocks of %s", model->path, value->name,
-                           fm_type_info(value->type)->name);
+            return fm_fail(FM_FORMAT, "%s: weight '%s' is too large, or its rows are no whole blocks of %s", model->path,
+                           FM_QUOTE_Z(value->name), fm_type_info(value->type)->name);
         add_type(model, value->type, elems, pack.bytes);
         model->n_params += elems;
         model->weight_bytes += pack.bytes;
@@ -85,22 +86,41 @@ static enum fm_result build_graph(struct fm_model *model)
 // ---- opening
 // -------------------------------------------------------------------------------------------------------------
 
+// An adapter names its base model's architecture, and holds nothing that could run.
+static enum fm_result refuse_adapter(const struct fm_file *file)
+{
+    struct fm_text type;
+    enum fm_result result = fm_meta_string(file, "general.type", false, &type);
+    if (result != FM_OK)
+        return result;
+    bool is_adapter = type.bytes == 7 && memcmp(type.data, "adapter", 7) == 0;
+    for (uint32_t i = 0; i < fm_file_tensor_count(file) && !is_adapter; i++) {
+        const char *name = fm_file_tensor(file, i)->name;
+        is_adapter = strstr(name, ".lora_a") != NULL || strstr(name, ".lora_A.") != NULL;
+    }
+    if (!is_adapter)
+        return FM_OK;
+    return fm_fail(FM_UNSUPPORTED, "%s: is an adapter (LoRA), not a model: merge it into its base model first", fm_file_path(file));
+}
+
 static enum fm_result open_file(struct fm_model *model, const char *path)
 {
     struct fm_text name;
-    char quoted[FM_QUOTE_BYTES];
     enum fm_result result = fm_file_open(path, &model->file);
     if (result != FM_OK)
         return result;
     model->path = fm_file_path(model->file);
+    if (!fm_path_id(path, &model->file_id))
+        return fm_fail(FM_IO, "%s: went away while it was opened", path);
     if (fm_file_tensor_count(model->file) == 0)
         return fm_fail(FM_UNSUPPORTED, "%s: holds no weights%s", model->path,
                        fm_file_meta_find(model->file, "tokenizer.ggml.model") != NULL
                            ? ", only a vocabulary: 'fulmen tokenize' can use it, running needs the whole model" : "");
-    if ((result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
+    if ((result = refuse_adapter(model->file)) != FM_OK ||
+        (result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
         (result = fm_meta_string(model->file, "general.name", false, &name)) != FM_OK)
         return result;
-    model->name = fm_arena_printf(&model->arena, "%s", fm_file_quote(name, quoted)); // it is shown on terminals
+    model->name = fm_arena_printf(&model->arena, "%s", FM_QUOTE_TEXT(name)); // it is shown on terminals
     if (model->name == NULL)
         return fm_nomem();
     model->kv_type = default_kv_type(model->file);
@@ -124,14 +144,21 @@ enum fm_result fm_model_open(const char *path, struct fm_model **out_model)
     return FM_OK;
 }
 
+enum fm_result fm_model_check_output(const struct fm_model *model, const char *path)
+{
+    struct fm_file_id id;
+    const char *const inputs[] = {model->file != NULL ? model->path : NULL};
+    if (model->file != NULL && fm_path_id(path, &id) && id.device == model->file_id.device && id.inode == model->file_id.inode)
+        return fm_fail(FM_ARG, "%s: is the model's file, which is in use; name another", path);
+    return fm_writer_check(path, inputs, FM_COUNT(inputs));
+}
+
 static enum fm_result unknown_shape(const char *shape)
 {
-    char list[320] = "";
-    for (const struct fm_shape *s = fm_shapes; s->name != NULL; s++) {
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof(list) - used, " %s", s->name);
-    }
-    return fm_fail(FM_ARG, "no built-in shape '%.64s', there are%s", shape, list);
+    char known[2048] = "";
+    for (const struct fm_shape *s = fm_shapes; s->name != NULL; s++)
+        fm_append(known, sizeof(known), " %s", s->name);
+    return fm_fail(FM_ARG, "no built-in shape '%s', there are%s", FM_QUOTE_Z(shape), known);
 }
 
 enum fm_result fm_model_open_shape(const char *name, const char *type_name, struct fm_model **out_model)
@@ -141,7 +168,8 @@ enum fm_result fm_model_open_shape(const char *name, const char *type_name, stru
     if (shape == NULL)
         return unknown_shape(name);
     if (type == FM_TYPE_NONE || !fm_type_info(type)->is_weight)
-        return fm_fail(FM_ARG, "no weight type '%.32s' (f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_K q5_K q6_K)", type_name);
+        return fm_fail(FM_ARG, "no weight type '%s' (f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q4_K q5_K q6_K)",
+                       FM_QUOTE_Z(type_name));
     struct fm_model *model = fm_alloc_zero(1, sizeof(*model));
     if (model == NULL)
         return fm_nomem();
@@ -280,7 +308,8 @@ enum fm_result fm_model_why(const struct fm_model *model, const struct fm_device
             node = &bucket->graph.nodes[i];
     struct fm_want want;
     if (node == NULL)
-        result = fm_fail(FM_ARG, "no node '%.80s' in the plan for %u tokens (its listing has their names)", name, bucket->tokens);
+        result = fm_fail(FM_ARG, "no node '%s' in the plan for %u tokens (its listing has their names)", FM_QUOTE_Z(name),
+                         bucket->tokens);
     else
         result = fm_want_from_node(&bucket->graph, node, &bucket->plan.dims, caps, &want);
     if (result == FM_OK)

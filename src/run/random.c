@@ -80,7 +80,7 @@ static enum fm_result fill_matrix(struct fm_vk *vk, struct fm_vk_memory *memory,
 {
     struct fm_pack pack;
     if (!fm_pack_layout(value->type, value->dims[0], value->dims[1], &pack))
-        return fm_fail(FM_ARG, "weight '%s': no layout", value->name);
+        return fm_fail(FM_ARG, "weight '%s': no layout", FM_QUOTE_Z(value->name));
     const uint64_t to[5] = {pack.qs, pack.qh, pack.sc, pack.sd, pack.bytes}, from[5] = {pp->qs, pp->qh, pp->sc, pp->sd, pp->bytes};
     enum fm_result result = FM_OK;
     for (int i = 0; i < 4 && result == FM_OK; i++)

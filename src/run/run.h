@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "base/os.h"
 #include "fulmen/session.h"
 #include "models/arch.h"
 #include "plan/plan.h"
@@ -19,6 +20,7 @@
 struct fm_device {
     struct fm_vk *vk;
     double read_bytes_per_s; // 0 = not measured yet
+    struct fm_tuning tuning; // of its capabilities, where a file was given
 };
 
 struct fm_model_type { // elements and device bytes of one weight type
@@ -30,6 +32,7 @@ struct fm_model {
     struct fm_arena arena;
     const char *path, *name;
     struct fm_file *file; // NULL for built-in shapes
+    struct fm_file_id file_id; // of the file that is open
     const struct fm_arch *arch;
     struct fm_config config;
     struct fm_tokenizer *tokenizer; // NULL when the file has none
@@ -43,6 +46,7 @@ struct fm_model {
     // once loaded
     struct fm_device *device;
     struct fm_vk_memory *weights;
+    uint64_t identity; // of its tensors and metadata, for files of states
 };
 
 // One size of step, planned.
@@ -84,6 +88,9 @@ enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_
 
 // A state of the graph is there in versions, as those of recurrences are. (blueprint.c)
 bool fm_graph_is_recurrent(const struct fm_graph *graph);
+
+// state_file.c: a hash of the names, shapes and types of all tensors, of the metadata, and of a sample of every tensor's bytes.
+enum fm_result fm_state_model_identity(const struct fm_model *model, uint64_t *out_identity);
 
 // random.c: fill the weights of a built-in shape.
 enum fm_result fm_random_load(const struct fm_model *model, struct fm_vk *vk, struct fm_vk_memory *memory,

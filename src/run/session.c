@@ -33,6 +33,8 @@ enum fm_result fm_session_create(struct fm_model *model, const struct fm_session
     session->model = model;
     session->vk = model->device->vk;
     atomic_init(&session->cancelled, false);
+    session->cancel = params != NULL ? params->cancel : NULL;
+    session->cancel_user = params != NULL ? params->cancel_user : NULL;
     enum fm_result result = fm_blueprint_make(model, fm_vk_caps(session->vk), params, &session->paper);
     if (result == FM_OK && session->paper.n_ctx > model->config.context)
         fm_log(FM_LOG_WARN, "context %u is more than the %u positions that the model was made for", session->paper.n_ctx,

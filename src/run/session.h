@@ -31,6 +31,8 @@ struct fm_session {
     uint64_t value[FM_RUN_RING];        // timeline value of ring entry i
     uint32_t next_entry;
     atomic_bool cancelled;
+    fm_cancel_fn *cancel; // the caller's, or NULL
+    void *cancel_user;
 };
 
 // step.c

@@ -5,7 +5,7 @@
 #ifndef FM_RUN_STATE_CHECK_H
 #define FM_RUN_STATE_CHECK_H
 
-#include "base/base.h"
+#include "base/os.h"
 
 #define FM_STATE_MAGIC "FMSTATE1"
 #define FM_STATE_PIECE_BYTES (8u << 20)
@@ -16,26 +16,26 @@ struct fm_state_header {
     uint64_t layout; // of the states: names, types, widths
     uint64_t state_bytes;
     uint64_t seed;
-    uint32_t tokens, next; // how many; the one to read first, or FM_NO_TOKEN
+    uint32_t tokens, next; // how many; the one to read first, or FM_TOKEN_NONE
     uint64_t note_bytes;
-    uint32_t reserved[2]; // 0
+    uint32_t reserved[2]; // 0; a file where they are not is refused
 };
 _Static_assert(sizeof(struct fm_state_header) == 64, "the header is written as it is");
 
 struct fm_state_file {
+    const struct fm_source *source; // must outlive it
     struct fm_state_header header;
-    const uint8_t *data, *state; // the whole file; where its states begin
-    const uint8_t *note;         // [header.note_bytes]
-    const uint32_t *tokens;      // [header.tokens]
-    uint64_t size_bytes;
+    uint64_t state_offset; // where its states begin
+    uint32_t *tokens;      // [header.tokens]; this and the note are there after fm_state_file_check
+    char *note;            // [header.note_bytes] and a NUL; NULL when there is none
 };
 
-// The header, and that the file is as long as it says. `data` is aligned to 4 bytes and outlives *out_file; `path` is for
-// messages. FM_FORMAT.
-enum fm_result fm_state_file_read(const void *data, uint64_t size_bytes, const char *path, struct fm_state_file *out_file);
-// The checksum, and that every token is below `vocab`. FM_FORMAT.
-enum fm_result fm_state_file_check(const struct fm_state_file *file, const char *path, uint32_t vocab);
-// Checksum of a file of `size_bytes`, the last 8 of which are its place.
-uint64_t fm_state_file_sum(const void *data, uint64_t size_bytes);
+// Read the header, and see that the file is as long as it says. FM_FORMAT, FM_IO, FM_CHANGED.
+enum fm_result fm_state_file_read(const struct fm_source *source, struct fm_state_file *out_file);
+// The checksum, and that every token is below `vocab`. FM_FORMAT, FM_IO, FM_NOMEM. Call finish whatever the result.
+enum fm_result fm_state_file_check(struct fm_state_file *file, uint32_t vocab);
+void fm_state_file_finish(struct fm_state_file *file);
+// Checksum of a file, the last 8 bytes of which are its place. FM_IO, FM_NOMEM.
+enum fm_result fm_state_file_sum(const struct fm_source *source, uint64_t *out_sum);
 
 #endif

@@ -3,33 +3,38 @@
 // so that the size of a good file is known before anything of it is used.
 #include "base/map.h"
 #include "base/os.h"
+#include "base/writer.h"
 #include "run/session.h"
 #include "run/state_check.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #define SAMPLE_BYTES 64u // of every tensor's beginning and middle
 
-// Names, shapes and types of all tensors and metadata, and a sample of every tensor's bytes.
-static uint64_t model_identity(const struct fm_model *model)
+enum fm_result fm_state_model_identity(const struct fm_model *model, uint64_t *out_identity)
 {
     uint64_t hash = fm_hash64(model->arch->name, strlen(model->arch->name), FM_HASH_SEED);
+    uint8_t sample[SAMPLE_BYTES];
+    enum fm_result result = FM_OK;
     if (model->file == NULL) {
         hash = fm_hash64(model->path, strlen(model->path), hash);
-        return fm_hash64(&model->random_type, sizeof(model->random_type), hash);
+        *out_identity = fm_hash64(&model->random_type, sizeof(model->random_type), hash);
+        return FM_OK;
     }
     uint64_t directory = fm_file_hash(model->file);
     hash = fm_hash64(&directory, sizeof(directory), hash);
-    for (uint32_t i = 0; i < fm_file_tensor_count(model->file); i++) {
+    for (uint32_t i = 0; i < fm_file_tensor_count(model->file) && result == FM_OK; i++) {
         const struct fm_tensor *t = fm_file_tensor(model->file, i);
         uint64_t some = FM_MIN(t->data_bytes, SAMPLE_BYTES), middle = (t->data_bytes - some) / 2;
-        hash = fm_hash64(t->data, (size_t)some, hash);
-        hash = fm_hash64(t->data + middle, (size_t)some, hash);
+        const uint64_t places[] = {0, middle};
+        for (size_t p = 0; p < FM_COUNT(places) && result == FM_OK; p++) {
+            result = fm_tensor_read(t, places[p], some, sample);
+            if (result == FM_OK)
+                hash = fm_hash64(sample, (size_t)some, hash);
+        }
     }
-    return hash;
+    *out_identity = hash;
+    return result;
 }
 
 // What a state's bytes mean: its name, type, shape without slots, context and versions; and how positions were turned.
@@ -56,8 +61,7 @@ static uint64_t layout_identity(const struct fm_session *session)
 
 struct saving {
     struct fm_session *session;
-    FILE *file;
-    const char *path;
+    struct fm_writer *file;
     uint8_t *piece; // [FM_STATE_PIECE_BYTES], of which `used` wait to be written
     size_t used;
     uint64_t hash;
@@ -65,11 +69,10 @@ struct saving {
 
 static enum fm_result flush(struct saving *s)
 {
-    if (fwrite(s->piece, 1, s->used, s->file) != s->used)
-        return fm_fail(FM_IO, "%s: %s", s->path, strerror(errno));
+    enum fm_result result = fm_writer_write(s->file, s->piece, s->used);
     s->hash = fm_hash64(s->piece, s->used, s->hash);
     s->used = 0;
-    return FM_OK;
+    return result;
 }
 
 static enum fm_result put(struct saving *s, const void *data, size_t bytes)
@@ -113,7 +116,7 @@ static enum fm_result count_range(void *user, uint64_t offset, uint64_t bytes)
 static enum fm_result save_all(struct saving *s, uint32_t slot, const struct fm_saved *saved)
 {
     const struct fm_slot *of = &s->session->slots[slot];
-    struct fm_state_header header = {.magic = FM_STATE_MAGIC, .model = model_identity(s->session->model),
+    struct fm_state_header header = {.magic = FM_STATE_MAGIC, .model = s->session->model->identity,
                                      .layout = layout_identity(s->session), .seed = saved->seed, .tokens = of->count,
                                      .next = saved->token, .note_bytes = saved->note != NULL ? strlen(saved->note) : 0};
     enum fm_result result = fm_state_each(s->session, slot, of->count, count_range, &header.state_bytes);
@@ -127,9 +130,7 @@ static enum fm_result save_all(struct saving *s, uint32_t slot, const struct fm_
         result = put(s, saved->note, (size_t)header.note_bytes);
     if (result == FM_OK && s->used > 0)
         result = flush(s);
-    if (result == FM_OK && fwrite(&s->hash, sizeof(s->hash), 1, s->file) != 1)
-        result = fm_fail(FM_IO, "%s: %s", s->path, strerror(errno));
-    return result;
+    return result == FM_OK ? fm_writer_write(s->file, &s->hash, sizeof(s->hash)) : result;
 }
 
 enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path)
@@ -138,26 +139,17 @@ enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const 
         return fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
     if (!fm_state_reaches(session, slot, session->slots[slot].count))
         return fm_fail(FM_UNSUPPORTED, "slot %u: its state is ahead of its tokens", slot);
-    size_t path_bytes = strlen(path) + 32;
-    char *temporary = fm_alloc(path_bytes);
-    struct saving s = {.session = session, .path = path, .piece = fm_alloc(FM_STATE_PIECE_BYTES), .hash = FM_HASH_SEED};
-    enum fm_result result = temporary != NULL && s.piece != NULL ? FM_OK : fm_nomem();
-    if (result == FM_OK) {
-        snprintf(temporary, path_bytes, "%s.%ld.part", path, (long)getpid());
-        s.file = fopen(temporary, "wb");
-        result = s.file != NULL ? save_all(&s, slot, saved) : fm_fail(FM_IO, "%s: %s", temporary, strerror(errno));
-    }
-    if (s.file != NULL) {
-        if (result == FM_OK && (fflush(s.file) != 0 || fsync(fileno(s.file)) != 0))
-            result = fm_fail(FM_IO, "%s: %s", path, strerror(errno));
-        if (fclose(s.file) != 0 && result == FM_OK)
-            result = fm_fail(FM_IO, "%s: %s", path, strerror(errno));
-        if (result == FM_OK && rename(temporary, path) != 0)
-            result = fm_fail(FM_IO, "%s: %s", path, strerror(errno));
-        if (result != FM_OK)
-            unlink(temporary);
-    }
-    fm_free(temporary);
+    struct saving s = {.session = session, .hash = FM_HASH_SEED};
+    enum fm_result result = fm_model_check_output(session->model, path);
+    if (result == FM_OK && (s.piece = fm_alloc(FM_STATE_PIECE_BYTES)) == NULL)
+        result = fm_nomem();
+    if (result == FM_OK)
+        result = fm_writer_open(path, FM_WRITER_PRIVATE, &s.file); // it holds what was said
+    if (result == FM_OK)
+        result = save_all(&s, slot, saved);
+    if (result == FM_OK)
+        result = fm_writer_finish(&s.file);
+    fm_writer_discard(&s.file);
     fm_free(s.piece);
     return result;
 }
@@ -167,30 +159,38 @@ enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const 
 
 struct loading {
     struct fm_session *session;
-    const uint8_t *at; // what is left of the mapping; its size was checked
+    const struct fm_source *source;
+    uint64_t at;    // next byte of the file; its size was checked
+    uint8_t *piece; // [FM_STATE_PIECE_BYTES]
 };
 
 static enum fm_result take_range(void *user, uint64_t offset, uint64_t bytes)
 {
     struct loading *l = user;
     enum fm_result result = FM_OK;
-    for (uint64_t done = 0; done < bytes && result == FM_OK; done += FM_STATE_PIECE_BYTES)
-        result = fm_vk_upload(l->session->vk, l->session->state, offset + done, l->at + done,
-                              (size_t)FM_MIN(bytes - done, FM_STATE_PIECE_BYTES));
+    for (uint64_t done = 0; done < bytes && result == FM_OK; done += FM_STATE_PIECE_BYTES) {
+        uint64_t some = FM_MIN(bytes - done, (uint64_t)FM_STATE_PIECE_BYTES);
+        result = fm_step_cancelled(l->session);
+        if (result == FM_OK)
+            result = fm_source_read(l->source, l->at + done, some, l->piece);
+        if (result == FM_OK)
+            result = fm_vk_upload(l->session->vk, l->session->state, offset + done, l->piece, some);
+    }
     l->at += bytes;
     return result;
 }
 
 // Everything that can be wrong is found here, before the slot is touched.
-static enum fm_result check_file(const struct fm_session *session, uint32_t slot, const struct fm_mapping *map, const char *path,
+static enum fm_result check_file(const struct fm_session *session, uint32_t slot, const struct fm_source *source,
                                  struct fm_state_file *out_file)
 {
-    enum fm_result result = fm_state_file_read(map->data, map->size_bytes, path, out_file);
+    enum fm_result result = fm_state_file_read(source, out_file);
     if (result != FM_OK)
         return result;
     const struct fm_state_header *h = &out_file->header;
+    const char *path = source->path;
     uint64_t state_bytes = 0;
-    if (h->model != model_identity(session->model))
+    if (h->model != session->model->identity)
         return fm_fail(FM_UNSUPPORTED, "%s: the state of another model than %s", path, session->model->path);
     if (h->layout != layout_identity(session))
         return fm_fail(FM_UNSUPPORTED, "%s: saved with another cache type or chunk size than this session has", path);
@@ -202,49 +202,46 @@ static enum fm_result check_file(const struct fm_session *session, uint32_t slot
     if (state_bytes != h->state_bytes)
         return fm_fail(FM_FORMAT, "%s: %llu bytes of state, expected %llu for %u tokens", path, (unsigned long long)h->state_bytes,
                        (unsigned long long)state_bytes, h->tokens);
-    return fm_state_file_check(out_file, path, session->model->config.vocab);
+    return fm_state_file_check(out_file, session->model->config.vocab);
 }
 
-static char *copy_note(const struct fm_state_file *file)
+static enum fm_result load_checked(struct fm_session *session, uint32_t slot, const struct fm_source *source, const struct fm_state_file *file)
 {
-    size_t bytes = (size_t)file->header.note_bytes;
-    char *note = fm_alloc(bytes + 1);
-    if (note != NULL) {
-        memcpy(note, file->note, bytes);
-        note[bytes] = '\0';
-    }
-    return note;
+    struct loading l = {.session = session, .source = source, .at = file->state_offset, .piece = fm_alloc(FM_STATE_PIECE_BYTES)};
+    struct fm_slot *s = &session->slots[slot];
+    if (l.piece == NULL)
+        return fm_nomem();
+    s->count = 0; // from here on it holds neither what it held nor what it will
+    enum fm_result result = fm_state_each(session, slot, file->header.tokens, take_range, &l);
+    enum fm_result finished = fm_vk_upload_finish(session->vk);
+    result = result != FM_OK ? result : finished;
+    if (result == FM_OK)
+        result = fm_source_unchanged(source); // it was read a second time
+    fm_free(l.piece);
+    if (result != FM_OK)
+        return result;
+    memcpy(s->tokens, file->tokens, file->header.tokens * sizeof(uint32_t));
+    s->count = s->newest = s->oldest = file->header.tokens;
+    return FM_OK;
 }
 
 enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const char *path, struct fm_saved *out_saved)
 {
-    struct fm_mapping map;
-    struct fm_state_file file;
+    struct fm_source source;
+    struct fm_state_file file = {0};
     if (slot >= session->paper.n_slots)
         return fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
-    struct fm_slot *s = &session->slots[slot];
-    enum fm_result result = fm_mapping_open(path, &map);
+    enum fm_result result = fm_source_open(path, path, &source);
     if (result != FM_OK)
         return result;
-    char *note = NULL;
-    result = check_file(session, slot, &map, path, &file);
-    const struct fm_state_header *h = &file.header;
-    if (result == FM_OK && h->note_bytes > 0 && (note = copy_note(&file)) == NULL)
-        result = fm_nomem();
+    result = check_file(session, slot, &source, &file);
+    if (result == FM_OK)
+        result = load_checked(session, slot, &source, &file);
     if (result == FM_OK) {
-        struct loading l = {.session = session, .at = file.state};
-        s->count = 0; // from here on it holds neither what it held nor what it will
-        result = fm_state_each(session, slot, h->tokens, take_range, &l);
-        enum fm_result finished = fm_vk_upload_finish(session->vk);
-        result = result != FM_OK ? result : finished;
+        *out_saved = (struct fm_saved){.token = file.header.next, .seed = file.header.seed, .note = file.note};
+        file.note = NULL; // the caller's now
     }
-    if (result == FM_OK) {
-        memcpy(s->tokens, file.tokens, h->tokens * sizeof(uint32_t));
-        s->count = s->newest = s->oldest = h->tokens;
-        *out_saved = (struct fm_saved){.token = h->next, .seed = h->seed, .note = note};
-    } else {
-        fm_free(note);
-    }
-    fm_mapping_close(&map);
+    fm_state_file_finish(&file);
+    fm_source_close(&source);
     return result;
 }

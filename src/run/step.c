@@ -64,12 +64,14 @@ static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, 
 static bool is_cancelled(void *user)
 {
     struct fm_session *session = user;
-    return atomic_load(&session->cancelled);
+    return atomic_load(&session->cancelled) || (session->cancel != NULL && session->cancel(session->cancel_user));
 }
 
 enum fm_result fm_step_cancelled(struct fm_session *session)
 {
-    return atomic_exchange(&session->cancelled, false) ? fm_fail(FM_CANCELLED, "cancelled") : FM_OK;
+    bool cancelled = is_cancelled(session);
+    atomic_store(&session->cancelled, false);
+    return cancelled ? fm_fail(FM_CANCELLED, "cancelled") : FM_OK;
 }
 
 static enum fm_result plan_all_rows(struct fm_session *session, uint32_t index)

@@ -86,6 +86,14 @@ static enum fm_result next_place(struct fm_encoder *enc, struct fm_added_search 
     return r;
 }
 
+// A marker that somebody wrote who may not.
+static bool is_typed(const struct fm_encoder *enc, const struct fm_added_search *search, uint32_t id, size_t begin, size_t end)
+{
+    if (enc->mixed == NULL || !enc->tok->tokens[id].marker)
+        return false;
+    return search->raw ? fm_mixed_is_typed(enc->mixed, search->text, begin, end) : fm_encoder_is_text(enc, id);
+}
+
 enum fm_result fm_added_next(struct fm_encoder *enc, struct fm_added_search *search, size_t *out_begin, uint32_t *out_id)
 {
     const struct fm_matcher_entry *entry;
@@ -98,7 +106,7 @@ enum fm_result fm_added_next(struct fm_encoder *enc, struct fm_added_search *sea
         size_t end = begin + entry->bytes;
         uint8_t flags = search->added->flags[entry->id];
         search->scan = end;
-        if ((search->added->hidden[entry->id] && !search->special) ||
+        if ((search->added->hidden[entry->id] && !search->special) || is_typed(enc, search, entry->id, begin, end) ||
             ((flags & FM_ADDED_SINGLE_WORD) && touches_word(search, begin, end)))
             continue;
         // What the token before took is not there any more.

@@ -33,6 +33,7 @@ struct fm_added_search {
     size_t scan;
     size_t white_end; // of the white space that was taken last
     bool special;
+    bool raw; // the text is the one that was given, not a normalised one
 };
 
 // `special`: hidden tokens are found, too.

@@ -139,7 +139,7 @@ static enum fm_result index_merges(const struct fm_meta *meta, const struct fm_m
     if (unknown > 0)
         fm_log(FM_LOG_DEBUG, KEY_MERGES ": %llu of %llu merges ignored, the first is [%llu] '%s'",
                (unsigned long long)unknown, (unsigned long long)meta->count, (unsigned long long)first_unknown,
-               FM_QUOTE(meta->texts[first_unknown].data, meta->texts[first_unknown].bytes));
+               FM_QUOTE_TEXT(meta->texts[first_unknown]));
     return r;
 }
 

@@ -13,7 +13,7 @@ static uint32_t read_u32(const uint8_t *at)
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
-enum fm_result fm_charsmap_open(const void *data, size_t size_bytes, const char *name, struct fm_charsmap *out_map)
+enum fm_result fm_charsmap_open(const void *data, size_t size_bytes, const char *path, struct fm_charsmap *out_map)
 {
     const uint8_t *bytes = data;
     *out_map = (struct fm_charsmap){0};
@@ -22,7 +22,7 @@ enum fm_result fm_charsmap_open(const void *data, size_t size_bytes, const char 
     uint32_t trie_bytes = size_bytes >= 4 ? read_u32(bytes) : 0;
     if (size_bytes < 9 || trie_bytes % 4 != 0 || trie_bytes == 0 || trie_bytes > size_bytes - 5 || bytes[size_bytes - 1] != 0)
         return fm_fail(FM_FORMAT, "%s: %zu bytes are no map of characters: expected a length, a trie and texts that end in zero",
-                       name, size_bytes);
+                       path, size_bytes);
     out_map->units = bytes + 4;
     out_map->n_units = trie_bytes / 4;
     out_map->texts = (const char *)bytes + 4 + trie_bytes;

@@ -7,6 +7,8 @@ struct out {
     char *text;
     size_t used;
     size_t cap;
+    struct fm_text_range *inputs; // what came from messages
+    size_t input_count, input_cap;
     enum fm_result result; // sticky
 };
 
@@ -17,7 +19,7 @@ struct chat {
     const char *without[4];
     // One message; `index` counts from 0. `system` is the text of a leading system message that the template puts into
     // the first user message (only templates with `folds_system` get one), else NULL.
-    void (*render)(struct out *out, const struct fm_chat_message *message, size_t index, const char *system);
+    void (*render)(struct out *out, const struct fm_chat_message *message, size_t index, const struct fm_chat_message *system);
     const char *prompt; // opens the assistant's answer
     bool folds_system;
 };
@@ -43,9 +45,26 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-// Without white space at both ends, as the templates' trim and strip() do.
-static void put_trimmed(struct out *out, const char *text)
+// Text of a message.
+static void put_input(struct out *out, const char *text, size_t bytes)
 {
+    size_t begin = out->used;
+    put_bytes(out, text, bytes);
+    if (out->result == FM_OK && bytes > 0)
+        out->result = fm_array_reserve((void **)&out->inputs, &out->input_cap, out->input_count + 1, sizeof(*out->inputs));
+    if (out->result == FM_OK && bytes > 0)
+        out->inputs[out->input_count++] = (struct fm_text_range){.begin = begin, .end = out->used};
+}
+
+static void put_content(struct out *out, const struct fm_chat_message *message)
+{
+    put_input(out, message->content, strlen(message->content));
+}
+
+// Without white space at both ends, as the templates' trim and strip() do.
+static void put_trimmed(struct out *out, const struct fm_chat_message *message)
+{
+    const char *text = message->content;
     size_t bytes = strlen(text);
     while (bytes > 0 && is_space(text[bytes - 1]))
         bytes--;
@@ -53,7 +72,7 @@ static void put_trimmed(struct out *out, const char *text)
         text++;
         bytes--;
     }
-    put_bytes(out, text, bytes);
+    put_input(out, text, bytes);
 }
 
 static bool is_role(const struct fm_chat_message *message, const char *role)
@@ -61,83 +80,83 @@ static bool is_role(const struct fm_chat_message *message, const char *role)
     return strcmp(message->role, role) == 0;
 }
 
-static void render_plain(struct out *out, const struct fm_chat_message *message, size_t index, const char *system)
+static void render_plain(struct out *out, const struct fm_chat_message *message, size_t index, const struct fm_chat_message *system)
 {
     (void)index;
     (void)system;
     if (!is_role(message, "system"))
         put(out, is_role(message, "user") ? "User: " : "Assistant: ");
-    put(out, message->content);
+    put_content(out, message);
     put(out, is_role(message, "system") ? "\n\n" : "\n");
 }
 
-static void render_chatml(struct out *out, const struct fm_chat_message *message, size_t index, const char *system)
+static void render_chatml(struct out *out, const struct fm_chat_message *message, size_t index, const struct fm_chat_message *system)
 {
     (void)index;
     (void)system;
     put(out, "<|im_start|>");
     put(out, message->role);
     put(out, "\n");
-    put(out, message->content);
+    put_content(out, message);
     put(out, "<|im_end|>\n");
 }
 
-static void render_llama3(struct out *out, const struct fm_chat_message *message, size_t index, const char *system)
+static void render_llama3(struct out *out, const struct fm_chat_message *message, size_t index, const struct fm_chat_message *system)
 {
     (void)index;
     (void)system;
     put(out, "<|start_header_id|>");
     put(out, message->role);
     put(out, "<|end_header_id|>\n\n");
-    put_trimmed(out, message->content);
+    put_trimmed(out, message);
     put(out, "<|eot_id|>");
 }
 
 // Every exchange is a sequence of its own, <s> … </s>; the first <s> comes from the encoder.
-static void render_llama2(struct out *out, const struct fm_chat_message *message, size_t index, const char *system)
+static void render_llama2(struct out *out, const struct fm_chat_message *message, size_t index, const struct fm_chat_message *system)
 {
     if (is_role(message, "assistant")) {
         put(out, " ");
-        put_trimmed(out, message->content);
+        put_trimmed(out, message);
         put(out, " </s>");
         return;
     }
     put(out, index == 0 ? "[INST] " : "<s>[INST] ");
     if (system != NULL) {
         put(out, "<<SYS>>\n");
-        put(out, system);
+        put_content(out, system);
         put(out, "\n<</SYS>>\n\n");
     }
-    put_trimmed(out, message->content);
+    put_trimmed(out, message);
     put(out, " [/INST]");
 }
 
-static void render_mistral(struct out *out, const struct fm_chat_message *message, size_t index, const char *system)
+static void render_mistral(struct out *out, const struct fm_chat_message *message, size_t index, const struct fm_chat_message *system)
 {
     (void)index;
     if (is_role(message, "assistant")) {
         put(out, " ");
-        put_trimmed(out, message->content);
+        put_trimmed(out, message);
         put(out, "</s>");
         return;
     }
     put(out, "[INST] ");
     if (system != NULL) {
-        put(out, system);
+        put_content(out, system);
         put(out, "\n\n");
     }
-    put_trimmed(out, message->content);
+    put_trimmed(out, message);
     put(out, " [/INST]");
 }
 
-static void render_zephyr(struct out *out, const struct fm_chat_message *message, size_t index, const char *system)
+static void render_zephyr(struct out *out, const struct fm_chat_message *message, size_t index, const struct fm_chat_message *system)
 {
     (void)index;
     (void)system;
     put(out, "<|");
     put(out, message->role);
     put(out, "|>\n");
-    put(out, message->content);
+    put_content(out, message);
     put(out, "</s>\n");
 }
 
@@ -260,39 +279,61 @@ static enum fm_result check(enum fm_chat_template t, const struct fm_chat_messag
         if (messages[i].role == NULL || messages[i].content == NULL)
             return fm_fail(FM_ARG, "chat message %zu: role or content is NULL", i);
         if (!is_role(&messages[i], "system") && !is_role(&messages[i], "user") && !is_role(&messages[i], "assistant"))
-            return fm_fail(FM_ARG, "chat message %zu: role '%.32s', expected system, user or assistant", i,
-                           messages[i].role);
+            return fm_fail(FM_ARG, "chat message %zu: role '%s', expected system, user or assistant", i,
+                           FM_QUOTE_Z(messages[i].role));
     }
     return FM_OK;
+}
+
+// To be released, also after a failure.
+static enum fm_result render(enum fm_chat_template t, const struct fm_chat_message *messages, size_t count, bool add_prompt,
+                             struct out *out)
+{
+    *out = (struct out){.result = check(t, messages, count)};
+    if (out->result != FM_OK)
+        return out->result;
+    const struct chat *chat = &chats[t];
+    const struct fm_chat_message *system = NULL;
+    size_t index = 0;
+    put(out, "");
+    for (size_t i = 0; i < count; i++) {
+        if (chat->folds_system && is_role(&messages[i], "system")) {
+            system = &messages[i];
+            continue;
+        }
+        bool carries = is_role(&messages[i], "user");
+        chat->render(out, &messages[i], index++, carries ? system : NULL);
+        if (carries)
+            system = NULL;
+    }
+    if (add_prompt)
+        put(out, chat->prompt);
+    return out->result;
 }
 
 enum fm_result fm_chat_render(enum fm_chat_template t, const struct fm_chat_message *messages, size_t count,
                               bool add_prompt, char **out_text)
 {
-    enum fm_result r = check(t, messages, count);
-    if (r != FM_OK)
-        return r;
-    const struct chat *chat = &chats[t];
-    struct out out = {0};
-    const char *system = NULL;
-    size_t index = 0;
-    put(&out, "");
-    for (size_t i = 0; i < count; i++) {
-        if (chat->folds_system && is_role(&messages[i], "system")) {
-            system = messages[i].content;
-            continue;
-        }
-        bool carries = is_role(&messages[i], "user");
-        chat->render(&out, &messages[i], index++, carries ? system : NULL);
-        if (carries)
-            system = NULL;
-    }
-    if (add_prompt)
-        put(&out, chat->prompt);
-    if (out.result != FM_OK) {
+    struct out out;
+    enum fm_result r = render(t, messages, count, add_prompt, &out);
+    fm_free(out.inputs);
+    if (r == FM_OK)
+        *out_text = out.text;
+    else
         fm_free(out.text);
-        return out.result;
+    return r;
+}
+
+enum fm_result fm_chat_encode(const struct fm_tokenizer *tok, enum fm_chat_template t, const struct fm_chat_message *messages,
+                              size_t count, bool add_prompt, fm_cancel_fn *cancel, void *user, uint32_t **out_ids, size_t *out_count)
+{
+    struct out out;
+    enum fm_result r = render(t, messages, count, add_prompt, &out);
+    if (r == FM_OK) {
+        const struct fm_mixed_text text = {.text = out.text, .bytes = out.used, .inputs = out.inputs, .input_count = out.input_count};
+        r = fm_tokenizer_encode_mixed(tok, &text, cancel, user, out_ids, out_count);
     }
-    *out_text = out.text;
-    return FM_OK;
+    fm_free(out.inputs);
+    fm_free(out.text);
+    return r;
 }

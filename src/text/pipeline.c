@@ -219,6 +219,17 @@ enum fm_result fm_pipeline_prepare(const struct fm_file *file, struct fm_tokeniz
     return r == FM_OK ? make_matchers(tok) : r;
 }
 
+bool fm_pipeline_changes_letters(const struct fm_tokenizer *tok)
+{
+    const struct fm_pipeline *p = tok->pipeline;
+    bool changes = p->kind == SENTENCEPIECE && p->rules.map.n_units > 0;
+    for (uint32_t i = 0; i < p->steps.count; i++) {
+        enum fm_step_kind kind = p->steps.list[i].kind;
+        changes = changes || (kind != FM_STEP_STRIP && kind != FM_STEP_PREPEND && kind != FM_STEP_REPLACE && kind != FM_STEP_NFC);
+    }
+    return changes;
+}
+
 void fm_pipeline_destroy(struct fm_pipeline **pipeline)
 {
     if (*pipeline == NULL)
@@ -350,6 +361,7 @@ enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size
     struct work work = {0};
     struct fm_added_search *search = &work.raw;
     enum fm_result r = FM_OK;
+    search->raw = true;
     fm_added_start(search, &enc->tok->pipeline->raw, text, text_bytes, !enc->plain);
     for (uint32_t id = text_bytes > 0 ? 0 : FM_TOKEN_NONE; r == FM_OK && id != FM_TOKEN_NONE;) {
         size_t from = search->done, begin = text_bytes;

@@ -3,7 +3,6 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
-#include <stdio.h>
 
 #include "text/pretok_recipes.h"
 #include "text/unicode.h"
@@ -48,10 +47,9 @@ static void pcre_free(void *ptr, void *user)
 
 static enum fm_result unknown_name(const char *name, size_t name_bytes)
 {
-    char known[1024] = "";
-    size_t used = 0;
-    for (size_t i = 0; fm_pretok_name(i) != NULL && used < sizeof(known); i++)
-        used += (size_t)snprintf(known + used, sizeof(known) - used, " %s", fm_pretok_name(i));
+    char known[2048] = "";
+    for (size_t i = 0; fm_pretok_name(i) != NULL; i++)
+        fm_append(known, sizeof(known), " %s", fm_pretok_name(i));
     return fm_fail(FM_UNSUPPORTED, "metadata 'tokenizer.ggml.pre': unknown pre-tokenizer '%s', known are:%s",
                    FM_QUOTE(name, name_bytes), known);
 }

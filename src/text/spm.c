@@ -201,7 +201,8 @@ static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t te
     // that a fine-tune added outside SentencePiece ("<|im_start|>"), and the model never saw a mark before them.
     uint32_t id;
     size_t length;
-    if (enc->tok->add_space_prefix && !fm_matcher_at(user_tokens(enc), text, text_bytes, &id, &length)) {
+    if (enc->tok->add_space_prefix && !enc->goes_on &&
+        (!fm_matcher_at(user_tokens(enc), text, text_bytes, &id, &length) || fm_encoder_is_text(enc, id))) {
         memcpy(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
         out += FM_SPACE_MARK_BYTES;
     }
@@ -238,7 +239,7 @@ static bool join(const void *user, const char *text, const struct fm_symbol *lef
 {
     const struct fm_encoder *enc = user;
     uint32_t id = span_id(enc->tok, text + left->begin, left->bytes + right->bytes);
-    if (id == FM_TOKEN_NONE || (enc->plain && enc->tok->tokens[id].markup))
+    if (id == FM_TOKEN_NONE || fm_encoder_is_text(enc, id))
         return false;
     if (enc->splits != NULL && enc->tok->tokens[id].type == FM_TOKEN_UNUSED)
         enc->splits[id] = left->bytes;
@@ -313,7 +314,7 @@ static enum fm_result push_symbol(struct fm_encoder *enc, size_t at, uint32_t *p
     enum fm_result r = fm_match_walk_at(&enc->user, at, &entry);
     if (r != FM_OK)
         return r;
-    if (entry != NULL) {
+    if (entry != NULL && !fm_encoder_is_text(enc, entry->id)) {
         *out_bytes = entry->bytes;
         r = cuts ? flush(enc) : FM_OK;
         return r == FM_OK ? fm_merge_push(&enc->merge, (uint32_t)at, entry->bytes, entry->id, true) : r;

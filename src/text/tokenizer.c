@@ -70,7 +70,7 @@ enum fm_result fm_tokenizer_create(const struct fm_file *file, struct fm_tokeniz
     return fm_fail(
         FM_UNSUPPORTED,
         "%s: metadata 'tokenizer.ggml.model': '%s' is not supported, supported are: llama gpt2 gemma4 none no_vocab",
-        fm_file_path(file), FM_QUOTE(name.data, name.bytes));
+        fm_file_path(file), FM_QUOTE_TEXT(name));
 }
 
 enum fm_result fm_tokenizer_open(const char *path, struct fm_tokenizer **out_tok)
@@ -191,12 +191,13 @@ enum fm_result fm_tokenizer_encode(const struct fm_tokenizer *tok, const char *t
     return fm_tokenizer_encode_until(tok, text, text_bytes, flags, NULL, NULL, out_ids, out_count);
 }
 
-enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const char *text, size_t text_bytes,
-                                         unsigned flags, fm_cancel_fn *cancel, void *user, uint32_t **out_ids,
-                                         size_t *out_count)
+// `mixed` with its text, or NULL.
+static enum fm_result encode(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, const struct fm_mixed_text *mixed,
+                             unsigned flags, fm_cancel_fn *cancel, void *user, uint32_t **out_ids, size_t *out_count)
 {
-    struct fm_encoder enc = {
-        .tok = tok, .cancel = cancel, .cancel_user = user, .plain = (flags & FM_ENCODE_SPECIAL) == 0};
+    static const struct fm_matcher nothing;
+    struct fm_encoder enc = {.tok = tok, .mixed = mixed, .cancel = cancel, .cancel_user = user,
+                             .plain = mixed == NULL && (flags & FM_ENCODE_SPECIAL) == 0};
     enc.merge.priorities = FM_MAX(tok->priorities, 1u);
     enc.merge.poll = poll_merges;
     enc.merge.poll_user = &enc;
@@ -206,8 +207,12 @@ enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const c
     enum fm_result r = fm_array_reserve((void **)&enc.ids, &enc.ids_cap, 1, sizeof(*enc.ids));
     if (r == FM_OK && (flags & FM_ENCODE_BOS) && fm_tokenizer_adds_bos(tok))
         r = fm_encoder_emit(&enc, tok->bos);
-    if (r == FM_OK)
-        r = (tok->pipeline != NULL ? fm_pipeline_encode : encode_all)(&enc, text, text_bytes);
+    if (r == FM_OK && tok->pipeline != NULL)
+        r = fm_pipeline_encode(&enc, text, text_bytes);
+    else if (r == FM_OK && mixed != NULL)
+        r = fm_encoder_mixed(&enc, tok->kind == FM_TOKENIZER_SPM ? &nothing : &tok->plain, models[tok->kind].encode);
+    else if (r == FM_OK)
+        r = encode_all(&enc, text, text_bytes);
     if (r == FM_OK) {
         *out_ids = enc.ids;
         *out_count = enc.count;
@@ -215,6 +220,19 @@ enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const c
     }
     encoder_finish(&enc);
     return r;
+}
+
+enum fm_result fm_tokenizer_encode_until(const struct fm_tokenizer *tok, const char *text, size_t text_bytes,
+                                         unsigned flags, fm_cancel_fn *cancel, void *user, uint32_t **out_ids,
+                                         size_t *out_count)
+{
+    return encode(tok, text, text_bytes, NULL, flags, cancel, user, out_ids, out_count);
+}
+
+enum fm_result fm_tokenizer_encode_mixed(const struct fm_tokenizer *tok, const struct fm_mixed_text *mixed, fm_cancel_fn *cancel,
+                                         void *user, uint32_t **out_ids, size_t *out_count)
+{
+    return encode(tok, mixed->text, mixed->bytes, mixed, FM_ENCODE_BOS, cancel, user, out_ids, out_count);
 }
 
 void fm_tokens_free(uint32_t *ids)

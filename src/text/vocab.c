@@ -215,6 +215,13 @@ static bool is_markup(const struct fm_token *token)
     return false;
 }
 
+// "<tool_call>", "[INST]". A line feed or a word may be a user-defined token, too, and is the same thing everywhere.
+static bool is_bracketed(const struct fm_token *token)
+{
+    const char first = token->text_bytes > 2 ? token->text[0] : 0, last = first != 0 ? token->text[token->text_bytes - 1] : 0;
+    return (first == '<' && last == '>') || (first == '[' && last == ']');
+}
+
 static enum fm_result read_special(const struct fm_file *file, struct fm_tokenizer *tok)
 {
     uint32_t eot = FM_TOKEN_NONE, eom = FM_TOKEN_NONE;
@@ -245,8 +252,11 @@ static enum fm_result read_special(const struct fm_file *file, struct fm_tokeniz
     mark_end(tok, eom);
     enum fm_result r = mark_listed_ends(file, tok);
     mark_ends_by_text(tok);
-    for (uint32_t id = 0; id < tok->vocab; id++)
-        tok->tokens[id].markup = tok->tokens[id].type == FM_TOKEN_USER && is_markup(&tok->tokens[id]);
+    for (uint32_t id = 0; id < tok->vocab; id++) {
+        struct fm_token *token = &tok->tokens[id];
+        token->markup = token->type == FM_TOKEN_USER && is_markup(token);
+        token->marker = token->type == FM_TOKEN_CONTROL || token->end || (token->type == FM_TOKEN_USER && is_bracketed(token));
+    }
     return r;
 }
 

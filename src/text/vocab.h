@@ -46,6 +46,7 @@ struct fm_token {
     uint8_t type;      // enum fm_token_type
     bool end;          // ends an answer
     bool markup;       // a user-defined token that steers a model: plain text unless special tokens are wanted
+    bool marker;       // one that may make turns: a control token, an end, or a user-defined one in <> or []. Text in messages
 };
 
 // A merge of byte-level BPE; its rank is its index.
@@ -84,9 +85,23 @@ struct fm_tokenizer {
     const char *chat_system; // NUL-terminated, or NULL
 };
 
+struct fm_text_range {
+    size_t begin, end; // bytes
+};
+
+// A text of which some ranges came from somebody who may not write special tokens; the rest is a template's.
+struct fm_mixed_text {
+    const char *text;
+    size_t bytes;
+    const struct fm_text_range *inputs; // rising, not empty
+    size_t input_count;
+};
+
 // One call of fm_tokenizer_encode.
 struct fm_encoder {
     const struct fm_tokenizer *tok;
+    const struct fm_mixed_text *mixed; // NULL: of one kind
+    bool goes_on;                      // SPM: the text to encode is not the beginning of a stretch of plain text
     fm_cancel_fn *cancel; // may be NULL
     void *cancel_user;
     unsigned work; // since `cancel` was asked
@@ -109,6 +124,18 @@ struct fm_encoder {
 
 // Note `work` bytes or steps done; now and then asks whether to go on. FM_CANCELLED. enc may be NULL: never.
 enum fm_result fm_encoder_poll(struct fm_encoder *enc, size_t work);
+
+// mixed.c: whether a token is not meant where its text stands. Without FM_ENCODE_SPECIAL that is markup; in a mixed text markers
+// that the template did not write, or that an input spells out, too, where it can no longer be told who wrote them.
+bool fm_encoder_is_text(const struct fm_encoder *enc, uint32_t id);
+// mixed.c: whether an input has a part of the bytes [begin, end) of `text`, which lies in the mixed text.
+bool fm_mixed_is_typed(const struct fm_mixed_text *mixed, const char *text, size_t begin, size_t end);
+// mixed.c: encode enc->mixed. `user`: the tokens that are matched in any text as it stands.
+enum fm_result fm_encoder_mixed(struct fm_encoder *enc, const struct fm_matcher *user,
+                                enum fm_result (*encode)(struct fm_encoder *enc, const char *text, size_t text_bytes));
+// tokenizer.c: from the beginning of the text, special tokens outside the inputs only.
+enum fm_result fm_tokenizer_encode_mixed(const struct fm_tokenizer *tok, const struct fm_mixed_text *mixed, fm_cancel_fn *cancel,
+                                         void *user, uint32_t **out_ids, size_t *out_count);
 
 enum fm_result fm_encoder_emit(struct fm_encoder *enc, uint32_t id);
 

@@ -70,7 +70,8 @@ enum fm_result fm_vk_copy(struct fm_vk *vk, struct fm_vk_memory *dst, uint64_t d
                           uint64_t src_offset, uint64_t bytes);
 // Direct pointer for large staging writes: reserve up to *inout_bytes contiguous bytes of the ring (waits for room),
 // fill them, then commit. At least half a slot (16 MB), or all that was asked for. Lets fm_pack_rows write without an
-// extra copy. Between reserve and commit no other thread may use the ring.
+// extra copy. Between the two other threads that use the ring wait: every reserve that succeeds is followed by a commit of the
+// same thread, which ends the reservation even when it fails; 0 bytes give it back unused.
 enum fm_result fm_vk_stage_reserve(struct fm_vk *vk, uint64_t *inout_bytes, void **out_ptr);
 enum fm_result fm_vk_stage_commit(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes);
 

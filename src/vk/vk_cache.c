@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/os.h"
+#include "base/writer.h"
 #include "vk/vk_internal.h"
 
 #define MAX_CACHE_BYTES (256u << 20)
@@ -110,7 +111,7 @@ enum fm_result fm_vk_cache_load(struct fm_vk *vk, VkPipelineCache *out_cache)
     char path[PATH_BYTES], *bytes = NULL;
     const void *data = NULL;
     size_t size = 0, data_bytes = 0;
-    if (cache_path(vk, path, sizeof(path)) == FM_OK && fm_file_read(path, MAX_CACHE_BYTES, &bytes, &size) == FM_OK) {
+    if (cache_path(vk, path, sizeof(path)) == FM_OK && fm_cache_read(path, MAX_CACHE_BYTES, &bytes, &size)) {
         data = check(vk, bytes, size, &data_bytes);
         if (!data)
             fm_log(FM_LOG_INFO, "%s: ignored: it is damaged, or of another device or driver", path);
@@ -159,7 +160,8 @@ void fm_vk_cache_save(struct fm_vk *vk)
     pthread_mutex_lock(&vk->pipelines.lock);
     char *bytes = vk->pipelines.unsaved > 0 ? cache_bytes(vk, &size) : NULL;
     if (bytes) {
-        if (cache_path(vk, path, sizeof(path)) == FM_OK && fm_file_write_atomic(path, bytes, size) == FM_OK) {
+        if (cache_path(vk, path, sizeof(path)) == FM_OK &&
+            fm_writer_save(path, FM_WRITER_PRIVATE | FM_WRITER_NO_LINK, bytes, size) == FM_OK) {
             vk->pipelines.unsaved = 0;
             remove_stale(vk);
         } else {

@@ -8,8 +8,6 @@
 static pthread_mutex_t instance_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fm_vk_instance instance;
 
-#define ADVICE "on Debian and Ubuntu: apt install libvulkan1 mesa-vulkan-drivers (or the GPU maker's driver)"
-
 static enum fm_result find_layer(const char *name, bool *out_found)
 {
     uint32_t count = 0;
@@ -43,13 +41,15 @@ static enum fm_result find_extension(const char *layer, const char *name, bool *
     for (uint32_t i = 0; result >= 0 && i < count; i++)
         *out_found |= strcmp(extensions[i].extensionName, name) == 0;
     fm_free(extensions);
+    if (result == VK_ERROR_OUT_OF_HOST_MEMORY && layer == NULL)
+        return fm_vk_no_driver(result);
     return result < 0 ? fm_vk_error(NULL, result, "vkEnumerateInstanceExtensionProperties") : FM_OK;
 }
 
 static enum fm_result load_vulkan(void)
 {
     if (volkInitialize() != VK_SUCCESS)
-        return fm_fail(FM_DEVICE, "no Vulkan loader (libvulkan.so.1) on this machine; " ADVICE);
+        return fm_fail(FM_DEVICE, "no Vulkan loader (libvulkan.so.1) on this machine; " FM_VK_ADVICE);
     uint32_t version = volkGetInstanceVersion();
     if (version < VK_API_VERSION_1_1)
         return fm_fail(FM_DEVICE, "the Vulkan loader is too old: expected 1.1 or newer, found %u.%u",
@@ -94,8 +94,8 @@ static enum fm_result create_instance(struct fm_vk_instance *made)
                                  .enabledExtensionCount = made->debug_utils,
                                  .ppEnabledExtensionNames = &extension};
     VkResult result = FM_VK_CALL(vkCreateInstance(&info, NULL, &made->handle));
-    if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
-        return fm_fail(FM_DEVICE, "the Vulkan loader found no driver; " ADVICE);
+    if (result == VK_ERROR_INCOMPATIBLE_DRIVER || result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_INITIALIZATION_FAILED)
+        return fm_vk_no_driver(result);
     if (result)
         return fm_vk_error(NULL, result, "vkCreateInstance");
     volkLoadInstanceOnly(made->handle);
@@ -143,7 +143,7 @@ enum fm_result fm_vk_instance_devices(const struct fm_vk_instance *from, VkPhysi
     }
     if (count == 0) {
         fm_free(devices);
-        return fm_fail(FM_DEVICE, "Vulkan lists no device; " ADVICE);
+        return fm_fail(FM_DEVICE, "Vulkan lists no device; " FM_VK_ADVICE);
     }
     *out_devices = devices;
     *out_count = count;

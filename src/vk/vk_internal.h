@@ -5,6 +5,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+#include "volk_names.h" // generated: volk's names with our prefix; to come before volk.h
 #include <volk.h>
 
 #include "base/map.h"
@@ -21,6 +23,10 @@
 
 bool fm_vk_fault(void);
 const char *fm_vk_result_name(VkResult result);
+// What to do without a loader or a driver.
+#define FM_VK_ADVICE "on Debian and Ubuntu: apt install libvulkan1 mesa-vulkan-drivers (or the GPU maker's driver)"
+// FM_DEVICE with the reason, as far as it can be found, for which the loader came to `result`.
+enum fm_result fm_vk_no_driver(VkResult result);
 // Record "WHAT: VK_ERROR_..." and return the matching fm_result; VK_ERROR_DEVICE_LOST marks vk (may be NULL) as lost.
 enum fm_result fm_vk_error(struct fm_vk *vk, VkResult result, const char *fmt, ...) FM_PRINTF(3, 4);
 

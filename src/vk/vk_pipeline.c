@@ -71,7 +71,7 @@ static void make_key(const struct fm_dispatch *dispatch, struct pipeline_key *ke
         has_group |= dispatch->spec[i].id == 0;
     }
     if (!has_group) // constant 0 is the workgroup size everywhere
-        key->spec[key->n_spec++].value = dispatch->kernel->group;
+        key->spec[key->n_spec++].value = dispatch->kernel->workgroup;
 }
 
 // Index of the entry for a dispatch; a new one (with a null handle) when there is none yet.
@@ -221,9 +221,9 @@ static enum fm_result check_limits(const struct fm_vk *vk, const struct fm_kerne
     if (kernel->shared_bytes > caps->shared_bytes)
         return fm_fail(FM_UNSUPPORTED, "kernel %s wants %u bytes of shared memory, %s has %u", kernel->name,
                        kernel->shared_bytes, caps->name, caps->shared_bytes);
-    if (kernel->full_subgroups && caps->subgroup_min != caps->subgroup_max && kernel->group > most)
+    if (kernel->full_subgroups && caps->subgroup_min != caps->subgroup_max && kernel->workgroup > most)
         return fm_fail(FM_UNSUPPORTED, "kernel %s has workgroups of %u, %s at most %llu with full subgroups of %u",
-                       kernel->name, kernel->group, caps->name, (unsigned long long)most, caps->subgroup_size);
+                       kernel->name, kernel->workgroup, caps->name, (unsigned long long)most, caps->subgroup_size);
     return FM_OK;
 }
 

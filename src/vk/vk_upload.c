@@ -152,7 +152,8 @@ enum fm_result fm_vk_stage_reserve(struct fm_vk *vk, uint64_t *inout_bytes, void
 {
     pthread_mutex_lock(&vk->stage.lock);
     enum fm_result err = reserve(vk, inout_bytes, out_ptr);
-    pthread_mutex_unlock(&vk->stage.lock);
+    if (err) // else the lock is kept until the commit
+        pthread_mutex_unlock(&vk->stage.lock);
     return err;
 }
 
@@ -188,8 +189,8 @@ static enum fm_result commit(struct fm_vk *vk, struct fm_vk_memory *memory, uint
 
 enum fm_result fm_vk_stage_commit(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes)
 {
-    pthread_mutex_lock(&vk->stage.lock);
-    enum fm_result err = commit(vk, memory, offset, bytes);
+    enum fm_result err = commit(vk, memory, offset, bytes); // under the lock of the reservation
+    vk->stage.reserved_bytes = 0;
     pthread_mutex_unlock(&vk->stage.lock);
     return err;
 }

@@ -13,6 +13,8 @@
 
 #include "base/half.h"
 #include "shaders/lib/abi.h"
+#include "support/temporary.h"
+#include "support/tensor_data.h"
 
 void e2e_ok(enum fm_result result, const char *what, const char *file, int line)
 {
@@ -41,10 +43,9 @@ enum fm_rung e2e_rung(void)
 
 const char *e2e_model_file(const char *arch, const struct fm_config *config, enum fm_type type, uint32_t seed)
 {
-    static char path[] = "/tmp/fulmen-e2e-XXXXXX";
+    static char path[TEST_PATH_BYTES];
     struct gguf_writer w = {0};
-    strcpy(path, "/tmp/fulmen-e2e-XXXXXX");
-    int fd = mkstemp(path);
+    int fd = test_temporary_file("e2e", path);
     assert_true(fd >= 0);
     close(fd);
     model_make(&w, arch, config, type, seed);
@@ -66,7 +67,10 @@ static void set_weight(struct fm_ref *ref, const struct fm_file *file, const str
         elems *= tensor->dims[i];
     float *all = calloc(elems, sizeof(*all));
     assert_non_null(all);
-    fm_quant_decode(tensor->type, tensor->data, elems, all);
+    uint8_t *data = tensor_data(tensor);
+    E2E_OK(data != NULL ? FM_OK : FM_IO);
+    fm_quant_decode(tensor->type, data, elems, all);
+    free(data);
     for (uint64_t i = 0; i < to->elems; i++)
         to->v[i] = (double)all[first + i];
     free(all);

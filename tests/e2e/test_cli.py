@@ -58,9 +58,17 @@ def bad_command_lines():
     refused("run", DEMO, "-p", "x", says="a model is given with -m")
     refused("-m", DEMO, says="'-m' before a command")
     refused("plan", "-m", says="-m needs a value")
-    refused("run", "-m", DEMO, "-p", "x", "-n", "-2", says="-n")
+    refused("run", "-m", DEMO, "-p", "x", "-n", "-3", says="-n: '-3', expected a whole number")
+    refused("run", "-m", DEMO, "-p", "x", "-n", "12x", says="-n: '12x', expected a whole number")
+    refused("run", "-m", DEMO, "-p", "x", "-n", " 4", says="-n: ' 4', expected a whole number")
+    refused("run", "-m", DEMO, "-p", "x", "-n", "", says="-n: '', expected a whole number")
+    refused("run", "-m", DEMO, "-p", "x", "-s", "-7", says="-s: '-7', expected a whole number")
     refused("run", "-m", DEMO, "-p", "x", "-c", "99999999999", says="-c")
     refused("run", "-m", DEMO, "-p", "x", "--temp", "warm", says="--temp")
+    for value in ("nan", "inf", "0x1p-1", "", "0,5"):
+        refused("run", "-m", DEMO, "-p", "x", "--temp", value, says=f"--temp: '{value}', expected a number")
+    for value in ("-1", "nan", "1e-9", "1e9"):
+        refused("run", "-m", DEMO, "-p", "x", "--repeat-penalty", value, says=f"--repeat-penalty: '{value}', expected a number from 0.01")
     refused("bench", "kernels", "-r", "0", says="-r")
     refused("bench", "-m", TINY, "-r", 0, says="-r 0, expected at least 1")
     refused("perplexity", "-m", DEMO, says="no text: give -f FILE or -p TEXT")
@@ -86,19 +94,72 @@ def habits_of_llama_cpp():
 
 
 @test
+def numbers_of_llama_cpp():
+    """No limit but the context, a penalty that looks back over all of it, none at all; and values after a sign of equality."""
+    run = ("run", "-m", DEMO, "--tokens", "5,6,7", "--temp=0", "-c", 24, "--ignore-eos", "--json")
+    for length in ("-1", "-2"):
+        result = fulmen(*run, "-n", length).json()
+        assert len(result["tokens"]) == 24 - 3 + 1 and result["stop"] == "context", result
+    plain = fulmen(*run, "--n-predict=12").json()["tokens"]
+    strong = ("-n", 12, "--repeat-penalty=50")
+    whole = fulmen(*run, *strong, "--repeat-last-n", -1).json()["tokens"]
+    assert whole == fulmen(*run, *strong, "--repeat-last-n=24").json()["tokens"] != plain, (whole, plain)
+    assert len(set(whole)) == len(whole), f"a token came again: {whole}"
+    for off in (("--repeat-penalty=0",), ("--repeat-penalty", "1"), (*strong[2:], "--repeat-last-n=0")):
+        assert fulmen(*run, "-n", 12, *off).json()["tokens"] == plain, off
+    assert fulmen(*run, "-n", 12, "--top-k=-1", "--temp=-1").json()["tokens"] == plain
+    assert fulmen(*run, "-n", 4, "--flash-attn=on", "--gpu-layers=99").json()["tokens"] == plain[:4]
+    refused("run", "--json=yes", says="--json takes no value, found 'yes'")
+    refused("run", "-m", DEMO, "--ctx-size=", "-p", "x", says="--ctx-size: '', expected a whole number")
+    # What begins with a dash is a value where one is wanted, and an operand after --.
+    assert fulmen("tokenize", "-m", DEMO, "--prompt=-n=4").out == fulmen("tokenize", "-m", DEMO, "-p", "-n=4").out
+    refused("info", "--", "-n.gguf", says="-n.gguf: ")
+
+
+@test
+def a_name_that_is_near_is_named():
+    for words, says in ((("run", "--temperatur", 1), "unknown option '--temperatur' ("), (("run", "--tmep=1"), "did you mean --temp?"),
+                        (("run", "--n_predict", 1), "did you mean --n-predict?"), (("bench", "--flot", "x"), "did you mean --plot?"),
+                        (("tokenise",), "did you mean tokenize?"), (("xyzzy",), "unknown command 'xyzzy' (")):
+        refused(*words, says=says)
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "out.gguf"
+        for name, near in (("Q4_K_M", "q4_K"), ("q5_k_s", "q5_K"), ("IQ3_XXS", "q4_K"), ("Q2_K", "q4_K"), ("Q8_K", "q8_0")):
+            refused("quantize", TINY, out, name, says=f"type '{name}' is unknown, expected one of f32 f16 q4_0")
+            refused("quantize", TINY, out, name, says=f"(the nearest is {near})")
+        refused("quantize", TINY, out, "heavy", says="bf16")
+        assert not list(pathlib.Path(folder).iterdir())
+        fulmen("quantize", TINY, out, "Q8_0")
+        assert out.read_bytes()[:4] == b"GGUF"
+
+
+# One of each command that prints, with little to do.
+PRINTING = (("--help",), ("--version",), ("run", "--help"), ("devices",), ("devices", "--json"), ("info", TINY), ("info", TINY, "--json"),
+            ("plan", "-m", TINY), ("tokenize", "-m", DEMO, "-p", "x"), ("tokenize", "-m", DEMO, "-f", ROOT / "README.md"),
+            ("tokenize", "-m", DEMO, "-f", ROOT / "README.md", "--json"), ("logits", "-m", TINY, "--tokens", "5"),
+            ("run", "-m", DEMO, "-p", "x", "-n", 2), ("run", "-m", DEMO, "-p", "x", "-n", 2, "--json"),
+            ("chat", "-m", DEMO, "-p", "x", "-n", 2), ("perplexity", "-m", DEMO, "-p", "one two three " * 9, "-c", 16),
+            ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1), ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1, "-o", "csv"),
+            ("check", "--op", "embed", "--rung", "base"))
+
+
+@test
 def full_disk_is_noticed():
-    with open("/dev/full", "wb") as full:
-        result = fulmen("devices", status=FAILED, stdout=full)
-    result.expect(b"No space left" in result.err, "expected the reason")
+    for command in PRINTING:
+        with open("/dev/full", "wb") as full:
+            result = fulmen(*command, status=FAILED, stdout=full)
+        result.expect(result.err.count(b"standard output: No space left on device") == 1, "expected the reason")
 
 
 @test
 def closed_pipe_is_quiet():
-    reader, writer = os.pipe()
-    os.close(reader)
-    result = fulmen("plan", "-m", TINY, status=FAILED, stdout=writer)
-    os.close(writer)
-    result.expect(result.err == b"", "expected no message")
+    for command in PRINTING:
+        reader, writer = os.pipe()
+        os.close(reader)
+        result = fulmen(*command, stdout=writer)
+        os.close(writer)
+        lines = [line for line in result.err.decode().splitlines() if not line.startswith("device: ")]
+        result.expect(not lines, "expected no message")
 
 
 # ---------------------------------------------------------------------------------------------------- devices
@@ -134,6 +195,30 @@ def no_driver():
     assert fulmen("info", TINY, "--json", no_driver=True).json()["devices"] == []
 
 
+@test
+def a_damaged_driver_manifest_is_named():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        no_driver = folder / "no-driver.so"
+        no_driver.write_bytes(b"not a library")
+        icd = '{"file_format_version": "1.0.0", "ICD": {"library_path": "%s", "api_version": "1.3.0"}}'
+        for name, content, says in (("cut.json", b'{"ICD": {', "it is not JSON"), ("empty.json", b"", "it is not JSON"),
+                                    ("other.json", b'{"layer": {}}', "ICD.library_path is missing"),
+                                    ("gone.json", (icd % (folder / "gone.so")).encode(), f"its library {folder}/gone.so is missing"),
+                                    ("odd.json", (icd % no_driver).encode(), f"its library {no_driver} does not load")):
+            manifest = folder / name
+            manifest.write_bytes(content)
+            for command in (("devices",), ("run", "-m", DEMO, "-p", "x")):
+                refused(*command, says=f"no Vulkan driver could be loaded: VK_DRIVER_FILES: {manifest}", status=NO_DEVICE,
+                        no_driver=manifest)
+            refused("devices", says=says, status=NO_DEVICE, no_driver=manifest)
+        both = f"{folder}/odd.json:{folder}/cut.json"       # what is surely wrong is named first
+        refused("check", says=f"{folder}/cut.json: no driver manifest", status=NO_DEVICE, no_driver=both)
+        refused("devices", says="none.json: cannot open", status=NO_DEVICE, no_driver=folder / "none.json")
+        told = fulmen("info", TINY, no_driver=folder / "cut.json").text()
+        assert "device        none: no Vulkan driver" in told, told
+
+
 # ---------------------------------------------------------------------------------------------------- model files
 
 @test
@@ -162,11 +247,10 @@ def too_large_a_model_does_not_fit():
 @test
 def bad_files():
     data = TINY.read_bytes()
-    refused("info", "/nonexistent", says="/nonexistent: cannot open")
+    refused("info", TINY / "absent", says=f"{TINY / 'absent'}: cannot open")
     refused("info", ROOT, says=str(ROOT))
     refused("info", ROOT / "README.md", says="expected GGUF")
     refused("info", says="no model")
-    refused("info", TINY, "-m", DEMO, says="two files")
     with tempfile.TemporaryDirectory() as folder:
         bad = pathlib.Path(folder) / "bad.gguf"
         for what, content in (("nothing", b""), ("a header", data[:24]), ("half", data[:len(data) // 2]),
@@ -208,7 +292,7 @@ def tokenize():
     refused("tokenize", "-m", TINY, "-p", "x", says="has no tokenizer")
     refused("tokenize", "-m", DEMO, says="found none")
     refused("tokenize", "-m", DEMO, "-p", "x", "-f", "y", says="found both")
-    refused("tokenize", "-m", DEMO, "-f", "/nonexistent", says="/nonexistent")
+    refused("tokenize", "-m", DEMO, "-f", TINY / "absent", says=str(TINY / "absent"))
 
 
 @test
@@ -253,8 +337,7 @@ def bench_at_depth_is_drawn():
             width, height = struct.unpack(">II", data[16:24])
             assert data[:8] == b"\x89PNG\r\n\x1a\n" and width > 500 and height > 500, data[:24]
             picture.unlink()
-        result = fulmen("bench", "-m", TINY, "-p", 4, "-n", 0, "-r", 1, "--plot", f"{folder}/no/where.png", status=FAILED)
-        result.expect(b"where.png" in result.err, "expected the reason")
+        refused("bench", "-m", TINY, "-p", 4, "-n", 0, "-r", 1, "--plot", f"{folder}/no/where.png", says="where.png")
 
 
 @test

@@ -19,8 +19,9 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(sys.argv[2]) / "tests/support"))
 
-from cli_runner import (DEMO, DONE, FAILED, FULMEN, MODELS, ROOT, RUNNER, SECONDS, fulmen,     # pylint: disable=wrong-import-position
-                        main, refused, test)
+from cli_runner import (DEMO, FAILED, FULMEN, MODELS, ROOT, RUNNER, SECONDS, fulmen, main,     # pylint: disable=wrong-import-position
+                        refused, test)
+from cli_terminal import Terminal     # pylint: disable=wrong-import-position
 
 
 # ---------------------------------------------------------------------------------------------------- sequences
@@ -118,78 +119,6 @@ def an_interrupted_run_goes_on():
 
 
 # ---------------------------------------------------------------------------------------------------- conversations
-
-class Terminal:
-    """fulmen chat on a pseudo terminal, said one line at a time. Messages (standard error) do not go there."""
-
-    def __init__(self, *arguments):
-        self.arguments = ["chat", *(str(a) for a in arguments)]
-        self.shown, self.told = b"", 0
-        self.messages = tempfile.TemporaryFile()    # pylint: disable=consider-using-with
-        self.ours, theirs = pty.openpty()
-        self.child = subprocess.Popen([*RUNNER, FULMEN, *self.arguments], stdin=theirs, stdout=theirs, stderr=self.messages,
-                                      env=os.environ | {"TERM": "dumb"})    # pylint: disable=consider-using-with
-        os.close(theirs)
-        self.read_to_mark()
-        self.new_messages()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if self.child.poll() is None:
-            self.child.kill()
-        self.child.wait()
-        os.close(self.ours)
-        self.messages.close()
-
-    def expect(self, condition, what):
-        if not condition:
-            raise AssertionError(f"fulmen {' '.join(self.arguments)}: {what}\n  shown: {self.shown[-600:]!r}")
-
-    def read(self):
-        ready, _, _ = select.select([self.ours], [], [], SECONDS)
-        self.expect(ready, "nothing came")
-        try:
-            return os.read(self.ours, 65536)
-        except OSError:     # the other end is closed
-            return b""
-
-    def read_to_mark(self):
-        """To the next "> " at the beginning of a line."""
-        shown = b""
-        while not (b"\n" + shown).endswith(b"\n> "):
-            some = self.read()
-            self.expect(some, "ended before its prompt")
-            shown += some
-            self.shown += some
-        return shown
-
-    def say(self, line):
-        """-> what is printed, without the echo of the line and the next prompt; and the new messages, as lines."""
-        os.write(self.ours, line.encode() + b"\n")
-        shown = self.read_to_mark().decode()[:-2].splitlines()
-        while shown and shown[0] == line:   # by the terminal too, if it came before the editor
-            shown.pop(0)
-        return "\n".join(shown).strip(), self.new_messages()
-
-    def new_messages(self):
-        self.messages.seek(self.told)
-        messages = self.messages.read()
-        self.told += len(messages)
-        return messages.decode().splitlines()
-
-    def refused(self, line, says):
-        shown, messages = self.say(line)
-        self.expect(shown == "" and len(messages) == 1 and messages[0].startswith("fulmen: ") and says in messages[0],
-                    f"{line}: expected one line with '{says}', found {shown!r}, {messages}")
-
-    def leave(self):
-        os.write(self.ours, b"/exit\n")
-        while self.read():
-            pass
-        self.expect(self.child.wait(timeout=SECONDS) == DONE, "exit status")
-
 
 def kept(messages):
     """How many tokens of the conversation were in the slot, by -v."""

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "e2e/oracle.h"
+#include "support/temporary.h"
 #include "vk/vk.h"
 
 #define MOST_CALLS 100000u
@@ -102,15 +103,14 @@ static void test_vulkan_calls(void **state)
 
 int main(void)
 {
-    char cache[] = "/tmp/fulmen-e2e-cache-XXXXXX", command[64];
+    char cache[TEST_PATH_BYTES];
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_vulkan_calls), cmocka_unit_test(test_allocations)};
     struct fm_config config = model_make_config("llama");
-    if (mkdtemp(cache) == NULL || setenv("FULMEN_CACHE_DIR", cache, 1) != 0)
+    if (!test_temporary_folder("e2e-cache", cache) || setenv("FULMEN_CACHE_DIR", cache, 1) != 0)
         return 1;
     config.n_layers = 1;
     path = e2e_model_file("llama", &config, FM_TYPE_Q8_0, 1);
     int failed = cmocka_run_group_tests_name("e2e-fault", tests, NULL, NULL);
     unlink(path);
-    snprintf(command, sizeof(command), "rm -rf '%s'", cache);
-    return system(command) == 0 ? failed : 1;
+    return test_remove_folder(cache) ? failed : 1;
 }

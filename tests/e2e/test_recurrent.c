@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "e2e/oracle.h"
+#include "support/temporary.h"
 
 #define N_NEW 8u
 #define N_READ 30u
@@ -295,8 +296,9 @@ static size_t read_file(const char *path, uint8_t **out_bytes)
 
 static void check_files(const struct subject *s)
 {
-    char path[] = "/tmp/fulmen-state-XXXXXX", copy[] = "/tmp/fulmen-state-XXXXXX";
-    int fd[2] = {mkstemp(path), mkstemp(copy)};
+    char path[TEST_PATH_BYTES], copy[TEST_PATH_BYTES], absent[TEST_PATH_BYTES + 16];
+    int fd[2] = {test_temporary_file("state", path), test_temporary_file("state", copy)};
+    snprintf(absent, sizeof(absent), "%s/absent", path); // below a file, so it cannot be there
     struct fm_session *session = make_session(s, 64, 2, 0), *small = make_session(s, 16, 1, 0);
     struct made whole = {.count = 0}, begun = {.stop_at = 5};
     uint32_t a[N_READ];
@@ -322,7 +324,7 @@ static void check_files(const struct subject *s)
     generate(small, 0, a, 3, 0, &warm, &(struct made){.stop_at = 5});
     size_t before = held(small, 0);
     assert_int_equal(fm_session_load(small, 0, path, &saved), FM_NOSPACE);
-    assert_int_equal(fm_session_load(small, 0, "/nonexistent/state", &saved), FM_IO);
+    assert_int_equal(fm_session_load(small, 0, absent, &saved), FM_IO);
     assert_int_equal(held(small, 0), before);
     assert_true(before > 0);
     // A file without a note gives none.

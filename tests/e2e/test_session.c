@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sessions through the public interface: sequences together and alone, seeds, rewinding, forks, limits, cancelling,
 // loading.
+#include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -272,6 +273,13 @@ static void test_bad_arguments(void **state)
     assert_int_equal(fm_session_generate(session, &request, 1), FM_ARG);
     assert_int_equal(fm_session_generate(session, twice, 2), FM_ARG);
     assert_int_equal(fm_session_generate(session, twice, 0), FM_ARG);
+    const struct fm_sampling no_numbers[] = {{.temp = NAN},
+                                              {.temp = 1, .top_p = NAN}, {.temp = 1, .min_p = INFINITY}, {.repeat_penalty = NAN}};
+    for (size_t i = 0; i < sizeof(no_numbers) / sizeof(no_numbers[0]); i++) {
+        request = (struct fm_request){.tokens = prompt(0, 2), .n_tokens = 2, .n_predict = 1, .sampling = no_numbers[i]};
+        assert_int_equal(fm_session_generate(session, &request, 1), FM_ARG);
+        assert_non_null(strstr(fm_error_message(), "expected a finite number"));
+    }
     fm_session_destroy(&session);
     const struct fm_session_params params[] = {{.n_slots = 9, .n_ubatch = 8}, {.cache_type_k = "q4_0", .cache_type_v = "q4_0"},
                                                {.n_ubatch = 1u << 20}, {.n_ctx = UINT32_MAX}};

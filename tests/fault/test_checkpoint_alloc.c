@@ -14,21 +14,23 @@
 
 #include "format/checkpoint.h"
 #include "support/checkpoint_make.h"
+#include "support/temporary.h"
 
+#define PATH_BYTES (TEST_PATH_BYTES + 64)
 #define TENSORS 40 // enough for every table to grow more than once
 
-static char folder[] = "/tmp/fulmen-alloc-XXXXXX";
+static char folder[TEST_PATH_BYTES];
 static const char *const files[] = {"one.safetensors", "two.bin", "model.safetensors.index.json"};
 
-static void path_of(size_t file, char path[128])
+static void path_of(size_t file, char path[PATH_BYTES])
 {
-    snprintf(path, 128, "%s/%s", folder, files[file]);
+    snprintf(path, PATH_BYTES, "%s/%s", folder, files[file]);
 }
 
 // Takes over the bytes.
 static void save(size_t file, struct gguf_bytes bytes)
 {
-    char path[128];
+    char path[PATH_BYTES];
     path_of(file, path);
     FILE *to = fopen(path, "wb");
     assert_non_null(to);
@@ -46,7 +48,7 @@ static int make_folder(void **state)
     const uint64_t dims[] = {4};
     const size_t sizes[] = {16};
     static const float values[4];
-    if (mkdtemp(folder) == NULL)
+    if (!test_temporary_folder("alloc", folder))
         return -1;
     pickle_begin(&p);
     gguf_put(&index, "{\"weight_map\":{", 15);
@@ -72,7 +74,7 @@ static int remove_folder(void **state)
 {
     (void)state;
     for (size_t i = 0; i < FM_COUNT(files); i++) {
-        char path[128];
+        char path[PATH_BYTES];
         path_of(i, path);
         unlink(path);
     }

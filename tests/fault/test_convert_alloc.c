@@ -19,9 +19,10 @@
 #include "base/base.h"
 #include "fulmen/convert.h"
 #include "support/checkpoint_make.h"
+#include "support/temporary.h"
 
 struct paths {
-    char folder[64], checkpoint[128], source[128], out[128];
+    char folder[TEST_PATH_BYTES], checkpoint[TEST_PATH_BYTES + 16], source[TEST_PATH_BYTES + 64], out[TEST_PATH_BYTES + 16];
 };
 
 static void write_file(const char *path, const void *data, size_t size_bytes)
@@ -34,7 +35,7 @@ static void write_file(const char *path, const void *data, size_t size_bytes)
 
 static void write_text(const struct paths *p, const char *name, const char *text)
 {
-    char path[256];
+    char path[TEST_PATH_BYTES + 512];
     snprintf(path, sizeof(path), "%s/%s", p->checkpoint, name);
     write_file(path, text, strlen(text));
 }
@@ -60,7 +61,7 @@ static void write_checkpoint(const struct paths *p)
                 {"backbone.layers.0.mixer.out_proj.weight", 2, {8, 16}}};
     static const float values[1024];
     struct safetensors_writer w = {0};
-    char path[256];
+    char path[TEST_PATH_BYTES + 512];
     for (size_t i = 0; i < FM_COUNT(rows); i++) {
         uint64_t elems = 1;
         for (uint32_t d = 0; d < rows[i].n_dims; d++)
@@ -91,8 +92,7 @@ static int set_up(void **state)
 {
     struct paths *p = calloc(1, sizeof(*p));
     assert_non_null(p);
-    strcpy(p->folder, "/tmp/fulmen-convert-XXXXXX");
-    assert_non_null(mkdtemp(p->folder));
+    assert_true(test_temporary_folder("convert", p->folder));
     snprintf(p->checkpoint, sizeof(p->checkpoint), "%s/checkpoint", p->folder);
     snprintf(p->out, sizeof(p->out), "%s/out", p->folder);
     const char *data = getenv("FULMEN_TEST_DATA");
@@ -109,9 +109,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct paths *p = *state;
-    char command[160];
-    snprintf(command, sizeof(command), "rm -rf '%s'", p->folder);
-    assert_int_equal(system(command), 0);
+    assert_true(test_remove_folder(p->folder));
     free(p);
     return 0;
 }
@@ -123,7 +121,7 @@ static unsigned empty_out(const struct paths *p)
     unsigned count = 0;
     assert_non_null(dir);
     for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
-        char path[512];
+        char path[TEST_PATH_BYTES + 512];
         snprintf(path, sizeof(path), "%s/%s", p->out, e->d_name);
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && unlink(path) == 0)
             count++;
@@ -155,7 +153,7 @@ static enum fm_result make_hybrid(const struct paths *p, const char *out)
 
 static void fail_each(const struct paths *p, convert_fn *fn)
 {
-    char out[192];
+    char out[TEST_PATH_BYTES + 192];
     uint64_t n = 0, failed = 0;
     bool left = true; // allocations that have not failed yet
     snprintf(out, sizeof(out), "%s/model.gguf", p->out);
@@ -194,7 +192,7 @@ static void full_disk(void **state)
     convert_fn *const fns[] = {convert_checkpoint, quantize, make_hybrid};
     const struct paths *p = *state;
     struct rlimit before, small;
-    char out[192];
+    char out[TEST_PATH_BYTES + 192];
     snprintf(out, sizeof(out), "%s/model.gguf", p->out);
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
@@ -204,7 +202,7 @@ static void full_disk(void **state)
             assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
             enum fm_result r = fns[i](p, out);
             assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-            assert_int_equal(r, FM_IO);
+            assert_int_equal(r, FM_WRITE);
             assert_non_null(strstr(fm_error_message(), "cannot write"));
             assert_int_equal(empty_out(p), 0);
         }
@@ -221,7 +219,7 @@ static bool stop_at(void *user, uint64_t done, uint64_t total)
 static void cancelled(void **state)
 {
     const struct paths *p = *state;
-    char out[192];
+    char out[TEST_PATH_BYTES + 192];
     enum fm_result r = FM_CANCELLED;
     uint64_t n = 0;
     snprintf(out, sizeof(out), "%s/model.gguf", p->out);

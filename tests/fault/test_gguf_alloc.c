@@ -14,6 +14,7 @@
 
 #include "format/file.h"
 #include "support/gguf_write.h"
+#include "support/temporary.h"
 
 static struct gguf_bytes make_file(void)
 {
@@ -80,8 +81,8 @@ static void test_mapped(void **state)
 {
     (void)state;
     struct gguf_bytes bytes = make_file();
-    char path[] = "/tmp/fulmen-alloc-XXXXXX";
-    int fd = mkstemp(path);
+    char path[TEST_PATH_BYTES];
+    int fd = test_temporary_file("alloc", path);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, bytes.data, bytes.size_bytes), bytes.size_bytes);
     close(fd);

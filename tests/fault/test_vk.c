@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "support/temporary.h"
 #include "support/vk_plan.h"
 
 #define MINUTE_NS 60000000000ull
@@ -213,19 +214,17 @@ static void lost_stays_lost(void **state)
 
 int main(void)
 {
-    char cache_dir[] = "/tmp/fulmen-test-fault-vk-XXXXXX";
+    char cache_dir[TEST_PATH_BYTES];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_vulkan_call_fails_once), // first: it is the one that makes the instance
         cmocka_unit_test(failing_device_is_left_out),
         cmocka_unit_test(every_allocation_fails_once),
         cmocka_unit_test(lost_stays_lost),
     };
-    if (!mkdtemp(cache_dir) || setenv("FULMEN_CACHE_DIR", cache_dir, 1) != 0)
+    if (!test_temporary_folder("fault-vk", cache_dir) || setenv("FULMEN_CACHE_DIR", cache_dir, 1) != 0)
         return 1;
     vk_plan_init(&plan);
     fm_log_set(on_log, NULL, FM_LOG_WARN);
     int failed = cmocka_run_group_tests_name("fault_vk", tests, NULL, NULL);
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", cache_dir);
-    return system(command) == 0 ? failed : 1;
+    return test_remove_folder(cache_dir) ? failed : 1;
 }

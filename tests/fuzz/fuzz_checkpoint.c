@@ -11,7 +11,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
     struct fm_checkpoint_index index = {0};
     enum fm_result result =
         fm_checkpoint_index_read((struct fm_text){.data = (const char *)data, .bytes = size_bytes}, &index);
-    fuzz_require(result != FM_OK ? fm_error_message()[0] != '\0' : index.tensor_count > 0);
+    if (result != FM_OK)
+        fuzz_message();
+    else
+        fuzz_require(index.tensor_count > 0);
     for (size_t i = 0; result == FM_OK && i < index.shard_count; i++) {
         size_t bytes = strlen(index.shards[i]);
         fuzz_require(bytes > 0 && bytes < 256 && index.shards[i][0] != '.' && strchr(index.shards[i], '/') == NULL);

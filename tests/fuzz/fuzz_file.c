@@ -4,12 +4,35 @@
 
 #include <stdlib.h>
 
+#include "support/tensor_data.h"
+
 static volatile uint64_t seen; // keeps the reads from being optimised away
 
 void fuzz_require(bool condition)
 {
     if (!condition)
         abort();
+}
+
+void fuzz_shown(const char *text, bool lines)
+{
+    const uint8_t *s = (const uint8_t *)text;
+    size_t bytes = strlen(text);
+    fuzz_require(fm_utf8_valid_prefix(text, bytes) == bytes);
+    for (size_t i = 0; i < bytes; i++) {
+        bool kept = lines && (s[i] == '\n' || s[i] == '\t');
+        fuzz_require((s[i] >= 0x20 && s[i] != 0x7F) || kept);
+        fuzz_require(!(s[i] == 0xC2 && s[i + 1] < 0xA0)); // C1
+        bool general = s[i] == 0xE2 && s[i + 1] == 0x80, isolate = s[i] == 0xE2 && s[i + 1] == 0x81;
+        fuzz_require(!(general && s[i + 2] >= 0xA8 && s[i + 2] <= 0xAE)); // U+2028 to U+202E
+        fuzz_require(!(isolate && s[i + 2] >= 0xA6 && s[i + 2] <= 0xA9)); // U+2066 to U+2069
+    }
+}
+
+void fuzz_message(void)
+{
+    fuzz_require(fm_error_message()[0] != '\0');
+    fuzz_shown(fm_error_message(), false);
 }
 
 static void walk_texts(const struct fm_meta *meta)
@@ -49,32 +72,41 @@ static void walk_meta(const struct fm_file *file, const struct fm_meta *meta)
     }
 }
 
-static void walk_tensor(const struct fm_file *file, const struct fm_tensor *tensor)
+static void walk_elements(const struct fm_tensor *tensor, const uint8_t *data, uint64_t elems)
 {
-    uint64_t elems = 1, bytes = 0;
+    uint64_t bytes = 0;
     struct fm_pack pack;
-    fuzz_require(tensor->type_name != NULL && fm_file_find(file, tensor->name) == tensor);
-    for (int i = 0; i < FM_TENSOR_DIMS; i++)
-        fuzz_require(tensor->dims[i] > 0 && fm_mul_u64(elems, tensor->dims[i], &elems));
-    for (uint64_t b = 0; b < tensor->data_bytes; b++)
-        seen += tensor->data[b];
-    fm_file_drop_tensor(file, tensor);
-    if (tensor->type == FM_TYPE_NONE) // only named
-        return;
     const struct fm_type_info *info = fm_type_info(tensor->type);
     fuzz_require(fm_type_bytes(tensor->type, elems, &bytes) && bytes == tensor->data_bytes);
     float values[256];
-    fm_quant_decode(tensor->type, tensor->data, info->block_elems, values); // the first block
+    fm_quant_decode(tensor->type, data, info->block_elems, values); // the first block
     seen += values[0] > 0;
     uint64_t k = tensor->n_dims == 0 ? 1 : tensor->dims[tensor->n_dims - 1];
     fuzz_require(fm_pack_layout(tensor->type, elems / k, k, &pack) && pack.bytes >= tensor->data_bytes);
+}
+
+static void walk_tensor(const struct fm_file *file, const struct fm_tensor *tensor)
+{
+    uint64_t elems = 1;
+    fuzz_require(tensor->type_name != NULL && fm_file_find(file, tensor->name) == tensor);
+    for (int i = 0; i < FM_TENSOR_DIMS; i++)
+        fuzz_require(fm_mul_u64(elems, tensor->dims[i], &elems));
+    fuzz_require((elems == 0) == (tensor->data_bytes == 0));
+    uint8_t *data = tensor_data(tensor); // the whole range can be read
+    fuzz_require(data != NULL);
+    for (uint64_t b = 0; b < tensor->data_bytes; b++)
+        seen += data[b];
+    if (tensor->type != FM_TYPE_NONE && elems > 0) // others are only named
+        walk_elements(tensor, data, elems);
+    free(data);
 }
 
 void fuzz_file(const uint8_t *data, size_t size_bytes)
 {
     struct fm_file *file = NULL;
     if (fm_file_open_memory(data, size_bytes, "fuzz", &file) != FM_OK) {
-        fuzz_require(file == NULL && fm_error_message()[0] != '\0');
+        fuzz_require(file == NULL);
+        fuzz_message();
         return;
     }
     fuzz_require(fm_file_bytes(file) == size_bytes);

@@ -7,6 +7,10 @@
 
 // Ends the program when false.
 void fuzz_require(bool condition);
+// What may be shown: well-formed UTF-8 without control characters, line feeds and tabs apart where `lines` are kept.
+void fuzz_shown(const char *text, bool lines);
+// The message of a call that failed: there is one, and it may be shown on one line.
+void fuzz_message(void);
 // Open the bytes, look at all of it, close it.
 void fuzz_file(const uint8_t *data, size_t size_bytes);
 

@@ -18,7 +18,11 @@ static bool save(const char *folder, const char *name, uint8_t kind, uint32_t to
     memcpy(bytes, &header, sizeof(header));
     for (uint32_t i = 0; i < tokens; i++)
         memcpy(bytes + sizeof(header) + i * sizeof(i), &i, sizeof(i));
-    uint64_t sum = fm_state_file_sum(bytes, size);
+    struct fm_source source;
+    uint64_t sum = 0;
+    if (fm_source_memory(bytes, size, name, &source) != FM_OK || fm_state_file_sum(&source, &sum) != FM_OK)
+        return false;
+    fm_source_close(&source);
     memcpy(bytes + size - sizeof(sum), &sum, sizeof(sum));
     snprintf(path, sizeof(path), "%s/%s", folder, name);
     FILE *file = fopen(path, "wb");
@@ -36,7 +40,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: seeds_state FOLDER\n");
         return 2;
     }
-    bool ok = save(argv[1], "empty", 0, 0, FM_NO_TOKEN, 0, 0);
+    bool ok = save(argv[1], "empty", 0, 0, FM_TOKEN_NONE, 0, 0);
     ok = save(argv[1], "small", 0, 3, 95, 40, 0) && ok;
     ok = save(argv[1], "made-good", 1, 5, 4, 8, 0) && ok;
     ok = save(argv[1], "note", 1, 2, 4, 8, 29) && ok;

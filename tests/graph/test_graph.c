@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The graph: building, rules, validation, text form.
+#include "graph/attr.h"
 #include "graph/builder.h"
 #include "models/arch.h"
 
@@ -41,7 +42,10 @@ static void test_print_parse(void **state)
                         g.values[i].producer == back.values[i].producer);
         }
         for (size_t i = 0; i < g.n_nodes; i++)
-            assert_memory_equal(&g.nodes[i].attr.scale, &back.nodes[i].attr.scale, sizeof(float));
+            for (enum fm_attr_id id = 0; id < FM_ATTR_COUNT; id++) {
+                char said[FM_ATTR_TEXT_BYTES], read[FM_ATTR_TEXT_BYTES];
+                assert_string_equal(fm_attr_text(&g.nodes[i].attr, id, said), fm_attr_text(&back.nodes[i].attr, id, read));
+            }
         fm_free(text);
         fm_free(again);
         fm_graph_finish(&g);
@@ -71,6 +75,7 @@ static void test_bad_text(void **state)
         {"values 2\n%0 = weight 0 : f32[4,4]  # w\n%1 = act %0 {act=silu} : f32[T,4]  # a\n",
          {"line 3", "the op gives"}},
         {"values 2\n%0 = weight 0 : f32[4,4]  # w\n%1 = act %0 {act=silu : f32[4,4]  # a\n", {"line 3", "attribute"}},
+        {"values 2\n%0 = weight 0 : f32[4,4]  # w\n%1 = act %0 {act=relu} : f32[4,4]  # a\n", {"line 3", "attribute"}},
         {"values 2\n%0 = weight 0 : f32[4]  # w\n%1 = act %0 {act=silu} : f32[4,4]  # a\n",
          {"act 'a'", "operand 0", "'w'", "f32[4]"}},
         {"values 2\n%0 = weight 0 : f32[4,4]  # w\n%1 = cast %0 : f16[4,4]  # a\n", {"cast 'a'", "planner"}},
@@ -195,11 +200,42 @@ static void test_validate(void **state)
     fm_graph_finish(&empty);
 }
 
+// Every attribute: its text reads back as the same value, it can be kept, cleared and merged, and it tells nodes apart.
+static void test_attributes(void **state)
+{
+    (void)state;
+    for (enum fm_attr_id id = 0; id < FM_ATTR_COUNT; id++) {
+        struct fm_attr a = {0}, b = {0}, zero = {0};
+        uint32_t words[2][FM_ATTR_COUNT];
+        char text[FM_ATTR_TEXT_BYTES], again[FM_ATTR_TEXT_BYTES];
+        // The second word of a list, or a number: one of them is a value of it.
+        bool set = fm_attr_set(&a, id, "0.3125") || fm_attr_set(&a, id, "4294967295") || fm_attr_set(&a, id, "layer") ||
+                   fm_attr_set(&a, id, "gelu_tanh") || fm_attr_set(&a, id, "last") || fm_attr_set(&a, id, "neox");
+        assert_true(set && fm_attr_is_printed(&a, id));
+        assert_true(fm_attr_set(&b, id, fm_attr_text(&a, id, text)));
+        assert_string_equal(text, fm_attr_text(&b, id, again));
+        assert_false(fm_attr_set(&b, id, "") || fm_attr_set(&b, id, "no such word") || fm_attr_set(&b, id, "7x"));
+        fm_attr_words(&a, words[0]);
+        fm_attr_words(&zero, words[1]);
+        for (enum fm_attr_id other = 0; other < FM_ATTR_COUNT; other++)
+            assert_int_equal(words[0][other] != words[1][other], other == id);
+        fm_attr_merge(&zero, &a);
+        fm_attr_words(&zero, words[1]);
+        assert_memory_equal(words[0], words[1], sizeof(words[0]));
+        fm_attr_keep(&zero, 1u << id);
+        fm_attr_words(&zero, words[1]);
+        assert_memory_equal(words[0], words[1], sizeof(words[0]));
+        fm_attr_keep(&zero, ~(1u << id));
+        fm_attr_words(&zero, words[1]);
+        assert_int_equal(words[1][id], 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_print_parse), cmocka_unit_test(test_bad_text), cmocka_unit_test(test_cut_text),
-        cmocka_unit_test(test_rules),       cmocka_unit_test(test_validate),
+        cmocka_unit_test(test_rules),       cmocka_unit_test(test_validate),   cmocka_unit_test(test_attributes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/os.h"
+#include "base/writer.h"
 #include "models/arch.h"
 #include "plan/build.h"
 #include "shaders/lib/abi.h"
@@ -475,7 +476,7 @@ static void golden(const char *device, uint32_t tokens)
     snprintf(path, sizeof(path), "%s/tests/plan/golden_%s_%u.txt", root, device, tokens);
     assert_int_equal(fm_plan_print(&m.graph, &m.plan, &text), FM_OK);
     if (getenv("FM_UPDATE_GOLDEN"))
-        assert_int_equal(fm_file_write_atomic(path, text, strlen(text)), FM_OK);
+        assert_int_equal(fm_writer_save(path, 0, text, strlen(text)), FM_OK);
     assert_int_equal(fm_file_read(path, 1 << 20, &wanted, &wanted_bytes), FM_OK);
     assert_string_equal(text, wanted);
     fm_free(text);

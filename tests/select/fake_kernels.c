@@ -6,43 +6,43 @@
 #define NO_W .w = FM_TYPE_NONE
 #define BASE(op_id, text, group_size, cols) \
     {.name = text "_base", .op = FM_OP_##op_id, .rung = FM_RUNG_BASE, .x = FM_TYPE_NONE, NO_W, .spec = {FIXED(0, group_size)}, \
-     .n_specs = 1, .group = group_size, .tile_cols = cols, .split = 1, .priority = 10, .bound_c = 1, .bound_unit = 0x1p-24}
+     .n_specs = 1, .workgroup = group_size, .tile_cols = cols, .split = 1, .priority = 10, .bound_c = 1, .bound_unit = 0x1p-24}
 #define BASE_W(op_id, text, type_id, type_text, group_size, rows, cols) \
     {.name = text "_" type_text "_base", .op = FM_OP_##op_id, .rung = FM_RUNG_BASE, .x = FM_TYPE_NONE, .w = FM_TYPE_##type_id, \
-     .spec = {FIXED(0, group_size)}, .n_specs = 1, .group = group_size, .tile_rows = rows, .tile_cols = cols, .split = 1, \
+     .spec = {FIXED(0, group_size)}, .n_specs = 1, .workgroup = group_size, .tile_rows = rows, .tile_cols = cols, .split = 1, \
      .priority = 10, .bound_c = 4, .bound_unit = 0x1p-24}
 #define PRODUCTS(op_id, text) \
     BASE_W(op_id, text, F32, "f32", 64, 4, 16), BASE_W(op_id, text, F16, "f16", 64, 4, 16), \
     BASE_W(op_id, text, Q4_0, "q4_0", 64, 4, 16), \
     {.name = text "_vec_q4_0_sg", .op = FM_OP_##op_id, .rung = FM_RUNG_SG, .needs = BIT(SUBGROUP), .x = FM_TYPE_NONE, \
      .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 1, 8, 1}, {FM_PARAM_K, 0, UINT32_MAX, 32}, {FM_PARAM_SUBGROUP, 8, 128, 1}}, \
-     .n_windows = 3, .spec = {FIXED(0, 256), {1, FM_PARAM_SUBGROUP, 0}, {2, FM_PARAM_ROWS, 0}}, .n_specs = 3, .group = 256, \
+     .n_windows = 3, .spec = {FIXED(0, 256), {1, FM_PARAM_SUBGROUP, 0}, {2, FM_PARAM_ROWS, 0}}, .n_specs = 3, .workgroup = 256, \
      .tile_rows = 8, .tile_cols = 8, .split = 1, .shared_bytes = 4096, .full_subgroups = true, .priority = 20, .bound_c = 8, \
      .bound_unit = 0x1p-24}, \
     {.name = text "_one_q4_0_sg", .op = FM_OP_##op_id, .rung = FM_RUNG_SG, .needs = BIT(SUBGROUP), .x = FM_TYPE_NONE, \
      .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 1, 1, 1}, {FM_PARAM_SUBGROUP, 8, 128, 1}}, .n_windows = 2, \
-     .spec = {FIXED(0, 128)}, .n_specs = 1, .group = 128, .tile_rows = 1, .tile_cols = 4, .split = 1, .full_subgroups = true, \
+     .spec = {FIXED(0, 128)}, .n_specs = 1, .workgroup = 128, .tile_rows = 1, .tile_cols = 4, .split = 1, .full_subgroups = true, \
      .priority = 20, .bound_c = 8, .bound_unit = 0x1p-24}, \
     {.name = text "_vec_q4_0_dot", .op = FM_OP_##op_id, .rung = FM_RUNG_DOT, .needs = BIT(SUBGROUP) | BIT(INT_DOT), \
      .x = FM_TYPE_NONE, .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 2, 8, 1}}, .n_windows = 1, .spec = {FIXED(0, 64)}, \
-     .n_specs = 1, .group = 64, .tile_rows = 8, .tile_cols = 4, .split = 1, .priority = 40, .bound_c = 8, .bound_unit = 0x1p-8}, \
+     .n_specs = 1, .workgroup = 64, .tile_rows = 8, .tile_cols = 4, .split = 1, .priority = 40, .bound_c = 8, .bound_unit = 0x1p-8}, \
     {.name = text "_tile_q4_0_cm", .op = FM_OP_##op_id, .rung = FM_RUNG_CM, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | BIT(STORAGE16) \
      | BIT(COOPMAT), .x = FM_TYPE_F16, .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, \
-     .spec = {FIXED(0, 128)}, .n_specs = 1, .group = 128, .tile_rows = 64, .tile_cols = 64, .split = 1, .shared_bytes = 20480, \
+     .spec = {FIXED(0, 128)}, .n_specs = 1, .workgroup = 128, .tile_rows = 64, .tile_cols = 64, .split = 1, .shared_bytes = 20480, \
      .matrix_m = 16, .matrix_n = 16, .matrix_k = 16, .full_subgroups = true, .priority = 60, .bound_c = 2, .bound_unit = 0x1p-11}, \
     {.name = text "_tile_q4_0_cmr", .op = FM_OP_##op_id, .rung = FM_RUNG_CMR, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | \
      BIT(STORAGE16) | BIT(COOPMAT) | BIT(COOPMAT_REG), .x = FM_TYPE_F16, .w = FM_TYPE_Q4_0, \
-     .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, .spec = {FIXED(0, 256)}, .n_specs = 1, .group = 256, \
+     .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, .spec = {FIXED(0, 256)}, .n_specs = 1, .workgroup = 256, \
      .tile_rows = 128, .tile_cols = 128, .split = 1, .shared_bytes = 36864, .matrix_m = 16, .matrix_n = 16, .matrix_k = 64, \
      .priority = 70, .bound_c = 2, .bound_unit = 0x1p-11}
 #define NORMED(op_id, text) \
     {.name = text "_one_q4_0_sg", .op = FM_OP_##op_id, .rung = FM_RUNG_SG, .needs = BIT(SUBGROUP), .x = FM_TYPE_NONE, \
      .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 1, 1, 1}, {FM_PARAM_SUBGROUP, 16, 128, 1}}, .n_windows = 2, \
-     .spec = {FIXED(0, 128)}, .n_specs = 1, .group = 128, .tile_rows = 1, .tile_cols = 4, .split = 1, .full_subgroups = true, \
+     .spec = {FIXED(0, 128)}, .n_specs = 1, .workgroup = 128, .tile_rows = 1, .tile_cols = 4, .split = 1, .full_subgroups = true, \
      .priority = 20, .bound_c = 8, .bound_unit = 0x1p-24}
 #define ATTEND(type_id, type_text) \
     {.name = "attend_" type_text "_base", .op = FM_OP_ATTEND, .rung = FM_RUNG_BASE, .x = FM_TYPE_NONE, .w = FM_TYPE_##type_id, \
-     .spec = {FIXED(0, 64)}, .n_specs = 1, .group = 64, .tile_rows = 1, .tile_cols = 1, .split = 16, .priority = 10, .bound_c = 8, \
+     .spec = {FIXED(0, 64)}, .n_specs = 1, .workgroup = 64, .tile_rows = 1, .tile_cols = 1, .split = 16, .priority = 10, .bound_c = 8, \
      .bound_unit = 0x1p-24}
 
 const struct fm_kernel fm_kernels[] = {
@@ -57,7 +57,7 @@ const struct fm_kernel fm_kernels[] = {
     BASE(SAMPLE, "sample", 128, 0),
     BASE(ATTEND_MERGE, "attend_merge", 64, 0),
     {.name = "cast_f16", .op = FM_OP_CAST, .rung = FM_RUNG_F16, .needs = BIT(STORAGE16), .x = FM_TYPE_NONE, NO_W,
-     .spec = {FIXED(0, 128)}, .n_specs = 1, .group = 128, .tile_cols = 512, .split = 1, .priority = 30, .bound_c = 1,
+     .spec = {FIXED(0, 128)}, .n_specs = 1, .workgroup = 128, .tile_cols = 512, .split = 1, .priority = 30, .bound_c = 1,
      .bound_unit = 0x1p-11},
     BASE_W(EMBED, "embed", F32, "f32", 128, 1, 1024),
     BASE_W(EMBED, "embed", F16, "f16", 128, 1, 1024),
@@ -76,7 +76,7 @@ const struct fm_kernel fm_kernels[] = {
     ATTEND(F16, "f16"),
     {.name = "attend_group_f16_cm", .op = FM_OP_ATTEND, .rung = FM_RUNG_CM, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | BIT(STORAGE16) |
      BIT(COOPMAT), .x = FM_TYPE_F16, .w = FM_TYPE_F16, .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}, {FM_PARAM_HEAD, 16, 256, 16},
-     {FM_PARAM_GROUP, 2, 16, 1}}, .n_windows = 3, .spec = {FIXED(0, 128), {3, FM_PARAM_HEAD, 0}}, .n_specs = 2, .group = 128,
+     {FM_PARAM_GROUP, 2, 16, 1}}, .n_windows = 3, .spec = {FIXED(0, 128), {3, FM_PARAM_HEAD, 0}}, .n_specs = 2, .workgroup = 128,
      .tile_rows = 16, .tile_cols = FM_TILE_PARAM | FM_PARAM_GROUP, .split = 4, .shared_bytes = 30000, .matrix_m = 16, .matrix_n = 16,
      .matrix_k = 16, .full_subgroups = true, .priority = 60, .bound_c = 4, .bound_unit = 0x1p-11},
 };

@@ -12,6 +12,7 @@ import importlib.util
 import io
 import pathlib
 import shutil
+import re
 import struct
 import sys
 import tempfile
@@ -20,18 +21,28 @@ import unittest
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 TOOLS = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / ".toolchain/bin")
 
+sys.path.insert(0, str(ROOT / "tools/build"))
 spec = importlib.util.spec_from_file_location("gen_kernels", ROOT / "tools/build/gen_kernels.py")
 gen = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gen)
 
-ROW = 'name = "add_base"\nfile = "a.comp"\nrung = "base"\nop = "add"\ngroup = 64\n'
+ROW = 'name = "add_base"\nfile = "a.comp"\nrung = "base"\nop = "add"\nworkgroup = 64\n'
 SHADER = """#version 460
 #extension GL_GOOGLE_include_directive : require
 #include "b.glsl"
 layout(local_size_x_id = 0) in;
 layout(push_constant) uniform Push { uint n; } pc;
 layout(binding = 0) buffer Out { uint v[]; };
-void main() { v[gl_GlobalInvocationID.x] = VALUE + NUMBER + pc.n; }
+layout(constant_id = 1) const uint WIDTH = 1u;
+shared vec4 rows[2u * WIDTH + gl_WorkGroupSize.x];
+shared uint one;
+void main()
+{
+    rows[gl_LocalInvocationID.x] = vec4(VALUE);
+    one = 1u;
+    barrier();
+    v[gl_GlobalInvocationID.x] = VALUE + NUMBER + pc.n + uint(rows[0].x) + one;
+}
 """
 
 
@@ -49,11 +60,11 @@ class Case(unittest.TestCase):
     def tearDown(self):
         self.folder.cleanup()
 
-    def manifest(self, *rows):
-        (self.root / "shaders/kernels.toml").write_text("".join("[[kernel]]\n" + r for r in rows))
+    def manifest(self, *rows, lists=""):
+        (self.root / "shaders/kernels.toml").write_text("[lists]\n" + lists + "".join("[[kernel]]\n" + r for r in rows))
 
-    def load(self, *rows):
-        self.manifest(*rows)
+    def load(self, *rows, lists=""):
+        self.manifest(*rows, lists=lists)
         return gen.load_manifest(self.root, gen.Tables(self.root))
 
     def generate(self, *rows):
@@ -72,14 +83,14 @@ class Case(unittest.TestCase):
 class Manifest(Case):
     def test_defaults(self):
         row, = self.load(ROW)
-        self.assertEqual((row.name, row.op, row.rung, row.group), ("add_base", "add", 0, 64))
+        self.assertEqual((row.name, row.op, row.rung, row.workgroup), ("add_base", "add", 0, 64))
         self.assertEqual((row.tile, row.split, row.priority), ([0, 0], 1, 10))
         self.assertEqual(row.spec, [(0, "COUNT", 64)])
         self.assertEqual(row.defines, {"FM_OP_ADD": "1", "FM_RUNG_BASE": "1", "FM_RUNG": "0", "FM_X_F32": "1"})
         self.assertEqual((row.bound_c, row.bound_unit), (0.0, 2.0 ** -24))
 
     def test_expansion(self):
-        rows = self.load('name = "{op}_{w}_{tile_k}_sg"\nfile = "a.comp"\nrung = "sg"\nneeds = ["subgroup"]\ngroup = 64\n'
+        rows = self.load('name = "{op}_{w}_{tile_k}_sg"\nfile = "a.comp"\nrung = "sg"\nneeds = ["subgroup"]\nworkgroup = 64\n'
                          'expand = { op = ["matmul", "matmul_add"], w = ["f16", "q4_k"], tile_k = [8, 16] }\n'
                          'tile = [1, 4]\ndefine = { K = "{tile_k}" }\nspec = { 1 = "subgroup", 2 = "{tile_k}", 3 = 7 }\n')
         self.assertEqual([r.name for r in rows[:3]], ["matmul_f16_8_sg", "matmul_f16_16_sg", "matmul_q4_k_8_sg"])
@@ -94,6 +105,20 @@ class Manifest(Case):
         names = list(gen.Tables(self.root).params)
         self.assertEqual(row.tile, [gen.TILE_PARAM | names.index("group"), 4])
 
+    def test_variants(self):
+        rows = self.load('file = "a.comp"\nrung = "base"\nworkgroup = 64\nexpand = { op = ["matmul", "matmul_glu"], w = "plain" }\n'
+                         'window = { k = "%8", rows = [1, 1] }\ntile = [1, "=32 // weights"]\nvariants = [\n'
+                         '  { name = "{op}_{w}_base" },\n'
+                         '  { name = "{op}_{w}_r{r}_base", expand = { op = ["matmul"], r = [2, 8] }, workgroup = 128,\n'
+                         'window = { rows = ["=r // 2 + 1", "=r"] }, split = "=16 * (r + 1) - 4", spec = { 2 = "{r}" } },\n]\n'
+                         .replace('128,\nwindow', '128, window'), lists='plain = ["f32", "f16"]\n')
+        self.assertEqual([r.name for r in rows], ["matmul_f32_base", "matmul_f16_base", "matmul_glu_f32_base", "matmul_glu_f16_base",
+                                                  "matmul_f32_r2_base", "matmul_f32_r8_base", "matmul_f16_r2_base", "matmul_f16_r8_base"])
+        self.assertEqual([r.tile for r in rows[:5:2]], [[1, 32], [1, 16], [1, 32]])
+        self.assertEqual(rows[5].window, [("K", 0, gen.MAX_U32, 8), ("ROWS", 5, 8, 1)])
+        self.assertEqual((rows[5].split, rows[5].workgroup, rows[0].split, rows[0].workgroup), (140, 128, 1, 64))
+        self.assertEqual(rows[5].spec, [(0, "COUNT", 128), (2, "COUNT", 8)])
+
     def test_implied_needs(self):
         row, = self.load(ROW.replace("base", "cmr") + 'needs = ["coopmat_reg"]\n')
         self.assertEqual(row.needs, ["coopmat_reg", "coopmat", "memory_model"])
@@ -106,8 +131,8 @@ class Manifest(Case):
                 ([ROW.replace('rung = "base"', 'rung = "basic"')], "unknown rung 'basic'"),
                 ([ROW.replace("add_base", "add_sg")], "the rung 'base' must be a word of the name"),
                 ([ROW.replace("a.comp", "none.comp")], "no file shaders/none.comp"),
-                ([ROW.replace("group = 64\n", "")], "'group' is missing"),
-                ([ROW.replace("64", "2048")], "group = 2048, expected a number from 1 to 1024"),
+                ([ROW.replace("workgroup = 64\n", "")], "'workgroup' is missing"),
+                ([ROW.replace("64", "2048")], "workgroup = 2048, expected a number from 1 to 1024"),
                 ([ROW, ROW], "add_base: two rows have this name"),
                 ([ROW + 'needs = ["subgrup"]\n'], "unknown capability 'subgrup'"),
                 ([ROW + 'needs = ["subgroup"]\n'], "needs 'subgroup', which is of rung sg"),
@@ -125,6 +150,17 @@ class Manifest(Case):
                 ([ROW + 'bound = { c = 1 }\n'], "bound = {'c': 1}"),
                 ([ROW + 'define = { FM_RUNG = "1" }\n'], "define.FM_RUNG is no name that is free"),
                 ([ROW.replace("add_base", "{what}_base")], "'{what}' is no word of expand"),
+                ([ROW + 'variants = [{ name = "x_base" }]\n'], "add_base: a table with variants has no name of its own"),
+                ([ROW.replace('name = "add_base"\n', "") + "variants = []\n"], "variants is no list of tables"),
+                ([ROW.replace('name = "add_base"\n', "") + "variants = [{ op = \"add\" }]\n"], "a variant without name"),
+                ([ROW.replace('name = "add_base"\n', "") + 'variants = [{ name = "x_base", grup = 1 }]\n'], "x_base: unknown key 'grup'"),
+                ([ROW + 'expand = { w = "formats" }\n'], "unknown list in expand.w 'formats'"),
+                ([ROW + "expand = { weights = [1] }\n"], "'weights' is no word for expand"),
+                ([ROW + 'split = "=2 * r"\n'], "'r' in '=2 * r' = \"'r'\", expected a number"),
+                ([ROW + 'split = "=2 *"\n'], "'=2 *' is no expression"),
+                ([ROW + 'split = "=1 // 0"\n'], "'=1 // 0' is no expression"),
+                ([ROW + 'split = "=open(1)"\n'], "has more than numbers"),
+                ([ROW + 'split = "=1 - 2"\n'], "split = -1, expected a number"),
                 (["name = 3 =\n"], "not TOML"),
         ):
             with self.subTest(words=words), self.assertRaises(gen.ManifestError) as caught:
@@ -172,6 +208,22 @@ class Output(Case):
         status, _, err = self.generate(ROW)
         self.assertEqual((status, "needs must list 'subgroup'" in err), (1, True))
         self.assertEqual(self.generate(ROW.replace("base", "sg") + 'needs = ["subgroup"]\n')[0], 0)
+
+    def shared_of(self, *rows):
+        status, _, err = self.generate(*rows)
+        self.assertEqual((status, err), (0, ""))
+        return [int(n) for n in re.findall(r"\.shared_bytes = (\d+)u", (self.root / "k.c").read_text())]
+
+    def test_shared_memory_is_counted(self):
+        one, window = self.row("add_base", 1), "window = { head = [8, 100], subgroup = [8, 32] }\n"
+        self.assertEqual(self.shared_of(one), [16 * (2 + 64) + 16])
+        self.assertEqual(self.shared_of(one + "spec = { 1 = 5 }\n"), [16 * (10 + 64) + 16])
+        self.assertEqual(self.shared_of(one + window + 'spec = { 1 = "head" }\n'), [16 * (200 + 64) + 16])
+        self.assertEqual(self.shared_of(one + window + 'spec = { 1 = "subgroup" }\n'), [16 * (64 + 64) + 16])
+        self.assertEqual(self.shared_of(one + 'spec = { 2 = "head" }\n'), [16 * (2 + 64) + 16])
+        self.assertIn("add_base: its shared memory depends on 'head', for which the window has no end",
+                      self.generate(one + 'spec = { 1 = "head" }\n')[2])
+        self.assertIn("add_base: 17040 bytes of shared memory, at most 16384 on rung base", self.generate(one + "spec = { 1 = 500 }\n")[2])
 
     def test_old_compiler(self):
         fake = self.root / "glslang"

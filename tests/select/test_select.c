@@ -107,7 +107,7 @@ static void test_reasons(void **state)
     expect_reason(&caps, &want, "matmul_vec_q4_0_sg", FM_REJECT_SCORE, "score 20 < 21");
     caps = fake_caps("mobile-16k");
     want = product(&caps, FM_TYPE_Q4_0, 2, 64, 64);
-    expect_reason(&caps, &want, "matmul_vec_q4_0_sg", FM_REJECT_GROUP, "workgroup of 256 > 128");
+    expect_reason(&caps, &want, "matmul_vec_q4_0_sg", FM_REJECT_WORKGROUP, "workgroup of 256 > 128");
     caps = fake_caps("intel-8-32");
     want = product(&caps, FM_TYPE_Q4_0, 64, 64, 64);
     expect_reason(&caps, &want, "matmul_tile_q4_0_cm", FM_REJECT_MATRIX, "matrix 16x16x16 is not listed");
@@ -125,10 +125,10 @@ static void test_subgroup_control(void **state)
     struct fm_caps caps = fake_caps("intel-8-32");
     caps.subgroup_size_control = false;
     struct fm_want want = product(&caps, FM_TYPE_Q4_0, 1, 64, 64);
-    expect_reason(&caps, &want, "matmul_one_q4_0_sg", FM_REJECT_GROUP, "the subgroup size cannot be fixed (8..32)");
+    expect_reason(&caps, &want, "matmul_one_q4_0_sg", FM_REJECT_WORKGROUP, "the subgroup size cannot be fixed (8..32)");
     caps.subgroup_size = 48; // no such hardware, but then 128 is no multiple of it
     caps.subgroup_size_control = true;
-    expect_reason(&caps, &want, "matmul_one_q4_0_sg", FM_REJECT_GROUP, "workgroup of 128 is no multiple of the subgroup of 48");
+    expect_reason(&caps, &want, "matmul_one_q4_0_sg", FM_REJECT_WORKGROUP, "workgroup of 128 is no multiple of the subgroup of 48");
 }
 
 // "Can" and "fast" are two bits: a slow feature loses to anything that fits, and is taken when nothing else does.

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Running the command-line tool in tests, which end with main(). Their first two arguments are FULMEN and SOURCE_ROOT.
-FM_TEST_RUNNER, if set, is the command line that programs are started with."""
+FM_TEST_RUNNER, if set, is the command line, in a shell's quotes, that programs are started with."""
 
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
 FULMEN = sys.argv[1]
 ROOT = pathlib.Path(sys.argv[2])
-RUNNER = os.environ.get("FM_TEST_RUNNER", "").split()
+RUNNER = shlex.split(os.environ.get("FM_TEST_RUNNER", ""))
 DEMO = ROOT / "models/demo/demo-llama.gguf"
 MODELS = ROOT / "tests/fixtures/models"
 TINY = MODELS / "llama.gguf"        # F32 weights, no tokenizer
@@ -23,6 +24,10 @@ tests = []
 def test(function):
     tests.append(function)
     return function
+
+
+class Skipped(Exception):
+    """Raised by a test that cannot run here; it is counted, with the reason."""
 
 
 class Result:
@@ -42,16 +47,19 @@ class Result:
                                  f"  stdout: {self.out[-600:]!r}\n  stderr: {self.err[-600:]!r}")
 
 
-def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subprocess.PIPE):
-    """Runs the tool. Whatever happens it must not be a crash, and with no terminal nothing may be painted on one."""
+def fulmen(*arguments, status=DONE, stdin=b"", no_driver=False, stdout=subprocess.PIPE, env_more=None, **options):
+    """Runs the tool. Whatever happens it must not be a crash, and with no terminal nothing may be painted on one. no_driver: True,
+    or what the loader is told to take for the manifests of the drivers."""
     arguments = [str(a) for a in arguments]
-    environment = dict(os.environ)
+    environment = dict(os.environ) | (env_more or {})
     runner = RUNNER
     if no_driver:
-        environment |= {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
+        absent = ROOT / "README.md/no-such-file.json"      # below a file, so it cannot be there
+        manifests = str(absent if no_driver is True else no_driver)
+        environment |= {"VK_DRIVER_FILES": manifests, "VK_ICD_FILENAMES": manifests}
         runner = []     # it would set its own driver
     done = subprocess.run([*runner, FULMEN, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=environment,
-                          timeout=SECONDS, check=False)
+                          timeout=SECONDS, check=False, **options)
     result = Result(arguments, done)
     result.expect(done.returncode == status, f"expected exit status {status}")
     result.expect(b"\r" not in done.stderr and b"\x1b" not in done.stderr, "paints on what is no terminal")
@@ -69,13 +77,16 @@ def refused(*arguments, says, status=BAD_INPUT, **options):
 
 
 def main():
-    failed = 0
+    failed = skipped = 0
     for function in tests:
         try:
             function()
             print(f"ok   {function.__name__}", flush=True)
+        except Skipped as reason:
+            skipped += 1
+            print(f"skip {function.__name__}: {reason}", flush=True)
         except (AssertionError, KeyError, IndexError, StopIteration, ValueError, OSError, subprocess.TimeoutExpired) as error:
             failed += 1
             print(f"FAIL {function.__name__}: {type(error).__name__}: {error}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed, 0 skipped")
+    print(f"{len(tests) - failed - skipped} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "support/file_check.h"
+#include "support/tensor_data.h"
 
 static volatile uint64_t seen; // keeps the reads from being optimised away
 
@@ -18,13 +19,18 @@ static void walk(const struct fm_file *file)
     uint64_t sum = fm_file_hash(file) + fm_file_bytes(file);
     for (uint32_t i = 0; i < fm_file_tensor_count(file); i++) {
         const struct fm_tensor *tensor = fm_file_tensor(file, i);
+        uint8_t *data = tensor_data(tensor);
+        assert_non_null(data);
         for (uint64_t b = 0; b < tensor->data_bytes; b++)
-            sum += tensor->data[b];
+            sum += data[b];
+        free(data);
         assert_ptr_equal(fm_file_find(file, tensor->name), tensor);
         assert_non_null(tensor->type_name);
         assert_true(tensor->n_dims <= FM_TENSOR_DIMS);
+        uint64_t elems = 1;
         for (uint32_t d = 0; d < FM_TENSOR_DIMS; d++)
-            assert_true(tensor->dims[d] > 0);
+            elems *= tensor->dims[d];
+        assert_true((elems > 0) == (tensor->data_bytes > 0));
     }
     for (uint32_t i = 0; i < fm_file_meta_count(file); i++) {
         const struct fm_meta *meta = fm_file_meta(file, i);

@@ -14,7 +14,7 @@ static void set_dispatch(struct vk_plan *p, uint32_t i, uint32_t scale, uint32_t
         .kernel = &p->kernel,
         .n_spec = 1,
         .spec = {{.id = 3, .value = scale}},
-        .grid = {(VK_PLAN_ELEMS + p->kernel.group - 1) / p->kernel.group, 1, 1},
+        .grid = {(VK_PLAN_ELEMS + p->kernel.workgroup - 1) / p->kernel.workgroup, 1, 1},
         .n_bind = 3,
         .n_words = 2,
         .bind = {{.pool = FM_POOL_STEP, .offset = 0, .bytes = 4}, x, y},
@@ -34,7 +34,7 @@ static struct fm_binding arena(uint32_t array, bool written)
 
 void vk_plan_init(struct vk_plan *p)
 {
-    *p = (struct vk_plan){.kernel = {.name = "vk_test", .rung = FM_RUNG_BASE, .group = 64,
+    *p = (struct vk_plan){.kernel = {.name = "vk_test", .rung = FM_RUNG_BASE, .workgroup = 64,
                                      .spirv = vk_kernel_spirv, .spirv_bytes = sizeof(vk_kernel_spirv)}};
     struct fm_binding x = {.pool = FM_POOL_WEIGHTS, .offset = WEIGHT_CHUNK_BYTES + 256, .bytes = VK_PLAN_ELEMS * 4};
     struct fm_binding result = {.pool = FM_POOL_RESULT, .written = true, .bytes = VK_PLAN_ELEMS * 4};

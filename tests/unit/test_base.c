@@ -7,39 +7,41 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/arena.h"
 #include "base/half.h"
 #include "base/map.h"
 #include "base/os.h"
+#include "base/writer.h"
+#include "support/temporary.h"
 
-static char folder[64]; // of this run, removed at the end
+static char folder[TEST_PATH_BYTES]; // of this run, removed at the end
 
 static int make_folder(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof(folder), "/tmp/fulmen-test-XXXXXX");
-    return mkdtemp(folder) != NULL ? 0 : -1;
+    return test_temporary_folder("test", folder) ? 0 : -1;
 }
 
 static int remove_folder(void **state)
 {
     (void)state;
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", folder);
-    return system(command);
+    return test_remove_folder(folder) ? 0 : -1;
 }
 
 static const char *in_folder(const char *name)
 {
-    static char path[256];
+    static char path[TEST_PATH_BYTES + 256];
     snprintf(path, sizeof(path), "%s/%s", folder, name);
     return path;
 }
@@ -81,6 +83,19 @@ static void test_long_messages(void **state)
         assert_memory_equal(fm_error_message(), text, 4080);
         text[length] = 'x';
     }
+}
+
+static void test_append(void **state)
+{
+    char text[16] = "";
+    (void)state;
+    fm_append(text, sizeof(text), "%s", "known:");
+    fm_append(text, sizeof(text), " %s", "12345678");
+    assert_string_equal(text, "known: 12345678"); // fills it
+    fm_append(text, sizeof(text), " %s", "9");
+    assert_string_equal(text, "known: 12345...");
+    fm_append(text, sizeof(text), " %s", "9");
+    assert_string_equal(text, "known: 12345...");
 }
 
 static void check_quoted(const char *text, size_t bytes, const char *expected)
@@ -165,8 +180,7 @@ static void test_log(void **state)
 static void test_version(void **state)
 {
     (void)state;
-    int major, minor, patch;
-    assert_int_equal(sscanf(fm_version(), "%d.%d.%d", &major, &minor, &patch), 3);
+    assert_string_equal(fm_version(), FM_VERSION_STRING);
     assert_true(strlen(fm_commit()) > 0);
 }
 
@@ -426,39 +440,113 @@ static void test_bf16(void **state)
 
 // ---- files -------------------------------------------------------------------------------------------------------
 
-static void test_mapping(void **state)
+// A file of 5 MB, which more than one thread reads.
+static uint8_t *write_source(size_t size_bytes)
 {
-    (void)state;
-    struct fm_mapping mapping = {0};
-    size_t size_bytes = 300000;
     uint8_t *data = malloc(size_bytes);
     assert_non_null(data);
     for (size_t i = 0; i < size_bytes; i++)
         data[i] = (uint8_t)(i * 31 >> 3);
-    assert_int_equal(fm_file_write_atomic(in_folder("data"), data, size_bytes), FM_OK);
-    assert_int_equal(fm_mapping_open(in_folder("data"), &mapping), FM_OK);
-    assert_int_equal(mapping.size_bytes, size_bytes);
-    assert_memory_equal(mapping.data, data, size_bytes);
-    fm_mapping_drop(&mapping, 1000, 200000);
-    fm_mapping_drop(&mapping, 299999, UINT64_MAX); // ranges beyond the end are cut
-    fm_mapping_drop(&mapping, UINT64_MAX, 1);
-    assert_memory_equal(mapping.data, data, size_bytes); // dropped pages come back
-    fm_mapping_close(&mapping);
-    assert_null(mapping.data);
-    fm_mapping_close(&mapping);
-    free(data);
+    assert_int_equal(fm_writer_save(in_folder("data"), 0, data, size_bytes), FM_OK);
+    return data;
+}
 
-    assert_int_equal(fm_mapping_open(in_folder("absent"), &mapping), FM_IO);
+static void test_source(void **state)
+{
+    (void)state;
+    struct fm_source source = {0};
+    size_t size_bytes = 5000001;
+    uint8_t *data = write_source(size_bytes), *read = malloc(size_bytes);
+    assert_non_null(read);
+    assert_int_equal(fm_source_open(in_folder("data"), "its name", &source), FM_OK);
+    assert_int_equal(source.size_bytes, size_bytes);
+    assert_string_equal(source.path, "its name");
+    assert_int_equal(fm_source_read(&source, 0, size_bytes, read), FM_OK);
+    assert_memory_equal(read, data, size_bytes);
+    assert_int_equal(fm_source_read(&source, 12345, 3, read), FM_OK);
+    assert_memory_equal(read, data + 12345, 3);
+    assert_int_equal(fm_source_read(&source, size_bytes, 0, read), FM_OK);
+    assert_int_equal(fm_source_read(&source, size_bytes - 1, 2, read), FM_ARG);
+    assert_int_equal(fm_source_read(&source, UINT64_MAX, 2, read), FM_ARG);
+    assert_int_equal(fm_source_unchanged(&source), FM_OK);
+    assert_int_equal(fm_file_write_atomic(in_folder("data"), "another", 7), FM_OK); // the name goes to another file
+    assert_int_equal(fm_source_read(&source, 0, size_bytes, read), FM_OK);
+    assert_memory_equal(read, data, size_bytes);
+    assert_int_equal(fm_source_unchanged(&source), FM_OK);
+    fm_source_close(&source);
+    fm_source_close(&source);
+
+    assert_int_equal(fm_source_memory(data, 100, "memory", &source), FM_OK);
+    assert_int_equal(fm_source_read(&source, 50, 50, read), FM_OK);
+    assert_memory_equal(read, data + 50, 50);
+    assert_int_equal(fm_source_read(&source, 50, 51, read), FM_ARG);
+    assert_int_equal(fm_source_unchanged(&source), FM_OK);
+    fm_source_close(&source);
+    free(data);
+    free(read);
+
+    assert_int_equal(fm_source_open(in_folder("absent"), "absent", &source), FM_IO);
     assert_non_null(strstr(fm_error_message(), "absent"));
-    assert_int_equal(fm_mapping_open(folder, &mapping), FM_IO);
+    assert_int_equal(fm_source_open(folder, folder, &source), FM_IO);
     assert_non_null(strstr(fm_error_message(), "directory"));
     assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
-    assert_int_equal(fm_mapping_open(in_folder("pipe"), &mapping), FM_IO); // and does not wait for a writer
-    assert_int_equal(fm_file_write_atomic(in_folder("empty"), "", 0), FM_OK);
-    assert_int_equal(fm_mapping_open(in_folder("empty"), &mapping), FM_OK);
-    assert_int_equal(mapping.size_bytes, 0);
-    assert_null(mapping.data);
-    fm_mapping_close(&mapping);
+    assert_int_equal(fm_source_open(in_folder("pipe"), "pipe", &source), FM_IO); // and does not wait for a writer
+    assert_int_equal(fm_writer_save(in_folder("empty"), 0, "", 0), FM_OK);
+    assert_int_equal(fm_source_open(in_folder("empty"), "empty", &source), FM_OK);
+    assert_int_equal(source.size_bytes, 0);
+    fm_source_close(&source);
+}
+
+// Made shorter, longer, or written to while it is open: a message each time, in whatever slice the end lies.
+static void test_source_changes(void **state)
+{
+    (void)state;
+    struct fm_source source = {0};
+    size_t size_bytes = 5000001;
+    const long ends[] = {0, 1, 2000000, 2097152, 4999999, 5000000};
+    uint8_t *read = malloc(size_bytes);
+    assert_non_null(read);
+    for (size_t i = 0; i < FM_COUNT(ends); i++) {
+        char expected[128];
+        free(write_source(size_bytes));
+        assert_int_equal(fm_source_open(in_folder("data"), "f", &source), FM_OK);
+        assert_int_equal(truncate(in_folder("data"), ends[i]), 0);
+        assert_int_equal(fm_source_read(&source, 0, size_bytes, read), FM_CHANGED);
+        snprintf(expected, sizeof(expected), "f: became shorter while it was read (%ld bytes, expected 5000001)", ends[i]);
+        assert_string_equal(fm_error_message(), expected);
+        assert_int_equal(fm_source_read(&source, size_bytes - 1, 1, read), FM_CHANGED);
+        assert_int_equal(fm_source_unchanged(&source), FM_CHANGED);
+        assert_string_equal(fm_error_message(), expected);
+        assert_int_equal(truncate(in_folder("data"), (off_t)size_bytes), 0); // long enough again, with zeros
+        struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+        assert_int_equal(utimensat(AT_FDCWD, in_folder("data"), times, 0), 0);
+        assert_int_equal(fm_source_unchanged(&source), FM_CHANGED);
+        assert_string_equal(fm_error_message(), "f: changed while it was read");
+        fm_source_close(&source);
+    }
+    free(write_source(1000));
+    assert_int_equal(fm_source_open(in_folder("data"), "f", &source), FM_OK);
+    assert_int_equal(truncate(in_folder("data"), 1001), 0);
+    assert_int_equal(fm_source_read(&source, 0, 1000, read), FM_OK);
+    assert_int_equal(fm_source_unchanged(&source), FM_CHANGED);
+    fm_source_close(&source);
+    free(read);
+}
+
+static void test_source_whole(void **state)
+{
+    (void)state;
+    char *data = NULL;
+    size_t bytes = 0;
+    assert_int_equal(fm_writer_save(in_folder("text"), 0, "words", 5), FM_OK);
+    assert_int_equal(fm_source_read_whole(in_folder("text"), 5, &data, &bytes), FM_OK);
+    assert_int_equal(bytes, 5);
+    assert_string_equal(data, "words");
+    fm_free(data);
+    assert_int_equal(fm_source_read_whole(in_folder("text"), 4, &data, &bytes), FM_FORMAT);
+    assert_int_equal(fm_source_read_whole(in_folder("absent"), 4, &data, &bytes), FM_IO);
+    assert_int_equal(mkfifo(in_folder("pipe2"), 0600), 0);
+    assert_int_equal(fm_source_read_whole(in_folder("pipe2"), 4, &data, &bytes), FM_IO); // and does not wait for a writer
 }
 
 static void test_file_read(void **state)
@@ -470,7 +558,7 @@ static void test_file_read(void **state)
     assert_non_null(text);
     memset(text, 'q', 100000);
     for (size_t i = 0; i < FM_COUNT(sizes); i++) {
-        assert_int_equal(fm_file_write_atomic(in_folder("text"), text, sizes[i]), FM_OK);
+        assert_int_equal(fm_writer_save(in_folder("text"), 0, text, sizes[i]), FM_OK);
         assert_int_equal(fm_file_read(in_folder("text"), sizes[i], &data, &size_bytes), FM_OK);
         assert_int_equal(size_bytes, sizes[i]);
         assert_memory_equal(data, text, sizes[i]);
@@ -484,28 +572,10 @@ static void test_file_read(void **state)
     assert_int_equal(fm_file_read(folder, 10, &data, &size_bytes), FM_IO);
 }
 
-static void test_write_atomic(void **state)
-{
-    (void)state;
-    char *data = NULL;
-    size_t size_bytes = 0;
-    char command[256];
-    assert_int_equal(fm_file_write_atomic(in_folder("kept"), "old", 3), FM_OK);
-    assert_int_equal(fm_file_write_atomic(in_folder("kept"), "newer", 5), FM_OK);
-    assert_int_equal(fm_file_read(in_folder("kept"), 100, &data, &size_bytes), FM_OK);
-    assert_string_equal(data, "newer");
-    fm_free(data);
-    assert_int_equal(fm_file_write_atomic(in_folder("no/such/folder"), "x", 1), FM_IO);
-    assert_int_equal(mkdir(in_folder("taken"), 0700), 0);
-    assert_int_equal(fm_file_write_atomic(in_folder("taken"), "x", 1), FM_IO); // a folder cannot be replaced
-    snprintf(command, sizeof(command), "test -z \"$(ls '%s' | grep '^taken.\\|^kept.')\"", folder);
-    assert_int_equal(system(command), 0); // no temporary is left behind
-}
-
 static void test_cache_dir(void **state)
 {
     (void)state;
-    char path[256], expected[256];
+    char path[TEST_PATH_BYTES + 256], expected[TEST_PATH_BYTES + 256];
     struct stat info;
     snprintf(expected, sizeof(expected), "%s/deep/er", folder);
     setenv("FULMEN_CACHE_DIR", expected, 1);
@@ -520,7 +590,7 @@ static void test_cache_dir(void **state)
     snprintf(expected, sizeof(expected), "%s/fulmen", folder);
     assert_int_equal(fm_env_cache_dir(path, sizeof(path)), FM_OK);
     assert_string_equal(path, expected);
-    assert_int_equal(fm_file_write_atomic(in_folder("file"), "x", 1), FM_OK);
+    assert_int_equal(fm_writer_save(in_folder("file"), 0, "x", 1), FM_OK);
     setenv("XDG_CACHE_HOME", in_folder("file"), 1); // a file where a folder is wanted
     assert_int_equal(fm_env_cache_dir(path, sizeof(path)), FM_IO);
 
@@ -572,11 +642,15 @@ static void test_thread_for(void **state)
 static void test_clock(void **state)
 {
     (void)state;
-    uint64_t before = fm_clock_ns();
-    usleep(2000);
-    uint64_t after = fm_clock_ns();
-    assert_true(after - before >= 2000000u);
-    assert_true(after - before < UINT64_C(60) * 1000000000u);
+    // Between two readings of the clock that it promises to be.
+    for (int i = 0; i < 1000; i++) {
+        struct timespec before, after;
+        assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &before), 0);
+        uint64_t ns = fm_clock_ns();
+        assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &after), 0);
+        assert_true(ns >= (uint64_t)before.tv_sec * 1000000000u + (uint64_t)before.tv_nsec);
+        assert_true(ns <= (uint64_t)after.tv_sec * 1000000000u + (uint64_t)after.tv_nsec);
+    }
 }
 
 int main(void)
@@ -585,6 +659,7 @@ int main(void)
         cmocka_unit_test(test_results),
         cmocka_unit_test(test_long_messages),
         cmocka_unit_test(test_quote),
+        cmocka_unit_test(test_append),
         cmocka_unit_test(test_messages_are_per_thread),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_version),
@@ -599,9 +674,8 @@ int main(void)
         cmocka_unit_test(test_half_decode),
         cmocka_unit_test(test_half_rounding),
         cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_mapping),
+        cmocka_unit_test(test_source), cmocka_unit_test(test_source_changes), cmocka_unit_test(test_source_whole),
         cmocka_unit_test(test_file_read),
-        cmocka_unit_test(test_write_atomic),
         cmocka_unit_test(test_cache_dir),
         cmocka_unit_test(test_thread_for),
         cmocka_unit_test(test_clock),

@@ -296,6 +296,51 @@ static void test_tensors(void **state)
     file_refuse(tensor_file(&good, "a\0b", 3), FM_FORMAT, "'a\\x00b', holds a NUL byte");
 }
 
+// Two tensors of 8 f32, at these offsets.
+static struct gguf_bytes two_tensors(uint64_t first, uint64_t second)
+{
+    const uint64_t offsets[] = {first, second};
+    struct gguf_bytes bytes = header(3, 2, 0);
+    for (size_t i = 0; i < 2; i++) {
+        gguf_put_text(&bytes, i == 0 ? "one" : "two");
+        gguf_put_u32(&bytes, 1);
+        gguf_put_u64(&bytes, i == 0 ? 8 : 16); // 32 and 64 bytes
+        gguf_put_u32(&bytes, 0);
+        gguf_put_u64(&bytes, offsets[i]);
+    }
+    while (bytes.size_bytes % 32 != 0)
+        gguf_put_u8(&bytes, 0);
+    put_zeros(&bytes, 160);
+    return bytes;
+}
+
+static void test_overlap(void **state)
+{
+    (void)state;
+    const uint64_t good[][2] = {{0, 32}, {64, 0}, {128, 0}, {128, 64}};
+    const uint64_t bad[][2] = {{0, 0}, {32, 0}, {64, 32}, {96, 64}};
+    for (size_t i = 0; i < FM_COUNT(good); i++) {
+        struct gguf_bytes bytes = two_tensors(good[i][0], good[i][1]);
+        assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);
+        gguf_bytes_finish(&bytes);
+    }
+    for (size_t i = 0; i < FM_COUNT(bad); i++)
+        file_refuse(two_tensors(bad[i][0], bad[i][1]), FM_FORMAT, "' overlap: bytes ");
+    file_refuse(two_tensors(32, 0), FM_FORMAT, "tensors 'two' and 'one' overlap: bytes 128 to 192 of the file, and 160 to 192");
+}
+
+// More entries than any model has are refused before anything is kept of them.
+static void test_too_many(void **state)
+{
+    (void)state;
+    struct gguf_bytes bytes = header(3, 0, FM_FILE_METAS_MAX + 1);
+    put_zeros(&bytes, 14u * (FM_FILE_METAS_MAX + 1));
+    file_refuse(bytes, FM_FORMAT, "header: 65537 metadata entries and 0 tensors, expected at most 65536 and 131072");
+    bytes = header(3, FM_FILE_TENSORS_MAX + 1, 0);
+    put_zeros(&bytes, 25u * (FM_FILE_TENSORS_MAX + 1));
+    file_refuse(bytes, FM_FORMAT, "header: 0 metadata entries and 131073 tensors");
+}
+
 // ---- every prefix, every bit -------------------------------------------------------------------------------------
 
 static struct gguf_bytes valid_file(void)
@@ -372,7 +417,7 @@ int main(void)
         cmocka_unit_test(test_not_gguf),   cmocka_unit_test(test_versions),    cmocka_unit_test(test_counts),
         cmocka_unit_test(test_strings),    cmocka_unit_test(test_value_types), cmocka_unit_test(test_arrays),
         cmocka_unit_test(test_duplicates), cmocka_unit_test(test_alignment),   cmocka_unit_test(test_split),
-        cmocka_unit_test(test_tensors),    cmocka_unit_test(test_truncation),  cmocka_unit_test(test_bit_flips),
+        cmocka_unit_test(test_tensors), cmocka_unit_test(test_overlap), cmocka_unit_test(test_too_many),    cmocka_unit_test(test_truncation),  cmocka_unit_test(test_bit_flips),
         cmocka_unit_test(test_extreme_fields),
     };
     return cmocka_run_group_tests_name("gguf_bad", tests, NULL, NULL);

@@ -12,14 +12,16 @@
 #include <unistd.h>
 
 #include "format/gguf_write.h"
+#include "support/temporary.h"
+#include "support/tensor_data.h"
 
-static char folder[] = "/tmp/fulmen-write-XXXXXX";
-static char path[64], other[64];
+static char folder[TEST_PATH_BYTES];
+static char path[TEST_PATH_BYTES + 16], other[TEST_PATH_BYTES + 16];
 
 static int set_up(void **state)
 {
     (void)state;
-    assert_non_null(mkdtemp(folder));
+    assert_true(test_temporary_folder("write", folder));
     snprintf(path, sizeof(path), "%s/a.gguf", folder);
     snprintf(other, sizeof(other), "%s/b.gguf", folder);
     return 0;
@@ -87,10 +89,12 @@ static void check_file(const char *name)
     assert_int_equal(fm_file_meta_find(file, "none")->count, 0);
     assert_int_equal(fm_meta_int_at(fm_file_meta_find(file, "flags"), 1), 0);
     const struct fm_tensor *v = fm_file_find(file, "v"), *m = fm_file_find(file, "m");
-    assert_true(v->n_dims == 1 && v->dims[0] == 5 && memcmp(v->data, vector, sizeof(vector)) == 0);
+    assert_true(v->n_dims == 1 && v->dims[0] == 5 && tensor_holds(v, vector, sizeof(vector)));
     assert_true(m->type == FM_TYPE_Q8_0 && m->n_dims == 2 && m->dims[0] == 3 && m->dims[1] == 32 && m->data_bytes == 102);
-    for (int i = 0; i < 102; i++)
-        assert_int_equal(m->data[i], i);
+    uint8_t ramp[102];
+    for (uint8_t i = 0; i < 102; i++)
+        ramp[i] = i;
+    assert_true(tensor_holds(m, ramp, sizeof(ramp)));
     fm_file_close(&file);
 }
 
@@ -142,8 +146,12 @@ static void copied(void **state)
         fm_gguf_put_tensor(w, t->name, t->type, t->n_dims, t->dims);
     }
     assert_int_equal(fm_gguf_begin(w, other), FM_OK);
-    for (uint32_t i = 0; i < fm_file_tensor_count(file); i++)
-        assert_int_equal(fm_gguf_write(w, fm_file_tensor(file, i)->data, fm_file_tensor(file, i)->data_bytes), FM_OK);
+    for (uint32_t i = 0; i < fm_file_tensor_count(file); i++) {
+        uint8_t *bytes = tensor_data(fm_file_tensor(file, i));
+        assert_non_null(bytes);
+        assert_int_equal(fm_gguf_write(w, bytes, fm_file_tensor(file, i)->data_bytes), FM_OK);
+        free(bytes);
+    }
     assert_int_equal(fm_gguf_flush(w, &temp), FM_OK);
     assert_int_equal(fm_gguf_finish(w), FM_OK);
     fm_gguf_writer_destroy(&w);
@@ -184,10 +192,12 @@ static void refusals(void **state)
     fm_gguf_writer_destroy(&w);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(fm_gguf_writer_create(&w), FM_OK);
-    assert_int_equal(fm_gguf_begin(w, folder), FM_IO);
+    assert_int_equal(fm_gguf_begin(w, folder), FM_ARG);
     fm_gguf_writer_destroy(&w);
     assert_int_equal(fm_gguf_writer_create(&w), FM_OK);
-    assert_int_equal(fm_gguf_begin(w, "/nonexistent/x.gguf"), FM_IO);
+    char absent[TEST_PATH_BYTES + 32];
+    snprintf(absent, sizeof(absent), "%s/no-such-folder/x.gguf", folder);
+    assert_int_equal(fm_gguf_begin(w, absent), FM_ARG);
     fm_gguf_writer_destroy(&w);
 }
 

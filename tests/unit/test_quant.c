@@ -497,6 +497,58 @@ static void test_pack_errors(void **state)
     sink_finish(&sink);
 }
 
+// ---- what is no number -------------------------------------------------------------------------------------------------
+
+// One bad element or scale at a time, in every place where the search changes its step.
+static void test_nonfinite(void **state)
+{
+    (void)state;
+    static const struct {
+        enum fm_type type;
+        uint32_t at[2]; // offsets in a block of what must be finite
+        uint32_t n, bytes;
+    } rows[] = {
+        {FM_TYPE_F32, {0}, 1, 4},     {FM_TYPE_F16, {0}, 1, 2},     {FM_TYPE_BF16, {0}, 1, 2},    {FM_TYPE_Q8_0, {0}, 1, 2},
+        {FM_TYPE_Q4_0, {0}, 1, 2},    {FM_TYPE_Q4_1, {0, 2}, 2, 2}, {FM_TYPE_Q5_0, {0}, 1, 2},    {FM_TYPE_Q5_1, {0, 2}, 2, 2},
+        {FM_TYPE_Q4_K, {0, 2}, 2, 2}, {FM_TYPE_Q5_K, {0, 2}, 2, 2}, {FM_TYPE_Q6_K, {208}, 1, 2},
+    };
+    const uint32_t places[] = {0, 1, 255, 256, 257, 599};
+    const uint32_t f32_bits[] = {0x7f800000u, 0xff800000u, 0x7fc00000u, 0x7f800001u};
+    const uint16_t f16_bits[] = {0x7c00u, 0xfc00u, 0x7e00u, 0xfc01u}, bf16_bits[] = {0x7f80u, 0xff80u, 0x7fc0u, 0xff81u};
+    for (size_t r = 0; r < FM_COUNT(rows); r++) {
+        const struct fm_type_info *info = fm_type_info(rows[r].type);
+        uint64_t blocks = 600, elems = blocks * info->block_elems;
+        float *values = calloc(elems, sizeof(*values));
+        uint8_t *data = malloc(blocks * info->block_bytes);
+        assert_true(values != NULL && data != NULL);
+        for (uint64_t i = 0; i < elems; i++)
+            values[i] = (float)(i % 97) - 48;
+        fm_quant_encode(rows[r].type, values, elems, data);
+        assert_int_equal(fm_quant_find_nonfinite(rows[r].type, data, elems), elems);
+        assert_int_equal(fm_quant_count_nonfinite(rows[r].type, data, elems), 0);
+        for (size_t p = 0; p < FM_COUNT(places) * 4 * rows[r].n; p++) {
+            uint64_t block = places[p / 4 % FM_COUNT(places)];
+            const void *bits = rows[r].bytes == 4                 ? (const void *)&f32_bits[p % 4]
+                               : rows[r].type == FM_TYPE_BF16 ? (const void *)&bf16_bits[p % 4]
+                                                              : (const void *)&f16_bits[p % 4];
+            uint8_t *at = data + block * info->block_bytes + rows[r].at[p / 4 / FM_COUNT(places)], kept[4];
+            memcpy(kept, at, rows[r].bytes);
+            memcpy(at, bits, rows[r].bytes);
+            assert_int_equal(fm_quant_find_nonfinite(rows[r].type, data, elems), block * info->block_elems);
+            assert_int_equal(fm_quant_count_nonfinite(rows[r].type, data, elems), info->block_elems);
+            fm_quant_decode(rows[r].type, data + block * info->block_bytes, info->block_elems, values);
+            for (uint32_t i = 0; i < info->block_elems; i++)
+                assert_false(isfinite(values[i]));
+            memcpy(at, kept, rows[r].bytes);
+        }
+        free(values);
+        free(data);
+    }
+    const uint32_t integers[2] = {0x7f800000u, 0xffffffffu};
+    assert_int_equal(fm_quant_find_nonfinite(FM_TYPE_I32, integers, 2), 2);
+    assert_int_equal(fm_quant_count_nonfinite(FM_TYPE_I32, integers, 2), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -505,7 +557,7 @@ int main(void)
         cmocka_unit_test(test_encode_quality),  cmocka_unit_test(test_encode_extremes),
         cmocka_unit_test(test_encode_again),    cmocka_unit_test(test_pack),
         cmocka_unit_test(test_pack_large),      cmocka_unit_test(test_pack_plain),
-        cmocka_unit_test(test_pack_errors),
+        cmocka_unit_test(test_pack_errors),     cmocka_unit_test(test_nonfinite),
     };
     return cmocka_run_group_tests_name("quant", tests, NULL, NULL);
 }

@@ -341,8 +341,16 @@ static void test_greedy(void **state)
     struct sampler s = {.penalty = 1, .top_p = 1};
     assert_int_equal(sample(V(1, 5, 5, 2), 4, 4, &s), 1);        // lowest id wins ties
     assert_int_equal(sample(V(1, 5, 5, 9), 4, 3, &s), 1);        // padding is never chosen
-    assert_int_equal(sample(V(NAN, -3, -2, -4), 4, 4, &s), 2);   // NaN never
-    assert_int_equal(sample(V(-INFINITY, NAN, -INFINITY), 3, 3, &s), 0);
+    // Rows that are no numbers have no token, greedy or drawn; -inf beside numbers is never chosen, padding is not looked at.
+    for (int drawn = 0; drawn < 2; drawn++) {
+        struct sampler bad = {.temp = (float)drawn, .penalty = 1, .top_p = 1};
+        assert_int_equal(sample(V(NAN, -3, -2, -4), 4, 4, &bad), FM_TOKEN_NAN);
+        assert_int_equal(sample(V(1, 2, 3, NAN), 4, 4, &bad), FM_TOKEN_NAN);
+        assert_int_equal(sample(V(-INFINITY, NAN, -INFINITY), 3, 3, &bad), FM_TOKEN_NAN);
+        assert_int_equal(sample(V(-INFINITY, -INFINITY, -INFINITY), 3, 3, &bad), FM_TOKEN_NAN);
+        assert_int_equal(sample(V(0, INFINITY, 1), 3, 3, &bad), FM_TOKEN_NAN);
+        assert_int_equal(sample(V(-INFINITY, -5, -INFINITY, NAN), 4, 3, &bad), 1);
+    }
     s.penalty = 2, s.last_n = 2; // positions 2 and 3: ids 2 and 0
     assert_int_equal(sample(V(4, 3, 4, 2.5), 4, 4, &s), 1);
     assert_int_equal(sample(V(-1, -1.5, -9, -8), 4, 4, &s), 1); // negative logits grow more negative

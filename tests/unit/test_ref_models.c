@@ -5,6 +5,7 @@
 #include "models/arch.h"
 #include "ref/ref.h"
 #include "support/model_make.h"
+#include "support/tensor_data.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -29,7 +30,10 @@ static void set_weight(struct fm_ref *ref, const struct fm_file *file, const str
         elems *= tensor->dims[i];
     float *all = calloc(elems, sizeof(*all));
     assert_non_null(all);
-    fm_quant_decode(tensor->type, tensor->data, elems, all);
+    uint8_t *data = tensor_data(tensor);
+    assert_non_null(data);
+    fm_quant_decode(tensor->type, data, elems, all);
+    free(data);
     uint64_t first = v->row0 * (v->n_dims > 1 ? (uint64_t)v->dims[1] : 1);
     for (uint64_t i = 0; i < to->elems; i++)
         to->v[i] = (double)all[first + i];

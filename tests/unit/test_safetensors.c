@@ -14,6 +14,7 @@
 #include "models/arch.h"
 #include "support/checkpoint_make.h"
 #include "support/file_check.h"
+#include "support/tensor_data.h"
 
 static const uint8_t data64[64] = {1, 2, 3, 4};
 
@@ -37,9 +38,9 @@ static void test_good(void **state)
                            *scalar = fm_file_find(file, "scalar"), *f8 = fm_file_find(file, "f8");
     assert_true(a != NULL && b != NULL && scalar != NULL && f8 != NULL);
     assert_true(a->type == FM_TYPE_F32 && a->n_dims == 2 && a->dims[0] == 2 && a->dims[1] == 3 && a->data_bytes == 24);
-    assert_memory_equal(a->data, data64, 24);
+    assert_true(tensor_holds(a, data64, 24));
     assert_true(b->type == FM_TYPE_BF16 && b->n_dims == 1 && b->dims[0] == 2 && b->dims[1] == 1);
-    assert_ptr_equal(b->data, a->data + 24);
+    assert_int_equal(b->offset, a->offset + 24);
     assert_true(scalar->type == FM_TYPE_NONE && scalar->n_dims == 0 && scalar->dims[0] == 1);
     assert_string_equal(scalar->type_name, "I64");
     assert_true(f8->type == FM_TYPE_NONE && f8->data_bytes == 6);
@@ -80,7 +81,7 @@ static void test_header_text(void **state)
     assert_int_equal(fm_file_open_memory(bytes.data, bytes.size_bytes, "good", &file), FM_OK);
     assert_int_equal(fm_file_tensor_count(file), 2);
     assert_non_null(fm_file_find(file, "aA"));
-    assert_int_equal(fm_file_find(file, "b")->data - fm_file_find(file, "aA")->data, 8);
+    assert_int_equal(fm_file_find(file, "b")->offset - fm_file_find(file, "aA")->offset, 8);
     assert_int_equal(fm_file_meta_count(file), 3);
     assert_int_equal(fm_meta_string(file, "format", true, &text), FM_OK);
     assert_true(text.bytes == 2 && memcmp(text.data, "pt", 2) == 0);
@@ -167,10 +168,10 @@ static void test_json(void **state)
     refuse_header("{,}", 0, FM_FORMAT, "expected a string, found ',}'");
     refuse_header("{}}", 0, FM_FORMAT, "expected nothing after the object, found '}'");
     refuse_header("{} x", 0, FM_FORMAT, "expected nothing after the object, found 'x'");
-    refuse_header("{\"a\":{\"dtype\":nul}}", 0, FM_FORMAT, "tensor 'a': not JSON: '{\"dtype\":nul}'");
-    refuse_header("{\"a\":[}}", 0, FM_FORMAT, "tensor 'a': not JSON: '[}'");
-    refuse_header("{\"a\":tru}", 0, FM_FORMAT, "tensor 'a': not JSON: 'tru'");
-    refuse_header("{\"a\":1e999}", 0, FM_FORMAT, "tensor 'a': expected an object");
+    refuse_header("{\"a\":{\"dtype\":nul}}", 0, FM_FORMAT, "tensor 'a': shape is missing");
+    refuse_header("{\"a\":[}}", 0, FM_FORMAT, "tensor 'a': byte 0: expected '{', found '[}'");
+    refuse_header("{\"a\":tru}", 0, FM_FORMAT, "tensor 'a': byte 0: expected '{', found 'tru'");
+    refuse_header("{\"a\":1e999}", 0, FM_FORMAT, "tensor 'a': byte 0: expected '{', found '1e999'");
     refuse_header("{\"a\\u0000b\":{}}", 0, FM_FORMAT, "expected no NUL in a string");
     refuse_header("{\"a\nb\":{}}", 0, FM_FORMAT, "expected no control character in a string");
     refuse_header("{\"a\\q\":{}}", 0, FM_FORMAT, "not JSON");
@@ -206,13 +207,27 @@ static void test_entries(void **state)
     (void)state;
     refuse_entry("\"F33\"", "[2]", "[0,8]", FM_UNSUPPORTED, "tensor 'a': dtype 'F33' is not known");
     refuse_entry("\"F32\\u001b[2J\"", "[2]", "[0,8]", FM_UNSUPPORTED, "dtype 'F32\\x1b[2J' is not known");
-    refuse_entry("7", "[2]", "[0,8]", FM_FORMAT, "tensor 'a': expected a string as dtype");
-    refuse_entry("\"F32\"", "2", "[0,8]", FM_FORMAT, "tensor 'a': expected an array as shape");
-    refuse_entry("\"F32\"", "[-2]", "[0,8]", FM_FORMAT, "element 0 of shape is no integer from 0 to 2^53");
-    refuse_entry("\"F32\"", "[1,2.5]", "[0,8]", FM_FORMAT, "element 1 of shape is no integer");
-    refuse_entry("\"F32\"", "[1e300]", "[0,8]", FM_FORMAT, "element 0 of shape is no integer");
-    refuse_entry("\"F32\"", "[\"2\"]", "[0,8]", FM_FORMAT, "element 0 of shape is no integer");
-    refuse_entry("\"F32\"", "[1,0]", "[0,8]", FM_FORMAT, "tensor 'a': dimension 1 is 0");
+    refuse_entry("7", "[2]", "[0,8]", FM_FORMAT, "tensor 'a', dtype: expected a string, found '7'");
+    refuse_entry("\"F32\"", "2", "[0,8]", FM_FORMAT, "tensor 'a', shape: byte 0: expected an array of integers, found '2'");
+    // A shape and a place are integers, and written as such.
+    static const char *const numbers[] = {"-2", "2.5", "2.0", "2e0", "2E0", "0.2e1", "20e-1", "1e300", "1e400", "\"2\"", "02", "+2", "2u", "-0",
+                                          "true", "null", "NaN", "Infinity", "[2]", "{}", "0x2", "2 2"};
+    for (size_t i = 0; i < FM_COUNT(numbers); i++) {
+        char text[64], expected[64];
+        snprintf(text, sizeof(text), "[1, %s]", numbers[i]);
+        snprintf(expected, sizeof(expected), "byte 4: expected an integer of 0 or more, found '%.6s", numbers[i]);
+        if (strcmp(numbers[i], "2 2") == 0)
+            snprintf(expected, sizeof(expected), "byte 6: expected ',' or ']'");
+        refuse_entry("\"F32\"", text, "[0,8]", FM_FORMAT, expected);
+        text[1] = '0';
+        refuse_entry("\"U8\"", "[2]", text, FM_FORMAT, expected);
+    }
+    refuse_entry("\"F32\"", "[18446744073709551616]", "[0,8]", FM_FORMAT, "byte 1: expected an integer below 2^64");
+    refuse_entry("\"F32\"", "[18446744073709551615]", "[0,8]", FM_FORMAT, "the product of its dimensions overflows");
+    refuse_entry("\"F32\"", "[2,]", "[0,8]", FM_FORMAT, "expected an integer of 0 or more, found ']'");
+    refuse_entry("\"F32\"", "[,2]", "[0,8]", FM_FORMAT, "expected ");
+    refuse_entry("\"F32\"", "[1,0]", "[0,8]", FM_FORMAT, "data_offsets are 0 and 8, expected 0 bytes of F32");
+    refuse_entry("\"F32\"", "[0]", "[1,0]", FM_FORMAT, "data_offsets are 1 and 0, expected 0 bytes of F32");
     refuse_entry("\"F32\"", "[1,1,1,1,2]", "[0,8]", FM_FORMAT, "tensor 'a': 5 dimensions, expected at most 4");
     refuse_entry("\"F32\"", "[4294967296,4294967296]", "[0,8]", FM_FORMAT,
                  "the product of its dimensions overflows at dimension 1, 4294967296");
@@ -227,7 +242,9 @@ static void test_entries(void **state)
     refuse_entry("\"F32\"", "[2]", "[9007199254740984,9007199254740992]", FM_FORMAT, "behind the file's 8 bytes");
     refuse_header("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 0, FM_FORMAT, "tensor 'a': dtype is there twice");
     refuse_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 0, FM_FORMAT, "tensor 'a': data_offsets is missing");
-    refuse_header("{\"a\":[]}", 0, FM_FORMAT, "tensor 'a': expected an object");
+    refuse_header("{\"a\":[]}", 0, FM_FORMAT, "tensor 'a': byte 0: expected '{', found '[]'");
+    refuse_header("{\"a\":{\"x\":nul,\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, FM_FORMAT, "tensor 'a': not JSON: 'nul'");
+    refuse_header("{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"shape\":[1],\"data_offsets\":[0,1]}}", 1, FM_FORMAT, "tensor 'a': shape is there twice");
 }
 
 #define ENTRY(name, shape, begin, end) \
@@ -237,7 +254,7 @@ static void test_ranges(void **state)
 {
     (void)state;
     refuse_header("{" ENTRY("a", "4", "0", "4") "," ENTRY("b", "4", "3", "7") "}", 7, FM_FORMAT,
-                  "tensor 'b': its data begins at byte 3, expected 4 (it overlaps another tensor's)");
+                  "tensor 'b': its data begins at byte 3, where 'a' overlaps it until byte 4");
     refuse_header("{" ENTRY("a", "4", "5", "9") "," ENTRY("b", "4", "0", "4") "}", 9, FM_FORMAT,
                   "tensor 'a': its data begins at byte 5, expected 4 (a hole before it)");
     refuse_header("{" ENTRY("a", "4", "0", "4") "}", 5, FM_FORMAT,
@@ -247,6 +264,49 @@ static void test_ranges(void **state)
     refuse_header("{" ENTRY("a", "4", "0", "4") "," ENTRY("\\u0061", "4", "4", "8") "}", 8, FM_FORMAT,
                   "tensor 'a' is there twice");
     refuse_header("{}", 1, FM_FORMAT, "the tensors' data ends at byte 0, expected 1");
+    refuse_header("{" ENTRY("a", "8", "0", "8") "," ENTRY("b", "0", "4", "4") "}", 8, FM_FORMAT,
+                  "tensor 'b': its data begins at byte 4, where 'a' overlaps it until byte 8");
+    refuse_header("{" ENTRY("a", "4", "0", "4") "," ENTRY("b", "4", "0", "4") "}", 4, FM_FORMAT, "tensor 'b': its data begins at byte 0, where 'a'");
+}
+
+// Tensors without elements are valid, wherever one tensor ends and the next begins.
+static void test_no_elements(void **state)
+{
+    (void)state;
+    static const char header[] = "{" ENTRY("z", "0", "0", "0") "," ENTRY("a", "2,2", "0", "4") "," ENTRY("y", "3,0", "4", "4") ","
+                                 ENTRY("x", "0,7", "4", "4") "," ENTRY("b", "4", "4", "8") "," ENTRY("w", "0", "8", "8") "}";
+    struct gguf_bytes bytes = safetensors_make(header, data64, 8);
+    struct fm_file *file = NULL;
+    assert_int_equal(fm_file_open_memory(bytes.data, bytes.size_bytes, "good", &file), FM_OK);
+    const struct fm_tensor *x = fm_file_find(file, "x");
+    assert_true(x != NULL && x->n_dims == 2 && x->dims[0] == 0 && x->dims[1] == 7 && x->data_bytes == 0);
+    assert_int_equal(fm_tensor_read(x, 0, 0, NULL), FM_OK);
+    assert_true(tensor_holds(fm_file_find(file, "b"), (const uint8_t *)data64 + 4, 4));
+    fm_file_close(&file);
+    assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);
+    gguf_bytes_finish(&bytes);
+}
+
+// The format allows space before the header's brace as well as behind it.
+static void test_padded(void **state)
+{
+    (void)state;
+    const size_t pads[] = {1, 3, 8, 55, 56, 57, 1000};
+    for (size_t i = 0; i < FM_COUNT(pads); i++) {
+        char header[1200];
+        for (size_t c = 0; c < pads[i]; c++)
+            header[c] = " \t\r\n"[c % 4];
+        snprintf(header + pads[i], sizeof(header) - pads[i], "{" ENTRY("a", "8", "0", "8") "}  ");
+        struct gguf_bytes bytes = safetensors_make(header, data64, 8);
+        struct fm_file *file = NULL;
+        assert_int_equal(fm_file_open_memory(bytes.data, bytes.size_bytes, "good", &file), FM_OK);
+        assert_string_equal(fm_file_format(file), "safetensors");
+        assert_true(tensor_holds(fm_file_find(file, "a"), data64, 8));
+        fm_file_close(&file);
+        gguf_bytes_finish(&bytes);
+    }
+    refuse_header("  ", 0, FM_FORMAT, "header: ends at byte 2, expected '{'");
+    refuse_header("  x{}", 0, FM_FORMAT, "not a model file");
 }
 
 static void test_metadata(void **state)
@@ -274,7 +334,7 @@ int main(void)
         cmocka_unit_test(test_good),         cmocka_unit_test(test_not_a_model), cmocka_unit_test(test_header_text),
         cmocka_unit_test(test_no_tensors),   cmocka_unit_test(test_length),      cmocka_unit_test(test_length_limit),
         cmocka_unit_test(test_json),         cmocka_unit_test(test_large_values), cmocka_unit_test(test_entries),
-        cmocka_unit_test(test_ranges),       cmocka_unit_test(test_metadata),    cmocka_unit_test(test_broken_everywhere),
+        cmocka_unit_test(test_ranges), cmocka_unit_test(test_no_elements), cmocka_unit_test(test_padded),      cmocka_unit_test(test_metadata),    cmocka_unit_test(test_broken_everywhere),
     };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);
 }

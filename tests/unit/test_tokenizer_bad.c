@@ -208,6 +208,7 @@ static void use(const struct fm_tokenizer *tok, bool *out_failed)
     const char text[] = "a<c>ba  e\xCC\x81 \xFF abc 123";
     uint32_t *ids = NULL;
     size_t count = 0, bytes = 0;
+    uint32_t *turns = NULL;
     char *back = NULL, *chat = NULL;
     const struct fm_chat_message message = {"user", text};
     enum fm_result r =
@@ -216,9 +217,12 @@ static void use(const struct fm_tokenizer *tok, bool *out_failed)
         r = fm_tokenizer_decode(tok, ids, count, true, &back, &bytes);
     if (r == FM_OK)
         r = fm_chat_render(FM_CHAT_CHATML, &message, 1, true, &chat);
+    if (r == FM_OK)
+        r = fm_chat_encode(tok, FM_CHAT_LLAMA2, &message, 1, true, NULL, NULL, &turns, &count);
     *out_failed = r != FM_OK;
     if (r != FM_OK)
         assert_int_equal(r, FM_NOMEM);
+    fm_tokens_free(turns);
     fm_tokens_free(ids);
     fm_text_free(back);
     fm_text_free(chat);

@@ -276,10 +276,10 @@ static void test_pathological_text_is_quick(void **state)
             uint32_t *ids = NULL;
             size_t count = 0;
             assert_int_equal(fm_tokenizer_encode(tok, text, text_bytes, FM_ENCODE_SPECIAL, &ids, &count), FM_OK);
-            double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+            double seconds = (double)(clock() - start) / CLOCKS_PER_SEC; // of the processor
             print_message("%s %zu: %zu tokens in %.3f s\n", names[n], u, count, seconds);
             assert_true(count > 0);
-            // Processor time. Quadratic time would be minutes; the slack is for sanitizers.
+            // Quadratic time would be minutes; the slack is for sanitizers.
             assert_true(seconds < 20);
             fm_tokens_free(ids);
         }

@@ -16,6 +16,7 @@
 
 #include "convert/vocab.h"
 #include "format/file.h"
+#include "support/temporary.h"
 #include "text/tokenizer.h"
 
 #define ROWS 1200 // of the embedding that the tokenizers are for
@@ -29,7 +30,7 @@ struct bytes {
 
 static zip_t *archive;
 static const char *only; // one kind
-static char folder[512];
+static char folder[TEST_PATH_BYTES];
 
 // An entry of the archive with a zero behind it; data NULL when it is not there.
 static struct bytes read_entry(const char *name)
@@ -166,16 +167,15 @@ static void check_kind(void **state)
 
 int main(int argc, char **argv)
 {
-    const char *data = getenv("FULMEN_TEST_DATA"), *tmp = getenv("TMPDIR");
+    const char *data = getenv("FULMEN_TEST_DATA");
     char path[1024];
     struct CMUnitTest tests[64];
     size_t count = 0;
     int error = 0;
     only = argc > 1 ? argv[1] : NULL;
     snprintf(path, sizeof(path), "%s/corpus/corpus.zip", data != NULL ? data : "tests/fixtures");
-    snprintf(folder, sizeof(folder), "%s/fulmen-corpus-XXXXXX", tmp != NULL ? tmp : "/tmp");
     archive = zip_open(path, ZIP_RDONLY, &error);
-    if (archive == NULL || mkdtemp(folder) == NULL) {
+    if (archive == NULL || !test_temporary_folder("corpus", folder)) {
         fprintf(stderr, "%s cannot be read, or no folder can be made\n", path);
         return 1;
     }

@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "support/temporary.h"
 #include "support/vk_plan.h"
 
 #define MINUTE_NS 60000000000ull
 
 static struct fm_caps caps;
 static struct fm_vk *vk;
-static char cache_dir[] = "/tmp/fulmen-test-vk-XXXXXX";
+static char cache_dir[TEST_PATH_BYTES];
 
 #define assert_ok(call) check_ok((call), #call, __FILE__, __LINE__)
 static void check_ok(enum fm_result err, const char *call, const char *file, int line)
@@ -41,7 +42,7 @@ static void assert_message(const char *part)
 static int set_up(void **state)
 {
     (void)state;
-    if (!mkdtemp(cache_dir))
+    if (!test_temporary_folder("vk", cache_dir))
         return -1;
     setenv("FULMEN_CACHE_DIR", cache_dir, 1);
     if (vk_test_caps(&caps) || fm_vk_open(&caps, &vk)) {
@@ -58,17 +59,7 @@ static int tear_down(void **state)
     (void)state;
     uint32_t messages = fm_vk_validation_messages(vk);
     fm_vk_close(&vk);
-    DIR *folder = opendir(cache_dir);
-    for (struct dirent *entry; folder && (entry = readdir(folder));) {
-        char path[512];
-        snprintf(path, sizeof(path), "%s/%s", cache_dir, entry->d_name);
-        if (entry->d_name[0] != '.')
-            unlink(path);
-    }
-    if (folder)
-        closedir(folder);
-    rmdir(cache_dir);
-    return messages == 0 && vk == NULL ? 0 : -1;
+    return test_remove_folder(cache_dir) && messages == 0 && vk == NULL ? 0 : -1;
 }
 
 // ---- capabilities
@@ -471,7 +462,7 @@ static void rewrite(const char *path, const char *data, size_t bytes)
 static void cache_is_saved_and_checked(void **state)
 {
     (void)state;
-    char path[512], *good = NULL, *now = NULL;
+    char path[TEST_PATH_BYTES + 512], *good = NULL, *now = NULL;
     size_t good_bytes = 0, now_bytes = 0;
     assert_false(find_cache(path, sizeof(path)));
     run_with_cache();
@@ -509,7 +500,7 @@ static void cache_is_saved_and_checked(void **state)
 static void stale_caches_are_removed(void **state)
 {
     (void)state;
-    char path[512], other[8][600];
+    char path[TEST_PATH_BYTES + 512], other[8][TEST_PATH_BYTES + 600];
     const char *slash;
     if (!find_cache(path, sizeof(path))) {
         run_with_cache();

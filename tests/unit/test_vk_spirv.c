@@ -86,7 +86,7 @@ static void modules_ask_for_what_rows_need(void **state)
         assert_true(kernel->spirv_bytes > 20 && kernel->spirv_bytes % 4 == 0);
         assert_int_equal(kernel->spirv[0], 0x07230203);
         for_each_instruction(kernel, check_instruction, &spec_ids);
-        if (kernel->group > 1 && !(spec_ids & 1))
+        if (kernel->workgroup > 1 && !(spec_ids & 1))
             fail_msg("%s: its workgroup size is not specialisation constant 0", kernel->name);
     }
 }

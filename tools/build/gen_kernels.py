@@ -11,29 +11,37 @@ them, so that a name means the same on both sides. What is unknown or does not f
 
 Modules are compiled in parallel and kept in --cache under a hash of all that goes in (source, includes, definitions, flags,
 compiler), so that a second run compiles only what changed. Each is checked by spirv-val, and the capabilities that it declares
-are compared with the row's `needs`: a kernel cannot run where the selector would not let it.
+are compared with the row's `needs`: a kernel cannot run where the selector would not let it. The shared memory of a workgroup
+is counted in the module.
 """
 
 import argparse
+import ast
 import concurrent.futures
 import hashlib
 import itertools
+import operator
 import os
 import pathlib
 import re
-import struct
 import subprocess
 import sys
 import tomllib
+
+import spirv_module
 
 OLDEST_GLSLANG = (15, 1)
 FLAGS = ["-V", "--quiet", "--target-env", "vulkan1.3", "-S", "comp"]
 MAX_WINDOWS, MAX_SPECS = 6, 10          # FM_KERNEL_WINDOWS, FM_KERNEL_SPECS
 MAX_U32 = 0xFFFFFFFF
+LARGEST_BOUND = 1 << 16                 # windows that reach further have no end
+MOST_SHARED = [16384, 49152]            # bytes of shared memory: rung base, rungs above
 TILE_PARAM = 0x80000000                 # FM_TILE_PARAM: the tile is the value of a parameter
 
-ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "group", "spec", "tile", "split", "shared",
+ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "workgroup", "spec", "tile", "split",
             "matrix", "full_subgroups", "dequantize", "priority", "bound", "define", "opt"}
+TABLE_KEYS = ROW_KEYS | {"variants"}
+INHERITED_BY_KEY = {"expand", "window", "spec", "define", "bound"}  # tables whose keys a variant adds to or replaces one by one
 OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend"}   # the planner casts their first operand
 OPS_NORMED = {"norm_matmul", "norm_matmul_add", "norm_matmul_glu"}  # these read it as it is
 OPS_WITH_TILE = {"matmul", "matmul_add", "matmul_glu"} | OPS_NORMED # what a workgroup makes has no default
@@ -120,24 +128,94 @@ def substitute(value, words, row_name):
     return value
 
 
-def expand_row(raw, index):
-    """A manifest table as one dictionary per combination of its `expand` words."""
+OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
+             ast.Mod: operator.mod, ast.Pow: operator.pow}
+
+
+def evaluate(text, words, label):
+    """The whole number that an expression gives: numbers, words of expand, + - * // % ** and brackets."""
+    def value(node):
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return node.value
+        if isinstance(node, ast.Name):
+            return number(label, f"'{node.id}' in '={text}'", words.get(node.id, f"'{node.id}'"))
+        if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+            return OPERATORS[type(node.op)](value(node.left), value(node.right))
+        raise ManifestError(f"{label}: '={text}' has more than numbers, words of expand, + - * // % ** and brackets")
+    try:
+        return value(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ZeroDivisionError) as error:
+        raise ManifestError(f"{label}: '={text}' is no expression: {error}") from error
+
+
+def calculate(value, words, label):
+    """Replaces every string that begins with '=' by the number that it gives."""
+    if isinstance(value, str) and value.startswith("="):
+        return evaluate(value[1:], words, label)
+    if isinstance(value, list):
+        return [calculate(v, words, label) for v in value]
+    if isinstance(value, dict):
+        return {k: calculate(v, words, label) for k, v in value.items()}
+    return value
+
+
+def inherit(base, variant):
+    """A variant with all that it does not say itself taken from its table."""
+    out = {k: v for k, v in base.items() if k != "variants"}
+    for key, value in variant.items():
+        both = key in INHERITED_BY_KEY and isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = {**out[key], **value} if both else value
+    return out
+
+
+def variants_of(table, index):
+    """The rows that a [[kernel]] of the manifest stands for: itself, or its variants."""
+    label = table.get("name", f"kernel number {index + 1} ({table.get('file', 'no file')})")
+    if "variants" not in table:
+        return [table]
+    if "name" in table:
+        raise ManifestError(f"{label}: a table with variants has no name of its own")
+    variants = table["variants"]
+    if not isinstance(variants, list) or not variants or not all(isinstance(v, dict) for v in variants):
+        raise ManifestError(f"{label}: variants is no list of tables")
+    for variant in variants:
+        if "name" not in variant:
+            raise ManifestError(f"{label}: a variant without name")
+    return [inherit(table, variant) for variant in variants]
+
+
+def expand_words(expand, lists, label):
+    """{word: its values}; a string names one of the manifest's lists."""
+    if not isinstance(expand, dict):
+        raise ManifestError(f"{label}: expand is no table")
+    out = {}
+    for word, values in expand.items():
+        if word == "weights":
+            raise ManifestError(f"{label}: 'weights' is no word for expand: it says how many weights the op reads")
+        if isinstance(values, str):
+            values = lists[known(label, f"list in expand.{word}", values, lists)]
+        if not isinstance(values, list) or not values:
+            raise ManifestError(f"{label}: expand.{word} is no list of values")
+        out[word] = values
+    return out
+
+
+def expand_row(raw, lists, index):
+    """A row of the manifest as one dictionary per combination of its `expand` words."""
     label = raw.get("name", f"kernel number {index + 1}")
     unknown = set(raw) - ROW_KEYS
     if unknown:
-        raise ManifestError(f"{label}: unknown key '{sorted(unknown)[0]}' (known: {' '.join(sorted(ROW_KEYS))})")
-    for key in ("name", "file", "rung", "group"):
+        raise ManifestError(f"{label}: unknown key '{sorted(unknown)[0]}' (known: {' '.join(sorted(TABLE_KEYS))})")
+    for key in ("name", "file", "rung", "workgroup"):
         if key not in raw:
             raise ManifestError(f"{label}: '{key}' is missing")
-    expand = raw.get("expand", {})
-    for word, values in expand.items():
-        if not isinstance(values, list) or not values:
-            raise ManifestError(f"{label}: expand.{word} is no list of values")
+    expand = expand_words(raw.get("expand", {}), lists, label)
     body = {k: v for k, v in raw.items() if k != "expand"}
     for combination in itertools.product(*expand.values()):
         words = dict(zip(expand, combination))
+        words["weights"] = 2 if str(words.get("op", raw.get("op", ""))).endswith("_glu") else 1
         fields = {k: v for k, v in words.items() if k in ROW_KEYS}
-        yield substitute({**body, **fields}, words, label)
+        yield calculate(substitute({**body, **fields}, words, label), words, label)
 
 
 def parse_window(name, window, tables):
@@ -159,8 +237,8 @@ def parse_window(name, window, tables):
     return out
 
 
-def parse_spec(name, spec, group, tables):
-    out = [(0, "COUNT", group)]
+def parse_spec(name, spec, workgroup, tables):
+    out = [(0, "COUNT", workgroup)]
     for ident, value in spec.items():
         ident = number(name, "spec constant id", ident, 1, 255)
         if isinstance(value, str) and not re.fullmatch(r"\d+", value):
@@ -217,7 +295,8 @@ def parse_row(raw, source, tables):
     name = row.name = raw["name"]
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ManifestError(f"{name}: a name is made of a-z, 0-9 and _")
-    row.rung = tables.rungs.index(known(name, "rung", raw["rung"], tables.rungs))
+    row.rung_name = known(name, "rung", raw["rung"], tables.rungs)
+    row.rung = tables.rungs.index(row.rung_name)
     if raw["rung"] not in name.split("_"):
         raise ManifestError(f"{name}: the rung '{raw['rung']}' must be a word of the name")
     if "op" not in raw:
@@ -234,13 +313,12 @@ def parse_row(raw, source, tables):
         raise ManifestError(f"{name}: no file shaders/{raw['file']}")
     row.needs = parse_needs(name, raw.get("needs", []), row.rung, tables)
     row.window = parse_window(name, raw.get("window", {}), tables)
-    row.group = number(name, "group", raw["group"], 1, 1024)
-    row.spec = parse_spec(name, raw.get("spec", {}), row.group, tables)
+    row.workgroup = number(name, "workgroup", raw["workgroup"], 1, 1024)
+    row.spec = parse_spec(name, raw.get("spec", {}), row.workgroup, tables)
     row.tile = parse_tile(name, raw.get("tile", [0, 0]), tables)
     if row.op in OPS_WITH_TILE and 0 in row.tile:
         raise ManifestError(f"{name}: op {row.op} needs tile = [rows, columns], both at least 1")
     row.split = number(name, "split", raw.get("split", 1), 1, 65535)
-    row.shared = number(name, "shared", raw.get("shared", 0))
     matrix = raw.get("matrix", [0, 0, 0])
     if not isinstance(matrix, list) or len(matrix) != 3:
         raise ManifestError(f"{name}: matrix = {matrix!r}, expected [m, n, k]")
@@ -262,12 +340,13 @@ def load_manifest(source, tables):
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ManifestError(f"not TOML: {error}") from error
-    unknown = set(raw) - {"kernel"}
+    unknown = set(raw) - {"kernel", "lists"}
     if unknown:
-        raise ManifestError(f"unknown table '{sorted(unknown)[0]}' (expected [[kernel]])")
+        raise ManifestError(f"unknown table '{sorted(unknown)[0]}' (expected [lists] and [[kernel]])")
     rows = []
     for index, table in enumerate(raw.get("kernel", [])):
-        rows += [parse_row(r, source, tables) for r in expand_row(table, index)]
+        for variant in variants_of(table, index):
+            rows += [parse_row(r, source, tables) for r in expand_row(variant, raw.get("lists", {}), index)]
     seen = set()
     for row in rows:
         if row.name in seen:
@@ -292,18 +371,8 @@ def includes_of(path, folders, found):
             raise ManifestError(f"{path.name}: included file '{name}' is not there")
 
 
-def capabilities_of(spirv):
-    """Numbers of the OpCapability instructions, which come first in a module."""
-    words = struct.unpack(f"<{len(spirv) // 4}I", spirv)
-    position, out = 5, []
-    while position < len(words) and words[position] & 0xFFFF == 17:
-        out.append(words[position + 1])
-        position += words[position] >> 16
-    return out
-
-
 def check_capabilities(row, spirv):
-    for capability in capabilities_of(spirv):
+    for capability in spirv_module.capabilities(spirv):
         if capability not in SPIRV_CAPABILITIES:
             raise ManifestError(f"{row.name}: the module declares SPIR-V capability {capability}, which no capability bit covers")
         bit = SPIRV_CAPABILITIES[capability]
@@ -311,9 +380,33 @@ def check_capabilities(row, spirv):
             raise ManifestError(f"{row.name}: the module declares SPIR-V capability {capability}, so needs must list '{bit}'")
 
 
-def tool_output(command, what):
+def parameter_values(row, parameter):
+    """The values of a parameter at which a row's shared memory is looked at: the ends of its window. None: it has no end."""
+    low, high = next(((low, high) for name, low, high, _ in row.window if name == parameter), (0, MAX_U32))
+    if parameter == "SUBGROUP":
+        return [size for size in (4, 8, 16, 32, 64, 128) if low <= size <= high]
+    return [low, high] if high <= LARGEST_BOUND else None
+
+
+def shared_bytes(row, spirv):
+    """The most shared memory that a workgroup of the row can have, whatever the problem."""
+    memory = spirv_module.SharedMemory(spirv)
+    memory.bytes({})
+    ids, choices = [], []
+    for ident, parameter, value in row.spec:
+        if ident not in memory.asked:
+            continue
+        values = [value] if parameter == "COUNT" else parameter_values(row, parameter)
+        if values is None:
+            raise ManifestError(f"{row.name}: its shared memory depends on '{parameter.lower()}', for which the window has no end")
+        ids.append(ident)
+        choices.append(values)
+    return max(memory.bytes(dict(zip(ids, values))) for values in itertools.product(*choices))
+
+
+def tool_output(command, what, folder=None):
     try:
-        done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        done = subprocess.run([str(c) for c in command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               errors="replace", check=False)
     except OSError as error:
         raise ManifestError(f"{what}: cannot run {command[0]}: {error.strerror}") from error
@@ -363,8 +456,11 @@ class Compiler:
         made = self.cache / f"{key}.{os.getpid()}.tmp"
         where = f"{row.name} (shaders/{row.file.resolve().relative_to(self.source / 'shaders')})"
         try:
-            words = tool_output([self.tools.glslang, *FLAGS, *(f"-I{f}" for f in self.folders),
-                                 *(f"-D{k}={v}" for k, v in row.defines.items()), "-o", made, row.file], where)
+            # From the folder of the shaders: the compiler puts names of files in #line, where some characters have a meaning.
+            shaders = self.source / "shaders"
+            words = tool_output([self.tools.glslang, *FLAGS, *(f"-I{f.relative_to(shaders)}" for f in self.folders),
+                                 *(f"-D{k}={v}" for k, v in row.defines.items()), "-o", made.absolute(),
+                                 row.file.resolve().relative_to(shaders)], where, shaders)
             if re.search(r"\bwarning\b", words, re.I):
                 raise ManifestError(f"{where}: the compiler warns\n{words.strip()}")
             if row.opt:
@@ -396,6 +492,10 @@ class Compiler:
         for row in rows:
             row.spirv = spirv[row.key]
             check_capabilities(row, row.spirv)
+            row.shared = shared_bytes(row, row.spirv)
+            if row.shared > MOST_SHARED[min(row.rung, len(MOST_SHARED) - 1)]:
+                raise ManifestError(f"{row.name}: {row.shared} bytes of shared memory, at most "
+                                    f"{MOST_SHARED[min(row.rung, len(MOST_SHARED) - 1)]} on rung {row.rung_name}")
         for stale in self.cache.glob("*.spv"):
             if stale.stem not in modules:
                 stale.unlink()
@@ -411,7 +511,7 @@ def c_row(row, offset):
     fields = [f'.name = "{row.name}"', f".op = FM_OP_{row.op_ident}", f".rung = FM_RUNG_{row.rung_ident}", f".needs = {needs}",
               f".x = FM_TYPE_{row.x or 'NONE'}", f".w = FM_TYPE_{row.w or 'NONE'}",
               *([f".window = {{{windows}}}", f".n_windows = {len(row.window)}"] if row.window else []),
-              f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".group = {row.group}u",
+              f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".workgroup = {row.workgroup}u",
               f".tile_rows = {row.tile[0]}u", f".tile_cols = {row.tile[1]}u", f".split = {row.split}u",
               f".shared_bytes = {row.shared}u", *(f".matrix_{d} = {v}u" for d, v in zip("mnk", row.matrix)),
               f".dequantize = {'true' if row.dequantize else 'false'}",
@@ -473,13 +573,16 @@ def write_outputs(options, rows, tables):
             f'const char *const fm_kernel_rungs_built = "{" ".join(built)}";\n')
     write_if_changed(options.out_blob, bytes(blob))
     digest = hashlib.sha256(blob).hexdigest()
-    write_if_changed(options.out_asm, ASM_TEXT.format(digest=digest, blob=pathlib.Path(options.out_blob).resolve()).encode())
+    # Relative, too: the assembler runs where ninja runs.
+    blob_path = os.path.relpath(options.out_blob).replace("\\", "\\\\").replace('"', '\\"')
+    write_if_changed(options.out_asm, ASM_TEXT.format(digest=digest, blob=blob_path).encode())
     write_if_changed(options.out_c, text.encode())
 
 
 def write_depfile(options, files):
     outputs = " ".join((options.out_c, options.out_asm, options.out_blob))
-    inputs = " ".join(str(f).replace(" ", "\\ ") for f in sorted(files))
+    # Relative to where ninja runs: the place of the checkout may have characters that no dependency file can hold.
+    inputs = " ".join(os.path.relpath(f).replace("$", "$$").replace(" ", "\\ ") for f in sorted(files))
     pathlib.Path(options.depfile).write_text(f"{outputs}: {inputs}\n", encoding="utf-8")
 
 

@@ -8,11 +8,12 @@
 # Distribution packages come through apt, and only those that are missing. The shader compiler, the Vulkan headers and
 # volk go into .toolchain/ of this checkout: as links where the system's are new enough, else unpacked from a newer
 # Debian (see toolchain.sh). Nothing outside the checkout changes but the packages named here. A second run finds
-# nothing to do. All messages go to standard error.
+# nothing to do. On a system without apt it installs nothing, but says by name what is missing (by_hand.sh), and goes on
+# when everything is there. All messages go to standard error.
 
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 toolchain_dir=$root/.toolchain
 with_tests=no
@@ -34,11 +35,15 @@ for arg in "$@"; do
     esac
 done
 
-command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
-    die "this script knows Debian and Ubuntu only (no apt-get here); README.md lists what a build needs"
+with_apt=no
+if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
+    with_apt=yes
+fi
 
 # shellcheck source=tools/build/toolchain.sh
 . "$here/toolchain.sh"
+# shellcheck source=tools/build/by_hand.sh
+. "$here/by_hand.sh"
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config python3 libpcre2-dev libcjson-dev libutf8proc-dev libzip-dev
     libedit-dev libstb-dev mesa-vulkan-drivers libvulkan1 ca-certificates)
@@ -108,20 +113,26 @@ clang_runtime_works() {
         [ -n "$(find -L "$(clang -print-resource-dir)/lib" -name 'libclang_rt.fuzzer*.a' -print -quit)" ]; }
 }
 
-# What the stamp must hold for nothing to be left to do: the script that fills .toolchain, this system, this place.
+# What the stamp must hold for nothing to be left to do: the script that fills .toolchain, and this system.
 stamp_text() {
-    cat "$here/toolchain.sh" /etc/os-release | sha256sum | cut -d' ' -f1
-    printf '%s\n' "$toolchain_dir"
+    {
+        cat "$here/toolchain.sh"
+        [ ! -f /etc/os-release ] || cat /etc/os-release
+    } | sha256sum | cut -d' ' -f1
 }
 
 mkdir -p "$toolchain_dir"
 exec 9>"$toolchain_dir/lock"
-flock 9
+! command -v flock >/dev/null || flock 9
 
-install_packages "${build_packages[@]}"
-if [ $with_tests = yes ]; then
-    install_packages "${test_packages[@]}"
-    install_clang_runtime
+if [ $with_apt = no ]; then
+    require_by_hand $with_tests
+else
+    install_packages "${build_packages[@]}"
+    if [ $with_tests = yes ]; then
+        install_packages "${test_packages[@]}"
+        install_clang_runtime
+    fi
 fi
 
 stamp=$toolchain_dir/stamp-build

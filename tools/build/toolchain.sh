@@ -8,9 +8,12 @@
 #   .toolchain/include/{vulkan,vk_video,volk.h,volk.c}         headers
 #   .toolchain/bin/with-fetched-libs CMD...                    runs CMD on the fetched C library and Vulkan loader
 #   .toolchain/bin/with-lavapipe-cm CMD...                     the same, with a lavapipe that has KHR_cooperative_matrix
-#   .toolchain/icd/*.json, .toolchain/layers/*.json            driver and layer manifests with absolute paths
+#   .toolchain/icd/*.json, .toolchain/layers/*.json            manifests of drivers and layers
 #   .toolchain/root/                                           fetched packages, unpacked
 #   .toolchain/VERSIONS                                        what was fetched
+#
+# Wrappers and manifests find what was fetched from where they lie themselves, so that a checkout can be moved. Its path may
+# have any characters that a shell treats specially.
 #
 # Where the system's packages are too old, newer ones come from Debian 13 and its backports: apt-get resolves and
 # downloads them with a state directory of its own, and checks their signatures against Debian's keyring, so that the
@@ -31,7 +34,7 @@ unneeded+='|^(dpkg$|tar$|libacl1|libselinux1|libpcre2|libuuid1|libncursesw|libx1
 
 multiarch() { gcc -print-multiarch; }
 
-version_at_least() { [ -n "$1" ] && dpkg --compare-versions "$1" ge "$2"; }
+version_at_least() { [ -n "$1" ] && printf '%s\n' "$2" "$1" | sort -V -C; }
 
 apt_candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: \((none)\)\{0,1\}//p'; }
 
@@ -43,14 +46,25 @@ system_glslang_version() {
 
 header_version() { sed -n 's/^#define VK_HEADER_VERSION \([0-9]*\).*/\1/p' "$1/vulkan/vulkan_core.h" 2>/dev/null; }
 
+# The folder that has the headers of Vulkan and volk: of an SDK in VULKAN_SDK, or the system's; empty if there is none.
+system_headers() {
+    local dir
+    for dir in ${VULKAN_SDK:+"$VULKAN_SDK/include"} /usr/local/include /usr/include; do
+        if [ -f "$dir/vulkan/vulkan_core.h" ] && [ -f "$dir/volk.h" ] && [ -f "$dir/volk.c" ]; then
+            printf '%s\n' "$dir"
+            return
+        fi
+    done
+}
+
 system_shader_tools_suffice() {
     local tool header
     version_at_least "$(system_glslang_version)" $min_glslang || return 1
     for tool in spirv-opt spirv-val spirv-dis; do
         command -v $tool >/dev/null || return 1
     done
-    header=$(header_version /usr/include)
-    [ -n "$header" ] && [ "$header" -ge $min_header ] && [ -f /usr/include/volk.c ] && [ -d /usr/include/vk_video ]
+    header=$(header_version "$(system_headers)") || true
+    [ -n "$header" ] && [ "$header" -ge $min_header ] && [ -d "$(system_headers)/vk_video" ]
 }
 
 # ------------------------------------------------------------------------------------------------------------ fetching
@@ -144,17 +158,27 @@ fetch() {
 
 # ------------------------------------------------------------------------------------------------------------ wrappers
 
-# Writes standard input to .toolchain/bin/NAME, with @DIR@ and @LIBS@ replaced.
+# Writes a script of sh to .toolchain/bin/NAME: a head, then standard input. The head sets `dir`, the folder .toolchain, and
+# `libs`, the folder of the fetched libraries. A list of library folders is split at colons and semicolons, and '$' stands for
+# words of the dynamic loader in it: a path with one of these is given as an open file.
 write_wrapper() {
     local file=$toolchain_dir/bin/$1
     mkdir -p "$toolchain_dir/bin"
-    sed "s|@DIR@|$toolchain_dir|g; s|@LIBS@|$toolchain_dir/root/usr/lib/$(multiarch)|g" >"$file.new"
+    {
+        printf '#!/bin/sh\ndir=${0%%/*}/..\ncase $dir in /*) ;; *) dir=$PWD/$dir ;; esac\n'
+        printf 'libs=$dir/root/usr/lib/%s\n' "$(multiarch)"
+        printf 'case $libs in *[:\;\$]*) exec 9<"$libs"; libs=/proc/self/fd/9 ;; esac\n'
+        cat
+    } >"$file.new"
     chmod +x "$file.new"
     mv -f "$file.new" "$file"
 }
 
-# The fetched dynamic loader; empty if the host's own C library is the newer one.
-fetched_loader() { find "$toolchain_dir/root/usr/lib/$(multiarch)" -maxdepth 1 -name 'ld-linux*.so.*' -print -quit; }
+# The file name of the fetched dynamic loader, which lies with its libraries; empty if the host's own C library is the newer
+# one.
+fetched_loader() {
+    find "$toolchain_dir/root/usr/lib/$(multiarch)" -maxdepth 1 -name 'ld-linux*.so.*' -printf '%f' -quit
+}
 
 # The fetched loader finds the host's own libraries (PCRE2, cJSON, libedit) in its built-in directories, after the
 # fetched ones. Scripts and interpreters run as they are: they start programs with FM_TEST_RUNNER where they want them
@@ -164,20 +188,18 @@ write_with_fetched_libs() {
     loader=$(fetched_loader)
     if [ -z "$loader" ]; then
         write_wrapper with-fetched-libs <<'WRAPPER'
-#!/bin/sh
-LD_LIBRARY_PATH=@LIBS@${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$@"
+LD_LIBRARY_PATH=$libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} exec "$@"
 WRAPPER
         return
     fi
     sed "s|@LOADER@|$loader|" <<'WRAPPER' | write_wrapper with-fetched-libs
-#!/bin/sh
 # with-fetched-libs CMD...: runs a program of the host on the C library and Vulkan loader of .toolchain/root
 program=$(command -v -- "$1") || { echo "with-fetched-libs: no program '$1'" >&2; exit 127; }
 case $program in */*) ;; *) echo "with-fetched-libs: '$1' is a shell built-in" >&2; exit 127 ;; esac
 case ${program##*/} in python* | sh | bash | dash | env) exec "$@" ;; esac
 [ "$(head -c 4 "$program" | tr -d '\177')" = ELF ] || exec "$@"
 shift
-exec @LOADER@ --library-path "@LIBS@${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" --argv0 "$program" "$program" "$@"
+exec "$libs/@LOADER@" --library-path "$libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" --argv0 "$program" "$program" "$@"
 WRAPPER
 }
 
@@ -189,17 +211,17 @@ link_system_shader_tools() {
     done
     ln -sfn "$(command -v glslang || command -v glslangValidator)" "$toolchain_dir/bin/glslang"
     for name in vulkan vk_video volk.h volk.c; do
-        ln -sfn "/usr/include/$name" "$toolchain_dir/include/$name"
+        ln -sfn "$(system_headers)/$name" "$toolchain_dir/include/$name"
     done
 }
 
 wrap_fetched_shader_tools() {
-    local name loader run=@DIR@/bin/with-fetched-libs
+    local name loader run='"$dir/bin/with-fetched-libs"'
     loader=$(fetched_loader)
     # Straight through the loader: a build starts these hundreds of times.
-    [ -z "$loader" ] || run="$loader --library-path @LIBS@"
+    [ -z "$loader" ] || run="\"\$libs/$loader\" --library-path \"\$libs\""
     for name in glslang spirv-opt spirv-val spirv-dis; do
-        printf '#!/bin/sh\nexec %s @DIR@/root/usr/bin/%s "$@"\n' "$run" $name | write_wrapper $name
+        printf 'exec %s "$dir/root/usr/bin/%s" "$@"\n' "$run" $name | write_wrapper $name
     done
     mkdir -p "$toolchain_dir/include"
     for name in vulkan vk_video volk.h volk.c; do
@@ -252,7 +274,7 @@ SHADER
 
 toolchain_setup_build() {
     local compiler
-    if ! system_shader_tools_suffice; then
+    if [ $with_apt = yes ] && ! system_shader_tools_suffice; then
         [ -n "$(apt_candidate glslang-tools)" ] || apt_update
         if version_at_least "$(apt_candidate glslang-tools)" $min_glslang; then
             install_packages "${shader_packages[@]}"
@@ -272,30 +294,31 @@ toolchain_setup_build() {
 
 # ------------------------------------------------------------------------------------------------------------- devices
 
-# write_manifest FROM TO LIBRARY: copies a manifest, with LIBRARY as its library path.
+# write_manifest FROM TO LIBRARY: copies a manifest to .toolchain/TO, with LIBRARY as its library path: an absolute one of the
+# system's, or one in .toolchain, relative to the manifest.
 write_manifest() {
-    mkdir -p "$(dirname "$2")"
-    [ -f "$1" ] && [ -f "$3" ] || die "no $1 or $3 to make a manifest of"
-    sed "s|\(\"library_path\" *: *\"\)[^\"]*|\1$3|" "$1" >"$2"
+    local to=$toolchain_dir/$2 library=$3
+    mkdir -p "${to%/*}"
+    [ -f "$1" ] && (cd "${to%/*}" && [ -f "$library" ]) || die "no $1 or $library to make a manifest of"
+    sed "s|\(\"library_path\" *: *\"\)[^\"]*|\1$library|" "$1" >"$to"
 }
 
 setup_lavapipe_cm() {
     local libs icd mesa
     fetch "${device_packages[@]}"
-    libs=$toolchain_dir/root/usr/lib/$(multiarch)
+    libs=root/usr/lib/$(multiarch)
     icd=$(find "$toolchain_dir/root/usr/share/vulkan/icd.d" -name 'lvp_icd*.json' -print -quit)
-    write_manifest "$icd" "$toolchain_dir/icd/lavapipe-cm.json" "$libs/libvulkan_lvp.so"
+    write_manifest "$icd" icd/lavapipe-cm.json "../$libs/libvulkan_lvp.so"
     write_manifest "$toolchain_dir/root/usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json" \
-        "$toolchain_dir/layers/VkLayer_khronos_validation.json" "$libs/libVkLayer_khronos_validation.so"
+        layers/VkLayer_khronos_validation.json "../$libs/libVkLayer_khronos_validation.so"
     # The other drivers of the package are not wanted here, and are most of its size.
-    find "$libs" -name 'libvulkan_*.so' ! -name libvulkan_lvp.so -delete
+    find "$toolchain_dir/$libs" -name 'libvulkan_*.so' ! -name libvulkan_lvp.so -delete
     write_wrapper with-lavapipe-cm <<'WRAPPER'
-#!/bin/sh
 # with-lavapipe-cm CMD...: runs a program of the host on lavapipe with VK_KHR_cooperative_matrix
 [ $# -gt 0 ] || { echo "usage: with-lavapipe-cm CMD..." >&2; exit 2; }
 unset VK_ICD_FILENAMES VK_ADD_DRIVER_FILES
-export VK_DRIVER_FILES=@DIR@/icd/lavapipe-cm.json
-exec @DIR@/bin/with-fetched-libs "$@"
+export VK_DRIVER_FILES="$dir/icd/lavapipe-cm.json"
+exec "$dir/bin/with-fetched-libs" "$@"
 WRAPPER
     mesa=$(sed -n 's/^mesa-vulkan-drivers //p' "$toolchain_dir/VERSIONS" | tail -n 1)
     version_at_least "$mesa" $min_mesa_cm ||
@@ -306,17 +329,23 @@ WRAPPER
 # The system's own lavapipe, by an absolute path: the manifest's bare name could find the fetched one.
 setup_lavapipe() {
     local icd
-    icd=$(find /usr/share/vulkan/icd.d -name 'lvp_icd*.json' -print -quit)
+    icd=$(lavapipe_manifest)
     [ -n "$icd" ] || die "mesa-vulkan-drivers brought no /usr/share/vulkan/icd.d/lvp_icd*.json"
-    write_manifest "$icd" "$toolchain_dir/icd/lavapipe.json" "/usr/lib/$(multiarch)/libvulkan_lvp.so"
+    if [ $with_apt = yes ]; then
+        write_manifest "$icd" icd/lavapipe.json "/usr/lib/$(multiarch)/libvulkan_lvp.so"
+    else
+        # Nothing was fetched that a bare name could find.
+        mkdir -p "$toolchain_dir/icd"
+        cp "$icd" "$toolchain_dir/icd/lavapipe.json"
+    fi
 }
 
 # SwiftShader comes inside Debian's chromium; where that is not installed, only this library is taken out of the
 # package: from the system's own packages on Debian, else (Ubuntu's chromium is a snap) from the suites above.
 setup_swiftshader() {
     local dir=$toolchain_dir/swiftshader work=$toolchain_dir/chromium apt=(apt-get -qq -o APT::Sandbox::User=)
-    local icd=/usr/lib/chromium/vk_swiftshader_icd.json
-    if ! [ -f $icd ] || ! [ -f /usr/lib/chromium/libvk_swiftshader.so ]; then
+    local icd=/usr/lib/chromium/vk_swiftshader_icd.json library=/usr/lib/chromium/libvk_swiftshader.so
+    if ! [ -f $icd ] || ! [ -f $library ]; then
         if [ -z "$(apt_candidate chromium-common)" ]; then
             need_private_apt
             apt=("${private_apt[@]}")
@@ -335,12 +364,17 @@ setup_swiftshader() {
         mv -f "$work"/usr/lib/chromium/* "$dir/"
         rm -rf "$work"
         icd=$dir/vk_swiftshader_icd.json
+        library=../swiftshader/libvk_swiftshader.so
     fi
-    write_manifest "$icd" "$toolchain_dir/icd/swiftshader.json" "$(dirname "$icd")/libvk_swiftshader.so"
+    write_manifest "$icd" icd/swiftshader.json "$library"
 }
 
 toolchain_setup_tests() {
     setup_lavapipe
+    if [ $with_apt = no ]; then
+        say "warning: lavapipe-cm and SwiftShader come through apt; their tests will count as skipped"
+        return 0
+    fi
     setup_lavapipe_cm
     setup_swiftshader
     private_apt_close

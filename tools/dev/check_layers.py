@@ -9,6 +9,9 @@
   see the public headers, tools/ also kernel, plan and check for the commands that print them.
 - getenv stands in base/env.c alone, Vulkan's names in vk/ alone, vendors' names in kernel/quirks alone.
 - The library never ends the process: no exit, abort, assert.
+- Text of a file reaches a message through FM_QUOTE alone: in the folders that read files, what a %s of a message takes is a
+  constant, a path, a word from the lists of quoting.py, or quoted.
+- Files are created, renamed and truncated in base/writer*.c alone (tests may): library, tool and examples write through it.
 - Files: UTF-8, no tabs, no trailing blanks, lines that aim at 120 columns and never pass 140, an SPDX line at the top.
 
 Prints one line per breach (file:line: what) and leaves with 1 if there is any, else one line with the count of files.
@@ -18,6 +21,8 @@ import argparse
 import pathlib
 import re
 import sys
+
+from quoting import TOKENS, unquoted
 
 LAYERS = [["base"], ["quant", "format", "text"], ["graph"], ["pass", "ref", "kernel", "convert"], ["plan"], ["vk"],
           ["run", "check"]]
@@ -33,7 +38,10 @@ VENDOR_NAME = re.compile(
     r"mesa(?!-vulkan-drivers)|lavapipe|llvmpipe|swiftshader)(?![a-z])|\bAMD\b", re.IGNORECASE)
 GETENV = re.compile(r"\b(?:secure_)?getenv\s*\(")
 ENDS_PROCESS = re.compile(r"\b(?:exit|_exit|_Exit|quick_exit|abort|assert)\s*\(")
-TOKENS = re.compile(r"""//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
+WRITES_FILE = re.compile(
+    r"\bO_(?:CREAT|TRUNC|TMPFILE)\b|\b(?:creat|mkstemps?|mkostemps?|tmpfile|tempnam|tmpnam|rename|renameat2?|f?truncate|"
+    r"stbi_write_(?:png|bmp|tga|jpg|hdr))\s*\(|\bf(?:re)?open\s*\([^;]*,\s*\"[^\"]*[wa+][^\"]*\"")
+FIXED_PLACE = re.compile(r"""["'](?:/tmp\b|/var/tmp\b|/nonexistent|/no-such)""")
 
 SOURCE_SUFFIXES = {".c", ".h", ".def"}
 SHADER_SUFFIXES = {".comp", ".glsl"}
@@ -106,6 +114,10 @@ class Checker:
                 self.breach(path, number, "the library must not end the process: " + ENDS_PROCESS.search(code).group(0))
             if in_library and place != "vk" and VULKAN_NAME.search(code):
                 self.breach(path, number, f"Vulkan name {VULKAN_NAME.search(code).group(0)} outside src/vk/")
+            writes = WRITES_FILE.search(no_comments[number - 1])
+            if writes and relative.startswith(("src/", "models/", "include/", "tools/", "examples/")) and \
+                    not relative.startswith("src/base/writer") and '"/dev/null"' not in writes.group(0):
+                self.breach(path, number, f"writes a file, {writes.group(0)}, outside src/base/writer.c")
             vendor = VENDOR_NAME.search(no_comments[number - 1])
             if in_library and vendor and not relative.startswith("src/kernel/quirks"):
                 self.breach(path, number, f"vendor name '{vendor.group(0)}' outside src/kernel/quirks")
@@ -121,6 +133,8 @@ class Checker:
                     self.breach(path, number, f"<{name}> outside src/vk/")
                 self.check_include(path, number, place, name)
         self.check_names(path, text, place)
+        for line, what in unquoted(path.relative_to(self.root).as_posix(), without(text, strings=False)):
+            self.breach(path, line, what)
 
     def check_style(self, path):
         try:
@@ -131,7 +145,10 @@ class Checker:
         lines = text.split("\n")
         if not any("SPDX-License-Identifier: MIT" in line for line in lines[:2]):
             self.breach(path, 1, "no 'SPDX-License-Identifier: MIT' in the first two lines")
+        in_tests = place_of(path, self.root) == "tests"
         for number, line in enumerate(lines, 1):
+            if in_tests and FIXED_PLACE.search(line):
+                self.breach(path, number, "a path that depends on the machine (tests/support/temporary.h makes temporary ones)")
             if "\t" in line:
                 self.breach(path, number, "tab")
             if line != line.rstrip():

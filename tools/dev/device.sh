@@ -11,12 +11,12 @@
 #                       a file there (an empty file: none)
 #   FM_KEEP_DRIVER      set: the driver stays mapped until the program ends, so that a leak report can name it
 #   FM_TEST_DEVICE      set for CMD: NAME
-#   FM_TEST_RUNNER      set for CMD: the command line with which it must start further programs, so that they too see
+#   FM_TEST_RUNNER      set for CMD: the command line, in a shell's quotes, with which it must start further programs, so that they too see
 #                       only this device (a script cannot pass on the fetched loader that lavapipe-cm needs)
 
 set -eu
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 toolchain=$root/.toolchain
 
 usage() {
@@ -37,6 +37,7 @@ case $name in
 swiftshader | lavapipe | lavapipe-cm) driver=$toolchain/icd/$name.json ;;
 *) usage ;;
 esac
+[[ $root != *:* ]] || missing "the path of the checkout, $root, has a colon, at which the Vulkan loader splits its lists"
 [ -f "$driver" ] || missing "no $name here (expected $driver; tools/build/setup.sh --tests makes it)"
 [ "$name" != lavapipe-cm ] || runner=("$toolchain/bin/with-lavapipe-cm")
 
@@ -47,17 +48,19 @@ fi
 # The layers of the desktop (overlays, device selection) have no part in a test.
 unset VK_ICD_FILENAMES VK_ADD_DRIVER_FILES VK_INSTANCE_LAYERS
 export VK_DRIVER_FILES=$driver VK_LOADER_LAYERS_DISABLE='~implicit~'
-export FM_TEST_DEVICE=$name FM_TEST_RUNNER="$root/tools/dev/device.sh $name"
+export FM_TEST_DEVICE=$name FM_TEST_RUNNER="'${root//\'/\'\\\'\'}/tools/dev/device.sh' $name"
 
 if [ -n "${FM_KEEP_DRIVER:-}" ]; then
     LD_PRELOAD=$(sed -n 's/.*"library_path" *: *"\([^"]*\)".*/\1/p' "$driver")
+    [[ $LD_PRELOAD != ../* ]] || LD_PRELOAD=$toolchain/icd/$LD_PRELOAD
+    [[ $LD_PRELOAD != *[\ :]* ]] || missing "$LD_PRELOAD: the dynamic loader preloads no path with a space or a colon"
     export LD_PRELOAD
 fi
 
 if [ -n "${FM_VALIDATION_DIR:-}" ]; then
     [ -d "$FM_VALIDATION_DIR" ] || { echo "device.sh: FM_VALIDATION_DIR=$FM_VALIDATION_DIR is no folder" >&2; exit 2; }
     [ -f "$toolchain/layers/VkLayer_khronos_validation.json" ] || missing "no validation layer in $toolchain/layers"
-    log=$(mktemp "$FM_VALIDATION_DIR/$(basename "$1").XXXXXX")
+    log=$(mktemp "$FM_VALIDATION_DIR/$(basename -- "$1").XXXXXX")
     {
         echo "khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG"
         echo "khronos_validation.report_flags = error,warn"

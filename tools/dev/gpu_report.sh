@@ -7,7 +7,7 @@
 
 set -u
 build=${1:?usage: tools/dev/gpu_report.sh BUILD_DIR}
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 fulmen=$build/fulmen
 export FULMEN_TEST_DATA=$root/tests/fixtures FULMEN_SOURCE_ROOT=$root CMOCKA_MESSAGE_OUTPUT=stdout
 passed=0
@@ -31,7 +31,7 @@ note "${PIPESTATUS[0]}"
 for test in "$build"/tests/e2e/test_*; do
     [ -x "$test" ] && [ -f "$test" ] && [[ $test != *fault* ]] || continue
     echo
-    echo "== $(basename "$test")"
+    echo "== $(basename -- "$test")"
     "$test" 2>&1 | grep -vE '^\[ (RUN|  {5}OK) ' | tail -n 60
     note "${PIPESTATUS[0]}"
 done

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// What is checked of a saved state without a model: reserved words.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "run/state_check.h"
+
+#define TOKENS 3u
+#define FILE_BYTES (sizeof(struct fm_state_header) + TOKENS * sizeof(uint32_t) + sizeof(uint64_t))
+
+// A whole state of three tokens, its checksum made good.
+static void reserved_words_are_zero(void **state)
+{
+    (void)state;
+    for (unsigned bit = 0; bit <= 64; bit++) { // the last one: none is set
+        _Alignas(8) uint8_t bytes[FILE_BYTES] = {0};
+        struct fm_state_header header = {.magic = FM_STATE_MAGIC, .tokens = TOKENS, .next = 1};
+        struct fm_state_file file;
+        if (bit < 64)
+            header.reserved[bit / 32] = 1u << bit % 32;
+        memcpy(bytes, &header, sizeof(header));
+        uint64_t sum = fm_state_file_sum(bytes, FILE_BYTES);
+        memcpy(bytes + FILE_BYTES - sizeof(sum), &sum, sizeof(sum));
+        enum fm_result r = fm_state_file_read(bytes, FILE_BYTES, "state", &file);
+        assert_int_equal(r, bit < 64 ? FM_FORMAT : FM_OK);
+        if (r != FM_OK)
+            assert_non_null(strstr(fm_error_message(), "reserved words"));
+        else
+            assert_int_equal(fm_state_file_check(&file, "state", 96), FM_OK);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reserved_words_are_zero)};
+    return cmocka_run_group_tests_name("state-check", tests, NULL, NULL);
+}
