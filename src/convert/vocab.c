@@ -186,8 +186,11 @@ static enum fm_result put_flags(struct fm_hf *hf, const struct fm_vocab *vocab, 
         bool known = cJSON_IsBool(item), value = cJSON_IsTrue(item);
         if (item != NULL && !known)
             return fm_fail(FM_FORMAT, "%s: '%s': expected true or false", files->config.path, rows[i].from);
-        if (!known && i == 0 && files->tokenizer.root != NULL)
-            value = fm_vocab_adds_bos(&files->tokenizer, &known);
+        if (!known && i == 0 && files->tokenizer.root != NULL) {
+            enum fm_result r = fm_vocab_read_bos(&files->tokenizer, &value, &known);
+            if (r != FM_OK)
+                return r;
+        }
         if (known)
             fm_gguf_put_bool(hf->conv->writer, rows[i].to, value);
     }
@@ -247,16 +250,24 @@ static enum fm_result read_model(struct fm_vocab *vocab, const struct fm_vocab_f
 }
 
 // SentencePiece's own rules, of tokenizer.model.
-static void put_rules(struct fm_hf *hf, const struct fm_vocab *vocab)
+static enum fm_result put_rules(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_vocab_files *files)
 {
     struct fm_gguf_writer *w = hf->conv->writer;
+    bool legacy = true;
+    enum fm_result r = files->config.root != NULL ? fm_conf_bool(&files->config, "legacy", true, &legacy) : FM_OK;
+    if (r != FM_OK)
+        return r;
     fm_gguf_put_string(w, "fulmen.tokenizer.pipeline", "sentencepiece");
+    // Since a correction in the library, which "legacy" takes back, only the whole text has a space in front.
+    if (!legacy)
+        fm_gguf_put_string(w, "fulmen.tokenizer.metaspace", "first");
     if (vocab->remove_extra)
         fm_gguf_put_bool(w, "tokenizer.ggml.remove_extra_whitespaces", true);
     if (vocab->space_suffix)
         fm_gguf_put_bool(w, "fulmen.tokenizer.space_suffix", true);
     if (vocab->charsmap.bytes > 0)
         fm_gguf_put_array(w, "tokenizer.ggml.precompiled_charsmap", FM_GGUF_U8, vocab->charsmap.data, vocab->charsmap.bytes);
+    return FM_OK;
 }
 
 static void put_tokens(struct fm_hf *hf, const struct fm_vocab *vocab, bool flags)
@@ -278,7 +289,7 @@ static bool needs_flags(const struct fm_vocab *vocab)
 {
     bool needed = false;
     for (uint32_t id = 0; id < vocab->count; id++)
-        needed = needed || (vocab->flags[id] & ~(uint32_t)FM_ADDED) != 0;
+        needed = needed || (vocab->flags[id] & ~(uint32_t)(FM_ADDED | FM_ADDED_PIECE)) != 0;
     return needed;
 }
 
@@ -323,8 +334,7 @@ static enum fm_result put_model(struct fm_hf *hf, struct fm_vocab *vocab, const 
     if (r != FM_OK)
         return r;
     put_tokens(hf, vocab, true);
-    put_rules(hf, vocab);
-    return FM_OK;
+    return put_rules(hf, vocab, files);
 }
 
 static enum fm_result put_none(struct fm_hf *hf)

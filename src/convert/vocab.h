@@ -56,8 +56,9 @@ enum fm_vocab_kind { FM_VOCAB_BYTE_LEVEL, FM_VOCAB_BYTE_FALLBACK, FM_VOCAB_OTHER
 enum fm_result fm_vocab_kind_of(const struct fm_conf *tokenizer, enum fm_vocab_kind *out_kind);
 // FM_UNSUPPORTED for FM_VOCAB_OTHER, naming the model.
 enum fm_result fm_vocab_refuse_other(const struct fm_conf *tokenizer);
-// Does the post-processor put a token first? *out_known = false when there is none that says so.
-bool fm_vocab_adds_bos(const struct fm_conf *tokenizer, bool *out_known);
+// Does the post-processor put a token first? *out_known = false when there is none that says so. FM_UNSUPPORTED for one that
+// does something else.
+enum fm_result fm_vocab_read_bos(const struct fm_conf *tokenizer, bool *out_adds, bool *out_known);
 
 // vocab_bpe.c: model.vocab, its merges and added_tokens; puts tokenizer.ggml.merges for byte-level BPE, fulmen.tokenizer.merges
 // for the other, of which it makes scores, too.

@@ -213,6 +213,10 @@ static enum fm_result read_merges(struct fm_hf *hf, struct fm_vocab *vocab, cons
             break;
         count++;
     }
+    // Pieces that no merge makes must not look like the best ones to programs that go by scores.
+    for (uint32_t id = 0; vocab->spm && id < vocab->count; id++)
+        if (vocab->types[id] == FM_PIECE_NORMAL && vocab->scores[id] == 0)
+            vocab->scores[id] = -1.0f - (float)count;
     if (r == FM_OK && !vocab->spm)
         fm_gguf_put_texts(hf->conv->writer, "tokenizer.ggml.merges", lines, count);
     else if (r == FM_OK)

@@ -186,20 +186,42 @@ enum fm_result fm_vocab_refuse_other(const struct fm_conf *tokenizer)
                    tokenizer->path, type != NULL ? FM_QUOTE_Z(type) : "not there");
 }
 
-bool fm_vocab_adds_bos(const struct fm_conf *tokenizer, bool *out_known)
+// How many special tokens a template puts in front of the text, and behind it.
+static void count_special(const cJSON *single, unsigned *out_front, unsigned *out_behind)
+{
+    const cJSON *item;
+    bool seen = false;
+    *out_front = *out_behind = 0;
+    cJSON_ArrayForEach(item, single)
+    {
+        seen = seen || cJSON_GetObjectItemCaseSensitive(item, "Sequence") != NULL;
+        if (cJSON_GetObjectItemCaseSensitive(item, "SpecialToken") != NULL)
+            ++*(seen ? out_behind : out_front);
+    }
+}
+
+enum fm_result fm_vocab_read_bos(const struct fm_conf *tokenizer, bool *out_adds, bool *out_known)
 {
     const cJSON *parts[FM_PARTS_OF_MAX];
     size_t count;
-    *out_known = false;
-    if (fm_vocab_parts(tokenizer, "post_processor", "processors", parts, &count) != FM_OK)
-        return false;
-    for (size_t i = 0; i < count; i++) {
+    unsigned front, behind;
+    *out_adds = *out_known = false;
+    enum fm_result r = fm_vocab_parts(tokenizer, "post_processor", "processors", parts, &count);
+    for (size_t i = 0; r == FM_OK && i < count; i++) {
+        if (fm_vocab_type_is(parts[i], "ByteLevel"))
+            continue; // about offsets only
         if (!fm_vocab_type_is(parts[i], "TemplateProcessing"))
-            continue;
-        const cJSON *single = cJSON_GetObjectItemCaseSensitive(parts[i], "single");
+            return fm_fail(FM_UNSUPPORTED, "%s: post_processor '%s' is not supported", tokenizer->path,
+                           FM_QUOTE_Z(string_of(parts[i], "type")));
+        count_special(cJSON_GetObjectItemCaseSensitive(parts[i], "single"), &front, &behind);
+        if (front > 1)
+            return fm_fail(FM_UNSUPPORTED, "%s: post_processor 'TemplateProcessing' puts %u tokens in front of a text, expected at most 1",
+                           tokenizer->path, front);
+        if (behind > 0)
+            fm_log(FM_LOG_WARN, "%s: post_processor 'TemplateProcessing' puts tokens behind a text, which is not taken over",
+                   tokenizer->path);
         *out_known = true;
-        return cJSON_IsArray(single) && single->child != NULL &&
-               cJSON_GetObjectItemCaseSensitive(single->child, "SpecialToken") != NULL;
+        *out_adds = front == 1;
     }
-    return false;
+    return r;
 }

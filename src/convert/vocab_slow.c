@@ -55,31 +55,29 @@ static enum fm_result class_of(const struct fm_hf *hf, const struct fm_vocab_fil
 
 // ---- tokens beside the vocabulary -----------------------------------------------------------------------------------
 
-static bool is_listed(const cJSON *list, const char *content)
-{
-    const cJSON *item;
-    cJSON_ArrayForEach(item, list)
-    {
-        const cJSON *other = cJSON_GetObjectItemCaseSensitive(item, "content");
-        if (cJSON_IsString(other) && strcmp(other->valuestring, content) == 0)
-            return true;
-    }
-    return false;
-}
+// The list that is being made, and the texts that are in it.
+struct listed {
+    cJSON *list;
+    struct fm_map seen;
+};
 
 // Append {"id": …, "content": …, flags of `like`} unless the text is there; id FM_NO_ID = the next one.
-static enum fm_result list_token(cJSON *list, uint32_t id, const char *content, const cJSON *like, bool special)
+static enum fm_result list_token(struct listed *listed, uint32_t id, const char *content, const cJSON *like, bool special)
 {
     static const char *const flags[] = {"lstrip", "rstrip", "single_word", "normalized"};
-    cJSON *item = is_listed(list, content) ? NULL : cJSON_CreateObject();
+    uint32_t other;
+    if (fm_map_get(&listed->seen, content, strlen(content), &other))
+        return FM_OK;
+    enum fm_result r = fm_map_put(&listed->seen, content, strlen(content), id, NULL);
+    cJSON *item = r == FM_OK ? cJSON_CreateObject() : NULL;
     if (item == NULL)
-        return is_listed(list, content) ? FM_OK : fm_nomem();
+        return fm_nomem();
     bool ok = cJSON_AddStringToObject(item, "content", content) != NULL &&
               cJSON_AddBoolToObject(item, "special", fm_vocab_flag_of(like, "special", special)) != NULL &&
               (id == FM_NO_ID || cJSON_AddNumberToObject(item, "id", id) != NULL);
     for (size_t i = 0; i < FM_COUNT(flags); i++)
         ok = ok && cJSON_AddBoolToObject(item, flags[i], fm_vocab_flag_of(like, flags[i], false)) != NULL;
-    if (!ok || !cJSON_AddItemToArray(list, item)) {
+    if (!ok || !cJSON_AddItemToArray(listed->list, item)) {
         cJSON_Delete(item);
         return fm_nomem();
     }
@@ -87,7 +85,7 @@ static enum fm_result list_token(cJSON *list, uint32_t id, const char *content, 
 }
 
 // bos_token and its like of tokenizer_config.json and special_tokens_map.json: a text, an object, or a list of them.
-static enum fm_result list_special(cJSON *list, const cJSON *item)
+static enum fm_result list_special(struct listed *listed, const cJSON *item)
 {
     enum fm_result r = FM_OK;
     const cJSON *content = cJSON_IsObject(item) ? cJSON_GetObjectItemCaseSensitive(item, "content") : item, *entry;
@@ -95,14 +93,14 @@ static enum fm_result list_special(cJSON *list, const cJSON *item)
         cJSON_ArrayForEach(entry, item)
         {
             if (r == FM_OK && !cJSON_IsArray(entry))
-                r = list_special(list, entry);
+                r = list_special(listed, entry);
         }
     else if (cJSON_IsString(content))
-        r = list_token(list, FM_NO_ID, content->valuestring, item, true);
+        r = list_token(listed, FM_NO_ID, content->valuestring, item, true);
     return r;
 }
 
-static enum fm_result list_added(const struct fm_vocab_files *files, const struct slow *class, cJSON *list)
+static enum fm_result list_added(const struct fm_vocab_files *files, const struct slow *class, struct listed *listed)
 {
     static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "pad_token", "additional_special_tokens"};
     const struct fm_conf *const jsons[] = {&files->config, &files->special};
@@ -117,7 +115,7 @@ static enum fm_result list_added(const struct fm_vocab_files *files, const struc
             r = fm_fail(FM_FORMAT, "%s: 'added_tokens_decoder': '%s' is no id with 'content'", files->config.path,
                         FM_QUOTE_Z(item->string));
         if (r == FM_OK)
-            r = list_token(list, id, content->valuestring, item, false);
+            r = list_token(listed, id, content->valuestring, item, false);
     }
     for (item = files->added.root != NULL ? files->added.root->child : NULL; r == FM_OK && item != NULL; item = item->next) {
         uint32_t id;
@@ -125,13 +123,13 @@ static enum fm_result list_added(const struct fm_vocab_files *files, const struc
             r = fm_fail(FM_FORMAT, "%s: the id of '%s': expected a whole number up to %u", files->added.path,
                         FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
         else
-            r = list_token(list, id, item->string, NULL, false);
+            r = list_token(listed, id, item->string, NULL, false);
     }
     for (size_t i = 0; i < FM_COUNT(jsons); i++)
         for (size_t k = 0; r == FM_OK && k < FM_COUNT(keys); k++)
             if (jsons[i]->root != NULL)
-                r = list_special(list, fm_conf_get(jsons[i], NULL, keys[k]));
-    return r == FM_OK && cJSON_GetArraySize(list) == 0 ? list_token(list, FM_NO_ID, class->special, NULL, true) : r;
+                r = list_special(listed, fm_conf_get(jsons[i], NULL, keys[k]));
+    return r == FM_OK && listed->list->child == NULL ? list_token(listed, FM_NO_ID, class->special, NULL, true) : r;
 }
 
 // ---- the document ---------------------------------------------------------------------------------------------------
@@ -181,9 +179,14 @@ static enum fm_result make_document(struct fm_conf *vocab, const struct slow *cl
                                     cJSON **out_added)
 {
     cJSON *root = cJSON_CreateObject(), *model = cJSON_CreateObject();
+    *out_merges = *out_added = NULL;
     memcpy(out_json->path, vocab->path, sizeof(out_json->path));
     out_json->root = root;
-    enum fm_result r = root == NULL ? fm_nomem() : add_item(root, "model", model);
+    if (root == NULL) {
+        cJSON_Delete(model);
+        return fm_nomem();
+    }
+    enum fm_result r = add_item(root, "model", model);
     if (r == FM_OK)
         r = add_item(model, "vocab", vocab->root);
     vocab->root = r == FM_OK ? NULL : vocab->root;
@@ -206,7 +209,8 @@ enum fm_result fm_vocab_read_slow(struct fm_hf *hf, struct fm_vocab_files *files
     size_t text_bytes;
     struct fm_conf vocab = {0};
     const struct slow *class;
-    cJSON *merges, *added;
+    cJSON *merges = NULL;
+    struct listed listed = {0};
     struct stat info;
     bool prefix = false;
     if ((size_t)snprintf(path, sizeof(path), "%s/merges.txt", hf->folder) >= sizeof(path) || stat(path, &info) != 0)
@@ -218,16 +222,18 @@ enum fm_result fm_vocab_read_slow(struct fm_hf *hf, struct fm_vocab_files *files
     if (r == FM_OK)
         r = fm_file_read(path, MERGES_BYTES_MAX, &text, &text_bytes);
     if (r == FM_OK)
-        r = make_document(&vocab, class, &files->tokenizer, &merges, &added);
+        r = make_document(&vocab, class, &files->tokenizer, &merges, &listed.list);
     if (r == FM_OK)
         r = list_merges(text, text_bytes, path, merges);
     if (r == FM_OK)
-        r = list_added(files, class, added);
+        r = list_added(files, class, &listed);
     if (r == FM_OK && files->config.root != NULL)
         r = fm_conf_bool(&files->config, "add_prefix_space", false, &prefix);
     cJSON *pre = cJSON_GetObjectItemCaseSensitive(files->tokenizer.root, "pre_tokenizer");
-    if (r == FM_OK && prefix && strcmp(class->name, "Qwen2Tokenizer") != 0)
-        cJSON_ReplaceItemInObjectCaseSensitive(pre, "add_prefix_space", cJSON_CreateTrue());
+    if (r == FM_OK && prefix && fm_vocab_type_is(pre, "ByteLevel") &&
+        !cJSON_ReplaceItemInObjectCaseSensitive(pre, "add_prefix_space", cJSON_CreateTrue()))
+        r = fm_nomem();
+    fm_map_finish(&listed.seen);
     fm_conf_finish(&vocab);
     fm_free(text);
     return r;

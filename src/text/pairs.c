@@ -4,9 +4,10 @@
 #include "text/chars.h"
 #include "text/pipeline.h"
 
-static bool is_mark(const char *text, size_t text_bytes)
+// Does U+2581 stand at `at`?
+static bool is_mark(const char *text, size_t text_bytes, size_t at)
 {
-    return text_bytes >= FM_SPACE_MARK_BYTES && memcmp(text, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
+    return text_bytes - at >= FM_SPACE_MARK_BYTES && memcmp(text + at, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
 }
 
 // The place of the first U+2581 in text that stands behind another character, or text_bytes.
@@ -17,8 +18,8 @@ static size_t next_word(const char *text, size_t text_bytes)
         if (hit == NULL)
             return text_bytes;
         at = (size_t)(hit - text);
-        if (at > 0 && is_mark(hit, text_bytes - at) &&
-            (at < FM_SPACE_MARK_BYTES || !is_mark(hit - FM_SPACE_MARK_BYTES, FM_SPACE_MARK_BYTES)))
+        bool behind_mark = at >= FM_SPACE_MARK_BYTES && is_mark(text, text_bytes, at - FM_SPACE_MARK_BYTES);
+        if (at > 0 && !behind_mark && is_mark(text, text_bytes, at))
             return at;
     }
     return text_bytes;

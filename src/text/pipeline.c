@@ -167,13 +167,25 @@ static enum fm_result make_matchers(struct fm_tokenizer *tok)
     return r;
 }
 
+static enum fm_result read_metaspace(const struct fm_file *file, struct fm_pipeline *p)
+{
+    static const char *const schemes[] = {[METASPACE_NONE] = "none", [METASPACE_NEVER] = "never", [METASPACE_FIRST] = "first",
+                                          [METASPACE_ALWAYS] = "always", NULL};
+    unsigned scheme;
+    enum fm_result r = read_word(file, FM_KEY_METASPACE, schemes, METASPACE_NONE, &scheme);
+    p->metaspace = r == FM_OK ? (enum metaspace)scheme : METASPACE_NONE;
+    return r;
+}
+
 // SentencePiece's own rules. The map of characters is copied.
 static enum fm_result read_rules(const struct fm_file *file, struct fm_tokenizer *tok)
 {
     struct fm_spm_rules *rules = &tok->pipeline->rules;
     const struct fm_meta *meta = fm_file_meta_find(file, FM_KEY_CHARSMAP);
     rules->dummy_prefix = tok->add_space_prefix;
-    enum fm_result r = fm_meta_bool(file, "tokenizer.ggml.remove_extra_whitespaces", false, false, &rules->remove_extra);
+    enum fm_result r = read_metaspace(file, tok->pipeline);
+    if (r == FM_OK)
+        r = fm_meta_bool(file, "tokenizer.ggml.remove_extra_whitespaces", false, false, &rules->remove_extra);
     if (r == FM_OK)
         r = fm_meta_bool(file, FM_KEY_SPACE_SUFFIX, false, false, &rules->space_suffix);
     if (r != FM_OK || meta == NULL)
@@ -186,20 +198,16 @@ static enum fm_result read_rules(const struct fm_file *file, struct fm_tokenizer
 
 static enum fm_result read_steps(const struct fm_file *file, struct fm_tokenizer *tok)
 {
-    static const char *const schemes[] = {[METASPACE_NONE] = "none", [METASPACE_NEVER] = "never", [METASPACE_FIRST] = "first",
-                                          [METASPACE_ALWAYS] = "always", NULL};
     struct fm_pipeline *p = tok->pipeline;
-    unsigned scheme;
     enum fm_result r = fm_steps_read(file, &tok->arena, &p->steps);
     if (r == FM_OK)
-        r = read_word(file, FM_KEY_METASPACE, schemes, METASPACE_NONE, &scheme);
+        r = read_metaspace(file, p);
     if (r == FM_OK)
         r = fm_meta_bool(file, FM_KEY_METASPACE_SPLIT, false, false, &p->split);
     if (r == FM_OK)
         r = fm_meta_bool(file, FM_KEY_PREFIX_SPACE, false, false, &p->prefix_space);
     if (r != FM_OK)
         return r;
-    p->metaspace = (enum metaspace)scheme;
     return tok->kind == FM_TOKENIZER_SPM ? fm_pairs_create(file, tok, &p->pairs) : FM_OK;
 }
 
@@ -320,8 +328,10 @@ static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, 
         return FM_OK;
     if (p->kind == SENTENCEPIECE) {
         const struct fm_matcher *pieces = &p->pieces[enc->plain ? 1 : 0];
+        struct fm_spm_rules rules = p->rules;
+        rules.dummy_prefix = rules.dummy_prefix && (first || p->metaspace != METASPACE_FIRST);
         struct fm_buffer escaped = {.data = enc->buffer, .cap = enc->buffer_cap};
-        r = fm_spm_normalize(enc, &p->rules, pieces, text, text_bytes, &escaped);
+        r = fm_spm_normalize(enc, &rules, pieces, text, text_bytes, &escaped);
         enc->buffer = escaped.data;
         enc->buffer_bytes = escaped.bytes;
         enc->buffer_cap = escaped.cap;

@@ -172,6 +172,9 @@ def what_is_not_done_is_refused_by_name(folder):
             (describe(LEGACY, model={"type": "WordPiece"}), "'model.type' is 'WordPiece'"),
             (describe(LEGACY, model={"vocab": {k: v for k, v in VOCAB.items() if k != "<0x41>"}}), "without the token <0x41>"),
             (describe(LEGACY, model={"merges": [["m", "u"]]}), "'mu' is no token of 'model.vocab'"),
+            (describe(LEGACY, post_processor={"type": "RobertaProcessing"}), "post_processor 'RobertaProcessing' is not supported"),
+            (describe(LEGACY, post_processor={"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}}] * 2}),
+             "puts 2 tokens in front"),
             (describe(3), "'normalizer': expected objects"),
             (describe(None, [metaspace("always")]), "'pre_tokenizer': expected objects")):
         (folder / "tokenizer.json").write_text(json.dumps(made))
@@ -191,6 +194,11 @@ def tokenizer_model_rules(folder):
         for text, wanted in rows:
             found = tokenize(folder / "out.gguf", text)
             expect(found == wanted, f"{text!r} is {found}, expected {wanted}")
+    for legacy, wanted in ((True, ids(MARK + "m", "</s>", MARK + "m")), (False, ids(MARK + "m", "</s>", "m"))):
+        (folder / "tokenizer_config.json").write_text(json.dumps({"legacy": legacy}))
+        run("convert", folder, "-o", folder / "out.gguf")
+        found = tokenize(folder / "out.gguf", "m</s>m")
+        expect(found == wanted, f"with legacy {legacy} 'm</s>m' is {found}, expected {wanted}")
     for model, says in ((plain + escape, "'escape_whitespaces' is false"),
                         (files.sentencepiece(["<unk>", "m"], [0, 0], [2, 1]) + files.sentencepiece_bytes(), "0 byte pieces, expected 256")):
         (folder / "tokenizer.model").write_bytes(model)
