@@ -31,7 +31,8 @@ TRUSTED = re.compile(
     r"families\[i\]->model_type|list\[i\]\.kernel->name|hole \+ 2|mark \+ 2")
 TRUSTED_IN = {
     # A name that is quoted once it is in its list; made of quoted text; a number.
-    ("src/convert/extra.c", "shown"), ("src/format/folder.c", "entry->d_name"), ("src/convert/stream.c", "from"), ("src/convert/stream.c", "number"),
+    ("src/convert/extra.c", "shown"), ("src/format/folder.c", "entry->d_name"), ("src/convert/stream.c", "from"),
+    ("src/convert/stream.c", "number"),
     # A byte token's text; the expressions of a pre-tokenizer, which are quoted once they are one text.
     ("src/convert/vocab_bpe.c", "name"), ("src/convert/vocab_pre.c", "regex"),
     # The object that the keys are of: "rope_scaling." and its like.
