@@ -247,13 +247,18 @@ static enum fm_result encode_piece(void *user, const char *piece, size_t piece_b
     if (piece_bytes <= tok->max_span_bytes && fm_map_get(&tok->spans, piece, piece_bytes, &whole))
         return fm_encoder_emit(enc, whole);
     fm_merge_reset(&enc->merge);
-    for (size_t i = 0; r == FM_OK && i < piece_bytes; i++)
+    for (size_t i = 0; r == FM_OK && i < piece_bytes; i++) {
         r = fm_merge_push(&enc->merge, (uint32_t)i, 1, tok->byte_ids[(uint8_t)piece[i]], false);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, 1);
+    }
     if (r == FM_OK)
         r = fm_merge_run(&enc->merge, piece, fm_bpe_join, tok);
     for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
         const struct fm_symbol *symbol = &enc->merge.symbols[i];
         r = symbol->id != FM_TOKEN_NONE ? fm_encoder_emit(enc, symbol->id) : emit_byte(enc, piece[symbol->begin]);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, 1);
     }
     return r;
 }

@@ -109,6 +109,8 @@ static enum fm_result flush(struct fm_encoder *enc)
         const struct fm_symbol *symbol = &enc->merge.symbols[i];
         r = symbol->id != FM_TOKEN_NONE ? fm_encoder_emit(enc, symbol->id)
                                         : fm_spm_emit_unknown(enc, enc->buffer + symbol->begin, symbol->bytes);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, 1);
     }
     fm_merge_reset(&enc->merge);
     return r;
@@ -122,8 +124,11 @@ static enum fm_result encode_breaks(struct fm_encoder *enc, size_t begin, size_t
     if (id != FM_TOKEN_NONE)
         return fm_encoder_emit(enc, id);
     enum fm_result r = FM_OK;
-    for (size_t at = begin; r == FM_OK && at < end; at++)
+    for (size_t at = begin; r == FM_OK && at < end; at++) {
         r = fm_merge_push(&enc->merge, (uint32_t)at, 1, single, false);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, 1);
+    }
     return r == FM_OK ? flush(enc) : r;
 }
 

@@ -298,6 +298,8 @@ static enum fm_result emit_symbols(struct fm_encoder *enc, bool *out_known)
         const struct fm_symbol *symbol = &enc->merge.symbols[i];
         *out_known = *out_known && span_id(enc->tok, enc->buffer + symbol->begin, symbol->bytes) != FM_TOKEN_NONE;
         r = symbol->frozen ? fm_encoder_emit(enc, symbol->id) : emit_span(enc, symbol->begin, symbol->bytes);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, 1);
     }
     return r;
 }
