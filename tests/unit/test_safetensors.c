@@ -7,9 +7,11 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "convert/conf.h"
 #include "format/file.h"
 #include "models/arch.h"
 #include "support/checkpoint_make.h"
@@ -321,6 +323,32 @@ static void test_metadata(void **state)
     refuse_header("{\"__metadata__\":{},\"__metadata__\":{}}", 0, FM_FORMAT, "__metadata__ is there twice");
 }
 
+static void *no_memory(size_t size_bytes)
+{
+    (void)size_bytes;
+    errno = ENOMEM;
+    return NULL;
+}
+
+// Memory that cJSON does not get is no fault of the file.
+static void test_memory_of_cjson(void **state)
+{
+    (void)state;
+    static const char header[] = "{\"a\":{\"x\":1,\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[0,8]}}";
+    struct gguf_bytes bytes = safetensors_make(header, data64, 8);
+    struct fm_conf conf;
+    char text[] = "{\"a\": 1}";
+    cJSON_Hooks hooks = {.malloc_fn = no_memory, .free_fn = free};
+    cJSON_InitHooks(&hooks);
+    enum fm_result result = file_open_copy(bytes.data, bytes.size_bytes);
+    enum fm_result conf_result = fm_conf_parse(text, sizeof(text) - 1, "config.json", &conf);
+    cJSON_InitHooks(NULL);
+    assert_int_equal(result, FM_NOMEM);
+    assert_int_equal(conf_result, FM_NOMEM);
+    assert_int_equal(file_open_copy(bytes.data, bytes.size_bytes), FM_OK);
+    gguf_bytes_finish(&bytes);
+}
+
 static void test_broken_everywhere(void **state)
 {
     (void)state;
@@ -338,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_no_tensors),   cmocka_unit_test(test_length),      cmocka_unit_test(test_length_limit),
         cmocka_unit_test(test_json),         cmocka_unit_test(test_large_values), cmocka_unit_test(test_entries),
         cmocka_unit_test(test_no_elements),  cmocka_unit_test(test_padded),
+        cmocka_unit_test(test_memory_of_cjson),
         cmocka_unit_test(test_ranges),      cmocka_unit_test(test_metadata),    cmocka_unit_test(test_broken_everywhere),
     };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);

@@ -9,10 +9,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "format/file.h"
+#include "format/zip.h"
 #include "support/checkpoint_make.h"
 #include "support/file_check.h"
+#include "support/temporary.h"
 #include "support/tensor_data.h"
 
 static const size_t sizes[] = {96, 12};
@@ -120,6 +123,39 @@ static void test_archives(void **state)
     bytes = archive(good_pickle(), true, "little", "x"); // as if larger than 4 GiB
     check_good(&bytes);
     gguf_bytes_finish(&bytes);
+}
+
+// libzip's reads go through the same source: an archive that is cut while it is open ends in the same message.
+static void test_changes(void **state)
+{
+    (void)state;
+    char path[TEST_PATH_BYTES];
+    int fd = test_temporary_file("torch", path);
+    assert_true(fd >= 0);
+    struct gguf_bytes bytes = archive(good_pickle(), false, "little", "x");
+    for (size_t cut = 0; cut < bytes.size_bytes; cut += 13) {
+        struct fm_source source;
+        struct fm_zip zip = {0};
+        uint64_t offset, entry_bytes;
+        assert_int_equal(pwrite(fd, bytes.data, bytes.size_bytes, 0), bytes.size_bytes);
+        assert_int_equal(fm_source_open(path, "m.bin", &source), FM_OK);
+        bool at_once = cut % 2 == 0;
+        if (at_once)
+            assert_int_equal(ftruncate(fd, (off_t)cut), 0);
+        enum fm_result result = fm_zip_open(&zip, &source);
+        if (!at_once) {
+            assert_int_equal(result, FM_OK);
+            assert_int_equal(ftruncate(fd, 10), 0); // not even the header of the first entry is whole
+            result = fm_zip_find(&zip, "x/data/1", &offset, &entry_bytes);
+        }
+        assert_int_equal(result, FM_CHANGED);
+        assert_non_null(strstr(fm_error_message(), "m.bin: became shorter while it was read"));
+        fm_zip_close(&zip);
+        fm_source_close(&source);
+    }
+    gguf_bytes_finish(&bytes);
+    close(fd);
+    unlink(path);
 }
 
 // Protocol 4: frames, short texts, callables named on the stack, the memo without numbers.
@@ -427,7 +463,8 @@ static void test_broken_everywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),        cmocka_unit_test(test_archives),   cmocka_unit_test(test_protocol_4),
+        cmocka_unit_test(test_good),        cmocka_unit_test(test_archives),
+        cmocka_unit_test(test_changes),     cmocka_unit_test(test_protocol_4),
         cmocka_unit_test(test_bad_archives), cmocka_unit_test(test_bad_places), cmocka_unit_test(test_callables),
         cmocka_unit_test(test_opcodes),     cmocka_unit_test(test_not_tensors), cmocka_unit_test(test_circles),
         cmocka_unit_test(test_tensors),     cmocka_unit_test(test_parts),      cmocka_unit_test(test_bounds),
