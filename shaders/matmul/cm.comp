@@ -40,7 +40,12 @@ shared vec4 stage[SUBGROUPS * CELLS / 4u];
 
 uvec2 to_halves(vec4 v)
 {
-    f16vec4 h = f16vec4(clamp(v, vec4(-65504.0), vec4(65504.0)));
+    vec4 most = clamp(v, vec4(-65504.0), vec4(65504.0)); // which may make a number of a NaN
+#ifdef FM_W_QUANT
+    f16vec4 h = f16vec4(isnan(v.x) ? v : most); // four weights have one scale
+#else
+    f16vec4 h = f16vec4(mix(most, v, isnan(v)));
+#endif
     return uvec2(packFloat2x16(h.xy), packFloat2x16(h.zw));
 }
 

@@ -59,7 +59,8 @@ def flags_and_biases_must_agree(folder):
 @test
 def a_hybrid_of_a_biased_llama_is_refused(folder):
     config, _, tensors = fixture_checkpoint("llama")
-    tensors |= {"model.layers.0.mlp.gate_proj.bias": files.from_floats([1.0] * config["intermediate_size"], (config["intermediate_size"],))}
+    width = config["intermediate_size"]
+    tensors |= {"model.layers.0.mlp.gate_proj.bias": files.from_floats([1.0] * width, (width,))}
     write_folder(folder / "in", config, None, tensors)
     run("convert", folder / "in", "-o", folder / "llama.gguf")
     err = run("convert", folder / "llama.gguf", "-o", folder / "out.gguf", "--to", "mambainllama", "--attention-layers", "1",
@@ -83,19 +84,20 @@ def unknown_tensors_are_refused(folder):
 
 @test
 def members_that_change_the_mathematics(folder):
-    cases = (("llama", "logits_scaling", 8.0, 1.0), ("llama", "residual_multiplier", 0.22, 1), ("llama", "embedding_multiplier", 12.0, 1.0),
-             ("llama", "attention_multiplier", 0.1, 1.0), ("llama", "attn_logit_softcapping", 50.0, None),
-             ("llama", "final_logit_softcapping", 30.0, None), ("llama", "clip_qkv", 8.0, None),
-             ("llama", "partial_rotary_factor", 0.5, 1.0),
-             ("llama", "use_qk_norm", True, False), ("llama", "num_local_experts", 8, 0),
-             ("llama", "layer_types", ["sliding_attention"] * 2,
-                                                                                            ["full_attention"] * 2),
-             ("llama", "use_mrope", True, False), ("llama", "no_rope_layers", [0, 1], []), ("llama", "alibi", True, False),
-             ("llama", "rope_ratio_factor", 2.0, 1.0), ("qwen2", "use_sliding_window_pattern", 3, 0),
-             ("qwen2", "qk_layernorm", True, False),
-             ("qwen2", "layer_types", ["full_attention", "sliding_attention"], ["full_attention", "full_attention"]),
-             ("gpt2", "add_cross_attention", True, False), ("gpt2", "scale_embedding", True, False),
-             ("mamba", "dt_rms_norm", True, False), ("transnormer", "glu_act", "swish", "none"), ("transnormer", "causal", False, True))
+    cases = (
+        ("llama", "logits_scaling", 8.0, 1.0), ("llama", "residual_multiplier", 0.22, 1),
+        ("llama", "embedding_multiplier", 12.0, 1.0), ("llama", "attention_multiplier", 0.1, 1.0),
+        ("llama", "attn_logit_softcapping", 50.0, None), ("llama", "final_logit_softcapping", 30.0, None),
+        ("llama", "clip_qkv", 8.0, None), ("llama", "partial_rotary_factor", 0.5, 1.0), ("llama", "use_qk_norm", True, False),
+        ("llama", "num_local_experts", 8, 0),
+        ("llama", "layer_types", ["sliding_attention", "sliding_attention"], ["full_attention", "full_attention"]),
+        ("llama", "use_mrope", True, False), ("llama", "no_rope_layers", [0, 1], []), ("llama", "alibi", True, False),
+        ("llama", "rope_ratio_factor", 2.0, 1.0), ("qwen2", "use_sliding_window_pattern", 3, 0),
+        ("qwen2", "qk_layernorm", True, False),
+        ("qwen2", "layer_types", ["full_attention", "sliding_attention"], ["full_attention", "full_attention"]),
+        ("gpt2", "add_cross_attention", True, False), ("gpt2", "scale_embedding", True, False),
+        ("mamba", "dt_rms_norm", True, False), ("transnormer", "glu_act", "swish", "none"),
+        ("transnormer", "causal", False, True))
     for model, key, bad, neutral in cases:
         config, hybrid, tensors = fixture_checkpoint(model)
         write_folder(folder / "bad", config | {key: bad}, hybrid, tensors)
@@ -108,12 +110,11 @@ def members_that_change_the_mathematics(folder):
 def usual_members_are_no_hindrance(folder):
     """What configurations of the hub hold beside what counts."""
     usual = {"architectures": ["LlamaForCausalLM"], "attention_dropout": 0.1, "bos_token_id": 1, "eos_token_id": 2,
-    "initializer_range": 0.02,
-             "max_sequence_length": 4096, "pad_token_id": 0, "pretraining_tp": 2, "rope_scaling": None, "sliding_window": 4096,
-             "torch_dtype": "bfloat16", "transformers_version": "4.40.1", "unsloth_version": "2024.9", "use_cache": True,
-             "is_decoder": True,
-             "is_llama_config": True, "rope_interleaved": False, "quantization_config": {}, "task_specific_params": {"a": {"b": 1}},
-             "tie_word_embeddings": False, "temperature": 0.7, "top_p": 0.9, "_name_or_path": "x", "layer_norm_eps": 1e-5}
+             "initializer_range": 0.02, "max_sequence_length": 4096, "pad_token_id": 0, "pretraining_tp": 2,
+             "rope_scaling": None, "sliding_window": 4096, "torch_dtype": "bfloat16", "transformers_version": "4.40.1",
+             "unsloth_version": "2024.9", "use_cache": True, "is_decoder": True, "is_llama_config": True,
+             "rope_interleaved": False, "quantization_config": {}, "task_specific_params": {"a": {"b": 1}},
+             "tie_word_embeddings": False, "temperature": 0.7, "top_p": 0.9, "_name_or_path": "x", "layer_norm_eps": 1e-05}
     config, _, tensors = fixture_checkpoint("llama")
     write_folder(folder / "in", config | usual, None, tensors)
     run("convert", folder / "in", "-o", folder / "out.gguf")

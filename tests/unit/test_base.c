@@ -469,7 +469,7 @@ static void test_source(void **state)
     assert_int_equal(fm_source_read(&source, size_bytes - 1, 2, read), FM_ARG);
     assert_int_equal(fm_source_read(&source, UINT64_MAX, 2, read), FM_ARG);
     assert_int_equal(fm_source_unchanged(&source), FM_OK);
-    assert_int_equal(fm_file_write_atomic(in_folder("data"), "another", 7), FM_OK); // the name goes to another file
+    assert_int_equal(fm_writer_save(in_folder("data"), 0, "another", 7), FM_OK); // the name goes to another file
     assert_int_equal(fm_source_read(&source, 0, size_bytes, read), FM_OK);
     assert_memory_equal(read, data, size_bytes);
     assert_int_equal(fm_source_unchanged(&source), FM_OK);

@@ -19,18 +19,23 @@ static void reserved_words_are_zero(void **state)
     for (unsigned bit = 0; bit <= 64; bit++) { // the last one: none is set
         _Alignas(8) uint8_t bytes[FILE_BYTES] = {0};
         struct fm_state_header header = {.magic = FM_STATE_MAGIC, .tokens = TOKENS, .next = 1};
-        struct fm_state_file file;
+        struct fm_state_file file = {0};
         if (bit < 64)
             header.reserved[bit / 32] = 1u << bit % 32;
         memcpy(bytes, &header, sizeof(header));
-        uint64_t sum = fm_state_file_sum(bytes, FILE_BYTES);
+        struct fm_source source;
+        uint64_t sum;
+        assert_int_equal(fm_source_memory(bytes, FILE_BYTES, "state", &source), FM_OK);
+        assert_int_equal(fm_state_file_sum(&source, &sum), FM_OK);
         memcpy(bytes + FILE_BYTES - sizeof(sum), &sum, sizeof(sum));
-        enum fm_result r = fm_state_file_read(bytes, FILE_BYTES, "state", &file);
+        enum fm_result r = fm_state_file_read(&source, &file);
         assert_int_equal(r, bit < 64 ? FM_FORMAT : FM_OK);
         if (r != FM_OK)
             assert_non_null(strstr(fm_error_message(), "reserved words"));
         else
-            assert_int_equal(fm_state_file_check(&file, "state", 96), FM_OK);
+            assert_int_equal(fm_state_file_check(&file, 96), FM_OK);
+        fm_state_file_finish(&file);
+        fm_source_close(&source);
     }
 }
 
