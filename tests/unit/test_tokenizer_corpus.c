@@ -64,7 +64,7 @@ static uint32_t next_number(struct bytes from, size_t *at)
 // What the converter makes of KIND/tokenizer.json or KIND/tokenizer.model.
 static struct fm_tokenizer *convert(const char *kind, bool *out_json)
 {
-    char name[256], path[1024];
+    char name[256], path[sizeof(folder) + 16];
     struct fm_hf *hf = calloc(1, sizeof(*hf));
     struct fm_conv conv;
     struct fm_vocab_files files = {.model_path = "tokenizer.model"};
