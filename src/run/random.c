@@ -89,18 +89,27 @@ static enum fm_result fill_matrix(struct fm_vk *vk, struct fm_vk_memory *memory,
     return result;
 }
 
-// A vector: norms near 1, biases near 0 are not told apart; 1 does for both.
-static enum fm_result fill_vector(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, const struct fm_value *value)
+// f32 values near `mean`: 1 for vectors, of which norms and biases are not told apart; -1 for the decays of Mamba, whose states
+// would grow without end with any above 0.
+static enum fm_result fill_near(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_t offset, uint64_t count, float mean)
 {
-    uint64_t seed = 2, k = value->dims[0];
-    float *values = fm_alloc((size_t)k * sizeof(*values));
+    uint64_t seed = 2;
+    float *values = fm_alloc((size_t)count * sizeof(*values));
     if (values == NULL)
         return fm_nomem();
-    for (uint64_t i = 0; i < k; i++)
-        values[i] = 1 + random_weight(&seed);
-    enum fm_result result = fm_vk_upload(vk, memory, offset, values, k * sizeof(*values));
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = mean + random_weight(&seed);
+    enum fm_result result = fm_vk_upload(vk, memory, offset, values, count * sizeof(*values));
     fm_free(values);
     return result;
+}
+
+static bool is_decay(const struct fm_graph *graph, uint32_t value)
+{
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        if ((graph->nodes[i].op == FM_OP_SELECTIVE_SCAN || graph->nodes[i].op == FM_OP_SSD) && graph->nodes[i].src[2] == value)
+            return true;
+    return false;
 }
 
 enum fm_result fm_random_load(const struct fm_model *model, struct fm_vk *vk, struct fm_vk_memory *memory,
@@ -114,8 +123,10 @@ enum fm_result fm_random_load(const struct fm_model *model, struct fm_vk *vk, st
         const struct fm_value *value = &model->graph.values[id];
         if (value->kind != FM_VALUE_WEIGHT)
             continue;
-        if (value->n_dims == 1) {
-            result = fill_vector(vk, memory, layout->place[id].offset, value);
+        const bool decay = is_decay(&model->graph, id);
+        if (value->n_dims == 1 || (decay && value->type == FM_TYPE_F32)) {
+            uint64_t count = value->dims[0] * (value->n_dims > 1 ? (uint64_t)value->dims[1] : 1);
+            result = fill_near(vk, memory, layout->place[id].offset, count, decay ? -1.0f : 1.0f);
         } else {
             if (pattern[value->type] == NULL)
                 result = make_pattern(vk, value->type, &pack[value->type], &pattern[value->type]);

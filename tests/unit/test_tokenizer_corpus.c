@@ -14,12 +14,14 @@
 
 #include <zip.h>
 
+#include "base/utf8.h"
 #include "convert/vocab.h"
 #include "format/file.h"
 #include "support/temporary.h"
 #include "text/tokenizer.h"
+#include "text/unicode.h"
 
-#define ROWS 1200 // of the embedding that the tokenizers are for
+#define ROWS 2000 // of the embedding that the tokenizers are for
 #define SHOWN_MISMATCHES 5
 #define STRINGS 3000
 
@@ -127,6 +129,25 @@ static bool check_string(const struct fm_tokenizer *tok, unsigned flags, const u
     return same;
 }
 
+// The one difference that is meant (tests/README.md): punctuation newer than Unicode 8 is none for the package's Falcon.
+static bool is_explained(const char *kind, const uint8_t *text, size_t text_bytes)
+{
+    static const struct {
+        uint32_t first, last;
+    } newer[] = {{0x61D, 0x61D}, {0x2E43, 0x2E5D}, {0x11F43, 0x11F4F}};
+    if (strcmp(kind, "falcon") != 0)
+        return false;
+    for (size_t at = 0, bytes; at < text_bytes; at += bytes) {
+        if (fm_utf8_next((const char *)text + at, text_bytes - at, &bytes) != FM_UTF8_CHAR)
+            continue;
+        uint32_t point = fm_unicode_point((const char *)text + at, &bytes);
+        for (size_t i = 0; i < FM_COUNT(newer); i++)
+            if (point >= newer[i].first && point <= newer[i].last)
+                return true;
+    }
+    return false;
+}
+
 static void check_kind(void **state)
 {
     const char *kind = *state;
@@ -152,7 +173,7 @@ static void check_kind(void **state)
         uint32_t *want = calloc((size_t)count + 1, sizeof(*want));
         for (uint32_t i = 0; i < count; i++)
             want[i] = next_number(ids, &ids_at);
-        differ += !check_string(tok, flags, text, text_bytes, want, count, &shown);
+        differ += !check_string(tok, flags, text, text_bytes, want, count, &shown) && !is_explained(kind, text, text_bytes);
         free(text);
         free(want);
     }
