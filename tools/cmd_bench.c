@@ -12,7 +12,7 @@
 static const enum tool_option option_list[] = {
     OPT_MODEL, OPT_SHAPE, OPT_BENCH_P, OPT_BENCH_N, OPT_BENCH_D, OPT_BENCH_R, OPT_BENCH_O, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA,
     OPT_DEVICE,
-    OPT_RUNG, OPT_PLOT, OPT_VERBOSE,
+    OPT_RUNG, OPT_TUNING, OPT_PLOT, OPT_VERBOSE,
 };
 
 #define WARM_UP_SECONDS 0.5
@@ -401,7 +401,7 @@ static int open_all(struct bench *b)
         if ((uint64_t)params.n_ctx * params.n_slots > (uint64_t)largest.n_ctx * largest.n_slots)
             largest = params;
     }
-    const struct fm_device_params device = {.selector = b->options->device, .max_rung = b->options->rung};
+    const struct fm_device_params device = {.selector = b->options->device, .max_rung = b->options->rung, .tuning = b->options->tuning};
     char label[] = "loading";
     const struct fm_load_params load = {.session = &largest, .progress = tool_progress, .user = label};
     enum fm_result result = fm_device_open(&device, &b->device);

@@ -4,7 +4,8 @@
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
-    OPT_MODEL, OPT_SHAPE, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_JSON, OPT_VERIFY, OPT_VERBOSE,
+    OPT_MODEL, OPT_SHAPE, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_TUNING,
+    OPT_JSON, OPT_VERIFY, OPT_VERBOSE,
 };
 
 static void print_model(const struct fm_model *model)
@@ -83,7 +84,7 @@ static enum fm_result find_fit(const struct tool_options *options, const struct 
                                struct fit *fit)
 {
     struct fm_device *device = NULL;
-    const struct fm_device_params params = {.selector = selector, .max_rung = options->rung};
+    const struct fm_device_params params = {.selector = selector, .max_rung = options->rung, .tuning = options->tuning};
     const struct fm_session_params session = tool_session_params(options, model);
     enum fm_result result = fm_device_open(&params, &device);
     if (result == FM_OK) {

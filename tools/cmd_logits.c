@@ -8,7 +8,7 @@
 
 static const enum tool_option option_list[] = {
     OPT_MODEL, OPT_PROMPT, OPT_FILE, OPT_TOKENS, OPT_ALL, OPT_OUTPUT, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE,
-    OPT_RUNG, OPT_VERBOSE, OPT_NO_BOS,
+    OPT_RUNG, OPT_TUNING, OPT_VERBOSE, OPT_NO_BOS,
 };
 
 #define ROW_BYTES 65536 // of one write

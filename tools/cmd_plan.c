@@ -3,7 +3,8 @@
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
-    OPT_MODEL, OPT_SHAPE, OPT_STEP, OPT_WHY, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_VERBOSE,
+    OPT_MODEL, OPT_SHAPE, OPT_STEP, OPT_WHY, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG,
+    OPT_TUNING, OPT_VERBOSE,
 };
 
 static int run(const struct tool_options *options)
@@ -14,7 +15,7 @@ static int run(const struct tool_options *options)
     int status = tool_open_model(options, &model);
     if (status != 0)
         return status;
-    const struct fm_device_params params = {.selector = options->device, .max_rung = options->rung};
+    const struct fm_device_params params = {.selector = options->device, .max_rung = options->rung, .tuning = options->tuning};
     const struct fm_session_params session = tool_session_params(options, model);
     enum fm_result result = fm_device_open(&params, &device);
     if (result == FM_OK && options->why != NULL)

@@ -302,7 +302,7 @@ int tool_open(const struct tool_options *options, uint32_t n_ctx, uint32_t n_slo
     if (status != 0)
         return status;
     fm_model_get_info(setup->model, &setup->model_info);
-    const struct fm_device_params device = {.selector = options->device, .max_rung = options->rung};
+    const struct fm_device_params device = {.selector = options->device, .max_rung = options->rung, .tuning = options->tuning};
     enum fm_result result = fm_device_open(&device, &setup->device);
     if (result != FM_OK)
         return tool_fail(result);

@@ -56,6 +56,7 @@ struct tool_dca {
     X(DCA, NULL, "--dca", "CAP,LOCAL", DCA, dca, "dual chunk attention: auto, off or its sizes (as the model says)")    \
     X(DEVICE, "-dev", "--device", "SEL", TEXT, device, "index, UUID or part of a name (see fulmen devices)")           \
     X(RUNG, NULL, "--rung", "RUNG", TEXT, rung, "use no kernels above: base sg f16 dot cm cmr")                        \
+    X(TUNING, NULL, "--tuning", "FILE", TEXT, tuning, "what was measured on this device, in place of what is shipped")  \
     X(JSON, NULL, "--json", NULL, FLAG, json, "one JSON object on standard output")                                    \
     X(ALL, NULL, "--all", NULL, FLAG, all, "of every token, not only the last")                                        \
     X(OUTPUT, "-o", "--output", "FILE", TEXT, output, "write there, not to standard output")                           \

@@ -428,6 +428,25 @@ def plan():
 
 
 @test
+def a_tuning_changes_what_is_chosen():
+    with tempfile.TemporaryDirectory() as folder:
+        tuning = pathlib.Path(folder) / "tuning.txt"
+        tuning.write_text("priority embed_f32_base = 17\nattend_part_keys = 32 # fewer\n", encoding="utf-8")
+        tuned = ("plan", "-m", TINY, "--tuning", tuning)
+        node = next(row[0] for row in plan_rows(fulmen(*tuned).text()) if "attn_output" in row[0])
+        why = fulmen("plan", "-m", TINY, "--why", node).text().splitlines()
+        chosen = next(line.split()[1] for line in why if line.startswith("*"))
+        other = next(line.split()[0] for line in why if "score" in line)
+        tuning.write_text(f"priority {other} = 1000\n", encoding="utf-8")
+        why = fulmen(*tuned, "--why", node).text().splitlines()
+        assert [line.split()[1] for line in why if line.startswith("*")] == [other] != [chosen], why
+        tuning.write_text("attend_part_keys = 0\n", encoding="utf-8")
+        refused(*tuned, says="line 1: expected attend_part_keys = NUMBER")
+        refused("plan", "-m", TINY, "--tuning", pathlib.Path(folder) / "absent", says="absent")
+
+
+
+@test
 def check():
     described = fulmen("check", "--op", "add", "--json").json()
     assert described["passed"] > 0 and described["failed"] == 0 and described["failures"] == [], described
