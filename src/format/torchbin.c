@@ -70,15 +70,10 @@ static enum fm_result find_entry(struct reader *reader, const char *folder, stru
 
 static enum fm_result find_storage(void *user, struct fm_text key, uint64_t *out_offset, uint64_t *out_bytes)
 {
-    uint64_t offset, bytes;
-    enum fm_result result = find_entry(user, "data/", key, &offset, &bytes);
-    if (result != FM_OK)
-        return result;
-    if (offset == FM_ZIP_ABSENT)
+    enum fm_result result = find_entry(user, "data/", key, out_offset, out_bytes);
+    if (result == FM_OK && *out_offset == FM_ZIP_ABSENT)
         return fm_fail(FM_FORMAT, "storage '%s' is not in the archive", FM_QUOTE_TEXT(key));
-    *out_offset = offset;
-    *out_bytes = bytes;
-    return FM_OK;
+    return result;
 }
 
 static enum fm_result add_tensor(void *user, struct fm_text name, const struct fm_tensor *tensor)
@@ -123,6 +118,8 @@ static enum fm_result read_archive(struct reader *reader)
         result = check_byte_order(reader);
     if (result == FM_OK)
         result = find_entry(reader, "", (struct fm_text){name, sizeof(name) - 1}, &offset, &bytes);
+    if (result == FM_OK && offset == FM_ZIP_ABSENT) // find_root saw it
+        result = fm_fail(FM_FORMAT, "the entry data.pkl of the zip archive cannot be found by its name");
     if (result == FM_OK && bytes > PICKLE_BYTES_MAX)
         result = fm_fail(FM_FORMAT, "data.pkl has %llu bytes, expected at most %llu", (unsigned long long)bytes,
                          (unsigned long long)PICKLE_BYTES_MAX);

@@ -123,7 +123,7 @@ uint64_t fm_zip_count(const struct fm_zip *zip)
 
 const char *fm_zip_name(const struct fm_zip *zip, uint64_t index)
 {
-    return zip_get_name(zip->archive, index, ZIP_FL_ENC_RAW);
+    return zip_get_name(zip->archive, index, ZIP_FL_ENC_GUESS);
 }
 
 // Where entry `index`, not empty, begins. `what` names it.
@@ -154,7 +154,7 @@ enum fm_result fm_zip_find(struct fm_zip *zip, const char *name, uint64_t *out_o
     const uint64_t wanted =
         ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD | ZIP_STAT_ENCRYPTION_METHOD;
     snprintf(what, sizeof(what), "entry '%s' of the zip archive", FM_QUOTE_Z(name));
-    zip_int64_t index = zip_name_locate(zip->archive, name, ZIP_FL_ENC_RAW);
+    zip_int64_t index = zip_name_locate(zip->archive, name, ZIP_FL_ENC_UTF_8);
     if (index < 0) {
         const zip_error_t *error = zip_get_error(zip->archive);
         *out_offset = FM_ZIP_ABSENT;

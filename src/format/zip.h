@@ -22,10 +22,10 @@ enum fm_result fm_zip_open(struct fm_zip *zip, const struct fm_source *source);
 void fm_zip_close(struct fm_zip *zip);
 
 uint64_t fm_zip_count(const struct fm_zip *zip);
-// As stored; NULL when it cannot be had, for want of memory among others. Lives as long as the archive.
+// In UTF-8; NULL when it cannot be had, for want of memory among others. Lives as long as the archive.
 const char *fm_zip_name(const struct fm_zip *zip, uint64_t index);
 #define FM_ZIP_ABSENT UINT64_MAX
-// Where an entry's bytes lie in the file. An absent entry is at FM_ZIP_ABSENT. FM_UNSUPPORTED: compressed or encrypted.
+// Where the bytes of the entry of a name, in UTF-8, lie in the file. An absent entry is at FM_ZIP_ABSENT. FM_UNSUPPORTED: compressed or encrypted.
 // FM_FORMAT: broken, or not inside the file. FM_IO, FM_NOMEM.
 enum fm_result fm_zip_find(struct fm_zip *zip, const char *name, uint64_t *out_offset, uint64_t *out_bytes);
 

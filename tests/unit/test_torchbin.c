@@ -123,6 +123,12 @@ static void test_archives(void **state)
     bytes = archive(good_pickle(), true, "little", "x"); // as if larger than 4 GiB
     check_good(&bytes);
     gguf_bytes_finish(&bytes);
+    bytes = archive(good_pickle(), false, "little", "mod\xc3\xa8le"); // a folder's name in UTF-8
+    check_good(&bytes);
+    gguf_bytes_finish(&bytes);
+    bytes = archive(good_pickle(), false, "little", "mod\xe8le"); // and in no encoding that is told
+    check_good(&bytes);
+    gguf_bytes_finish(&bytes);
 }
 
 // libzip's reads go through the same source: an archive that is cut while it is open ends in the same message.
