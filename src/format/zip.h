@@ -25,8 +25,8 @@ uint64_t fm_zip_count(const struct fm_zip *zip);
 // In UTF-8; NULL when it cannot be had, for want of memory among others. Lives as long as the archive.
 const char *fm_zip_name(const struct fm_zip *zip, uint64_t index);
 #define FM_ZIP_ABSENT UINT64_MAX
-// Where the bytes of the entry of a name, in UTF-8, lie in the file. An absent entry is at FM_ZIP_ABSENT. FM_UNSUPPORTED: compressed or encrypted.
-// FM_FORMAT: broken, or not inside the file. FM_IO, FM_NOMEM.
+// Where the bytes of the entry called `name`, in UTF-8, lie in the file. An absent entry is at FM_ZIP_ABSENT.
+// FM_UNSUPPORTED: compressed or encrypted. FM_FORMAT: broken, or not inside the file. FM_IO, FM_NOMEM.
 enum fm_result fm_zip_find(struct fm_zip *zip, const char *name, uint64_t *out_offset, uint64_t *out_bytes);
 
 #endif
