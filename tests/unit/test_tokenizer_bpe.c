@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "support/expect_ids.h"
 #include "support/vocab_make.h"
 
 #define CONTROL 3
@@ -24,25 +25,6 @@ static struct fm_tokenizer *open_bpe(const char *pre, const char *const *merges,
     gguf_write_finish(&w);
     return tok;
 }
-
-static void expect_ids(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, unsigned flags,
-                       const uint32_t *want, size_t want_count)
-{
-    uint32_t *ids = NULL;
-    size_t count = 0;
-    assert_int_equal(fm_tokenizer_encode(tok, text, text_bytes, flags, &ids, &count), FM_OK);
-    assert_non_null(ids);
-    assert_int_equal(count, want_count);
-    for (size_t i = 0; i < count; i++)
-        assert_int_equal(ids[i], want[i]);
-    fm_tokens_free(ids);
-}
-
-#define EXPECT(tok, text, flags, ...)                                     \
-    do {                                                                  \
-        const uint32_t want[] = {__VA_ARGS__};                            \
-        expect_ids(tok, text, strlen(text), flags, want, FM_COUNT(want)); \
-    } while (0)
 
 // Joins tokens by merging one piece whole: "he" "ll" → the test sees where the pre-tokenizer cut.
 static const char *const hello[] = {"l l", "h e", "he ll", "hell o", "\xC4\xA0 hello"};

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "support/expect_ids.h"
 #include "support/vocab_make.h"
 
 #define M "\xE2\x96\x81" // U+2581
@@ -22,24 +23,6 @@ static struct fm_tokenizer *opened(struct gguf_writer *w)
     gguf_write_finish(w);
     return tok;
 }
-
-static void expect_ids(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, unsigned flags,
-                       const uint32_t *want, size_t want_count)
-{
-    uint32_t *ids = NULL;
-    size_t count = 0;
-    assert_int_equal(fm_tokenizer_encode(tok, text, text_bytes, flags, &ids, &count), FM_OK);
-    assert_int_equal(count, want_count);
-    for (size_t i = 0; i < count; i++)
-        assert_int_equal(ids[i], want[i]);
-    fm_tokens_free(ids);
-}
-
-#define EXPECT(tok, text, flags, ...)                                         \
-    do {                                                                      \
-        const uint32_t want[] = {__VA_ARGS__};                                \
-        expect_ids(tok, text, sizeof(text) - 1, flags, want, FM_COUNT(want)); \
-    } while (0)
 
 static const struct vocab_token pieces[] = {
     {M, 0, 0},                   // 260
