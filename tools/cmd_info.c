@@ -11,12 +11,13 @@ static const enum tool_option option_list[] = {
 static void print_model(const struct fm_model *model)
 {
     struct fm_model_info info;
+    char name[512];
     bool known = true;
     const struct fm_tokenizer *tokenizer = fm_model_tokenizer(model);
     fm_model_get_info(model, &info);
     printf("file          %s\n", TOOL_QUOTE(info.path));
-    if (info.name[0] != '\0')
-        printf("name          %s\n", TOOL_QUOTE(info.name));
+    if (info.name_bytes > 0)
+        printf("name          %s\n", fm_quote(info.name, info.name_bytes, name, sizeof(name)));
     printf("architecture  %s, %u layers\n", info.arch, info.n_layers);
     printf("widths        model %u, FFN %u, %u heads of %u (%u for keys and values), vocabulary %u\n", info.width,
            info.ffn, info.heads, info.head, info.heads_kv, info.vocab);
@@ -43,7 +44,7 @@ static cJSON *json_of_model(const struct fm_model *model)
     cJSON *o = cJSON_CreateObject();
     fm_model_get_info(model, &info);
     tool_json_add(o, "file", info.path);
-    tool_json_add(o, "name", info.name);
+    cJSON_AddItemToObject(o, "name", tool_json_text(info.name, info.name_bytes));
     cJSON_AddStringToObject(o, "architecture", info.arch);
     const struct { const char *key; uint64_t value; } numbers[] = {
         {"layers", info.n_layers}, {"width", info.width}, {"ffn", info.ffn}, {"heads", info.heads},
@@ -171,7 +172,8 @@ static int report_fits(const struct tool_options *options, const struct fm_model
             print_state(&fit.need);
             state_told = true;
         }
-        if (result == FM_ARG || (result != FM_OK && infos == NULL))
+        bool asked = result == FM_ARG || (options->tuning != NULL && (result == FM_IO || result == FM_FORMAT));
+        if (asked || (result != FM_OK && infos == NULL))
             status = tool_fail(result);
         else if (json != NULL)
             cJSON_AddItemToArray(list, json_of_fit(&fit));
@@ -243,7 +245,7 @@ static int describe(const struct tool_options *options, cJSON *list)
 }
 
 // The worst of all files: each is told of, whatever the others are.
-static int each(struct tool_options *options, cJSON *list)
+static int each(struct tool_options *options, cJSON *list, size_t *out_count)
 {
     const char *paths[TOOL_OPERANDS + 1];
     size_t count = 0;
@@ -252,6 +254,7 @@ static int each(struct tool_options *options, cJSON *list)
         paths[count++] = options->model;
     for (size_t i = 0; i < TOOL_OPERANDS && options->operands[i] != NULL; i++)
         paths[count++] = options->operands[i];
+    *out_count = count;
     if (count == 0) // a shape
         return describe(options, list);
     for (size_t i = 0; i < count && !tool_interrupted(); i++) {
@@ -277,9 +280,10 @@ static int run(const struct tool_options *options)
     cJSON *list = copy.json ? cJSON_CreateArray() : NULL;
     if (copy.json && list == NULL)
         return tool_fail(FM_NOMEM);
-    int status = each(&copy, list);
+    size_t count = 0;
+    int status = each(&copy, list, &count);
     // One file is an object, several are an array of them.
-    const cJSON *what = list == NULL || cJSON_GetArraySize(list) != 1 || copy.operands[1] != NULL ? list : cJSON_GetArrayItem(list, 0);
+    const cJSON *what = list == NULL || count > 1 ? list : cJSON_GetArrayItem(list, 0);
     char *text = list != NULL && cJSON_GetArraySize(list) > 0 ? cJSON_Print(what) : NULL;
     if (text != NULL)
         printf("%s\n", text);

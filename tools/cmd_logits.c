@@ -11,7 +11,7 @@ static const enum tool_option option_list[] = {
     OPT_RUNG, OPT_TUNING, OPT_VERBOSE, OPT_NO_BOS,
 };
 
-#define ROW_BYTES 65536 // of one write
+#define WRITE_BYTES 65536
 
 struct sink {
     struct fm_writer *file; // NULL: standard output
@@ -33,7 +33,7 @@ static bool put(struct sink *sink, const unsigned char *bytes, size_t count)
 static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *logits)
 {
     struct sink *sink = user;
-    unsigned char bytes[ROW_BYTES];
+    unsigned char bytes[WRITE_BYTES];
     size_t used = 0;
     for (size_t i = 0; i < n_rows; i++)
         if (!tool_row_has_numbers(logits + i * sink->vocab, sink->vocab) && sink->bad_rows++ == 0)

@@ -269,9 +269,12 @@ static int generate(const struct tool_options *options, struct tool_setup *setup
         emit(out, out->piece, fm_utf8_stream_end(&out->stream, out->piece));
     if (out->write_error == 0 && !out->quiet && (result == FM_OK || out->n_ids > 0))
         emit(out, "\n", 1);
-    if (out->write_error != 0) {
+    if (out->write_error != 0) { // what was read and generated is not lost with the reader
+        bool saves = options->state_save != NULL && !out->no_memory && (result == FM_OK || interrupted);
+        int status = saves ? save_end(options, setup, sampling, tokens, count, before, out, tool_interrupted()) : 0;
         errno = out->write_error;
-        return tool_output_failed("standard output");
+        int told = tool_output_failed("standard output");
+        return status == 0 ? told : status;
     }
     if (out->no_memory || (result != FM_OK && !interrupted))
         return tool_fail(out->no_memory ? FM_NOMEM : result);

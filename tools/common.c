@@ -15,22 +15,17 @@
 
 static int bar_shown = -1; // columns of the progress bar that stands on the terminal; -1 = none does
 
-static void clear_bar(void)
+void tool_clear_bar(void)
 {
     if (bar_shown >= 0)
         fputs("\r\033[K", stderr);
     bar_shown = -1;
 }
 
-void tool_clear_bar(void)
-{
-    clear_bar();
-}
-
 int tool_fail(enum fm_result result)
 {
-    const char *message = fm_error_message();
-    clear_bar();
+    const char *message = result != FM_NOMEM ? fm_error_message() : ""; // memory may be short where the library has no part in it
+    tool_clear_bar();
     if (result == FM_CANCELLED && !tool_interrupted()) // what stopped it is told at the end
         return tool_stopped_by_output();
     fprintf(stderr, "fulmen: %s\n", message[0] != '\0' ? message : fm_result_text(result));
@@ -55,7 +50,7 @@ int tool_cancelled(void)
 {
     if (!tool_interrupted())
         return tool_stopped_by_output();
-    clear_bar();
+    tool_clear_bar();
     fputs("fulmen: interrupted\n", stderr);
     return TOOL_FAILED;
 }
@@ -106,7 +101,7 @@ double tool_seconds(void)
 bool tool_progress(void *user, uint64_t done, uint64_t total)
 {
     if (tool_stopped()) {
-        clear_bar();
+        tool_clear_bar();
         return false;
     }
     if (!isatty(STDERR_FILENO) || total == 0)
@@ -120,7 +115,7 @@ bool tool_progress(void *user, uint64_t done, uint64_t total)
         fputc(i < part ? '#' : '.', stderr);
     fputc(']', stderr);
     if (done >= total)
-        clear_bar();
+        tool_clear_bar();
     fflush(stderr);
     return true;
 }
@@ -131,7 +126,7 @@ bool tool_progress(void *user, uint64_t done, uint64_t total)
 int tool_check_output(const struct tool_options *options, const char *path)
 {
     bool reads_stdin = options->file != NULL && strcmp(options->file, "-") == 0;
-    const char *const inputs[] = {options->model, reads_stdin ? "/dev/stdin" : options->file};
+    const char *const inputs[] = {options->model, reads_stdin ? "/dev/stdin" : options->file, options->tuning};
     enum fm_result result = path != NULL ? fm_writer_check(path, inputs, sizeof(inputs) / sizeof(inputs[0])) : FM_OK;
     return result == FM_OK ? 0 : tool_fail(result);
 }
@@ -142,8 +137,8 @@ int tool_read_text(const char *path, char **out_text, size_t *out_bytes)
     size_t cap = 1 << 16, used = 0;
     char *text = malloc(cap);
     int status = 0;
-    if (file == NULL)
-        status = tool_bad("%s: %s", path, strerror(errno));
+    if (file == NULL) // opening a pipe waits for its writer
+        status = errno == EINTR && tool_interrupted() ? tool_cancelled() : tool_bad("%s: %s", path, strerror(errno));
     else if (text == NULL)
         status = tool_fail(FM_NOMEM);
     while (status == 0) {

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,12 +13,30 @@
 
 // ---- signals -------------------------------------------------------------------------------------------------------
 
+#define NUDGE_US 100000
 #define SAME_SIGNAL_NS 20000000 // what comes that soon after the first is the same wish: timeout(1) sends its signal twice
 
 static volatile sig_atomic_t interrupted;
 static struct timespec first_signal;
 static struct fm_session *volatile cancel_target;
 static void (*volatile last_words)(void);
+
+static bool output_told;       // that it failed
+static bool stopped_by_output; // a command ended since its output failed
+static int output_reason;      // errno of the first write that failed
+
+// Calls on_nudge every `period_us`, never for 0. After the first signal a call that the process sits in must not outlast it:
+// stdio goes on with a write that the signal interrupted half-way, and waits for the reader of a full pipe again.
+static void nudge_every(suseconds_t period_us)
+{
+    const struct itimerval every = {.it_interval = {.tv_usec = period_us}, .it_value = {.tv_usec = period_us}};
+    setitimer(ITIMER_REAL, &every, NULL);
+}
+
+static void on_nudge(int signal_number)
+{
+    (void)signal_number; // that it came has ended the call
+}
 
 // The first signal asks; the next one, before the first was heeded, ends the process as if nobody had caught it.
 static void on_signal(int signal_number)
@@ -38,6 +57,7 @@ static void on_signal(int signal_number)
     }
     first_signal = now;
     interrupted = 1;
+    nudge_every(NUDGE_US);
     if (session != NULL)
         fm_session_cancel(session);
     errno = reason;
@@ -51,6 +71,8 @@ void tool_catch_signals(void)
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         if (numbers[i] != SIGHUP || (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)) // nohup stays
             sigaction(numbers[i], &action, NULL);
+    action.sa_handler = on_nudge;
+    sigaction(SIGALRM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); // a file that grows beyond its limit is a write error, too
 }
@@ -74,12 +96,16 @@ bool tool_interrupted(void)
 
 void tool_clear_interrupt(void)
 {
+    nudge_every(0);
     interrupted = 0;
 }
 
 bool tool_stopped(void)
 {
-    return interrupted || ferror(stdout);
+    bool failed = ferror(stdout) != 0;
+    if (failed && output_reason == 0) // loops ask right after they print
+        output_reason = errno;
+    return interrupted || failed;
 }
 
 bool tool_cancel(void *user)
@@ -89,10 +115,6 @@ bool tool_cancel(void *user)
 }
 
 // ---- standard output -----------------------------------------------------------------------------------------------
-
-static bool output_told;       // that it failed
-static bool stopped_by_output; // a command ended since its output failed
-static int output_reason;      // errno of the first flush that failed
 
 // A pipe or socket whose other end is closed, as with `| head`.
 static bool reader_has_gone(void)
@@ -110,6 +132,8 @@ int tool_output_failed(const char *name)
         return TOOL_DONE;
     }
     output_told = true;
+    if (reason == EINTR && interrupted)
+        return tool_cancelled();
     fprintf(stderr, "fulmen: %s: %s\n", name, reason != 0 ? strerror(reason) : "could not be written");
     return TOOL_FAILED;
 }

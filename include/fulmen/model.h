@@ -42,7 +42,8 @@ struct fm_session_params {
 
 struct fm_model_info {
     const char *path;         // or the name of the built-in shape; lives as long as the model, like all strings here
-    const char *name;         // general.name, "" when the file has none
+    const char *name;         // general.name as the file has it (untrusted: see fm_quote), "" when it has none
+    size_t name_bytes;        // without the NUL at its end; there may be others
     const char *arch;         // "llama"
     const char *type;         // type of most weight bytes: "q4_K"
     uint32_t n_layers, width, heads, heads_kv, head, ffn, vocab;

@@ -50,8 +50,9 @@ struct fm_saved {
 // FM_ARG where `path` is at fault (fm_model_check_output says so before), FM_WRITE, FM_NOMEM, FM_LOST.
 FM_API enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path);
 // Read it into a slot, whatever that held. FM_FORMAT for a damaged file, FM_UNSUPPORTED for one of another model or cache
-// type, FM_NOSPACE when it holds more tokens than the context, FM_IO, FM_NOMEM: all found before the slot is touched. After
-// the failure of a device, and after FM_CANCELLED, the slot is empty.
+// type, FM_NOSPACE when it holds more tokens than the context, FM_IO, FM_NOMEM, FM_CANCELLED: found before the slot is touched, in a
+// first reading of the whole file. What fails in the second reading leaves an empty slot: FM_CHANGED when the file is another by then,
+// FM_IO, FM_CANCELLED, the failure of a device.
 FM_API enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const char *path, struct fm_saved *out_saved);
 
 // ---- generating -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Files: whole reads, cleaning a folder.
+// Paths and folders.
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE
 #endif
@@ -28,42 +28,6 @@ bool fm_path_id(const char *path, struct fm_file_id *out_id)
         return false;
     *out_id = (struct fm_file_id){.device = (uint64_t)info.st_dev, .inode = (uint64_t)info.st_ino};
     return true;
-}
-
-enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes)
-{
-    enum fm_result result;
-    char *data = NULL;
-    size_t capacity = 0, used = 0;
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return fm_fail(FM_IO, "%s: cannot open: %s", path, strerror(errno));
-    for (;;) {
-        result = fm_array_reserve((void **)&data, &capacity, FM_MAX(used + 1, (size_t)4096), 1);
-        if (result != FM_OK)
-            goto fail;
-        size_t got = fread(data + used, 1, capacity - used, file);
-        used += got;
-        if (used > max_bytes) {
-            result = fm_fail(FM_FORMAT, "%s: longer than %zu bytes", path, max_bytes);
-            goto fail;
-        }
-        if (ferror(file)) {
-            result = fm_fail(FM_IO, "%s: cannot read: %s", path, strerror(errno));
-            goto fail;
-        }
-        if (used < capacity) // short read: the end; the NUL fits
-            break;
-    }
-    fclose(file);
-    data[used] = '\0';
-    *out_data = data;
-    *out_bytes = used;
-    return FM_OK;
-fail:
-    fclose(file);
-    fm_free(data);
-    return result;
 }
 
 uint32_t fm_folder_clean(const char *folder, bool (*is_ours)(const void *user, const char *name), const void *user,

@@ -26,7 +26,7 @@ void fm_log(enum fm_log_level level, const char *fmt, ...)
 {
     if ((int)level > atomic_load(&sink_level))
         return;
-    char text[LINE_BYTES], line[LINE_BYTES];
+    char text[2 * LINE_BYTES], line[LINE_BYTES]; // so that what does not fit is cut by fm_quote, which says so
     va_list args;
     va_start(args, fmt);
     if (vsnprintf(text, sizeof(text), fmt, args) < 0)

@@ -7,6 +7,10 @@
 
 // --- files that are read piece by piece (source.c) -------------------------------------------------------------------
 
+struct fm_file_id { // which file it is, whatever its names
+    uint64_t device, inode;
+};
+
 // Any number of threads may read. An all-zero source is closed.
 struct fm_source {
     char *path; // its name for messages; NULL: closed
@@ -14,6 +18,7 @@ struct fm_source {
     const uint8_t *memory;
     uint64_t size_bytes;   // when it was opened, as are:
     int64_t changed_s, changed_ns; // when it was last written
+    struct fm_file_id id;
 };
 
 // Open a regular file; it stays the same file when another takes its name. FM_IO with the system's reason (messages begin with
@@ -31,18 +36,12 @@ enum fm_result fm_source_unchanged(const struct fm_source *source);
 // than max_bytes, FM_CHANGED when it was changed meanwhile.
 enum fm_result fm_source_read_whole(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes);
 
-// --- whole files and folders (files.c) ------------------------------------------------------------------------------
+// --- paths and folders (files.c) --------------------------------------------------------------------------------------
 
 enum fm_path_kind { FM_PATH_NONE, FM_PATH_FILE, FM_PATH_FOLDER }; // FILE: anything that is there and no folder
 enum fm_path_kind fm_path_kind(const char *path);
 
-struct fm_file_id { // which file it is, whatever its names
-    uint64_t device, inode;
-};
 bool fm_path_id(const char *path, struct fm_file_id *out_id); // false when nothing is there
-
-// Read a whole file, which may be a pipe, into memory (NUL added after the end). FM_IO; FM_FORMAT when longer than max_bytes.
-enum fm_result fm_file_read(const char *path, size_t max_bytes, char **out_data, size_t *out_bytes);
 
 // Remove the regular files directly in `folder` that were last written more than `age_s` seconds ago and whose names
 // is_ours(user, name) accepts. Looks at 10,000 names at most; what cannot be removed stays. Returns how many went.

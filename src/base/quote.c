@@ -23,7 +23,7 @@ static uint32_t code_point(const uint8_t *s, size_t bytes)
 static bool is_control(uint32_t point)
 {
     return point < 0x20 || (point >= 0x7F && point < 0xA0) || (point >= 0x2028 && point <= 0x202E) ||
-           (point >= 0x2066 && point <= 0x2069);
+           (point >= 0x2066 && point <= 0x2069) || point == 0x061C || point == 0x200E || point == 0x200F;
 }
 
 // The first piece of `text` as it may be shown: itself, or \xNN for each of its bytes. Returns the bytes written to out

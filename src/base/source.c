@@ -38,7 +38,8 @@ enum fm_result fm_source_open(const char *path, const char *name, struct fm_sour
                                    .fd = fd,
                                    .size_bytes = (uint64_t)info.st_size,
                                    .changed_s = (int64_t)info.st_mtim.tv_sec,
-                                   .changed_ns = (int64_t)info.st_mtim.tv_nsec};
+                                   .changed_ns = (int64_t)info.st_mtim.tv_nsec,
+                                   .id = {.device = (uint64_t)info.st_dev, .inode = (uint64_t)info.st_ino}};
     return FM_OK;
 fail:
     close(fd);

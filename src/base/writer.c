@@ -245,6 +245,8 @@ enum fm_result fm_writer_write(struct fm_writer *writer, const void *data, uint6
     struct fm_writer *w = writer;
     if (w->failed != NULL)
         return fail_again(w);
+    if (w->fd < 0)
+        return fm_fail(FM_ARG, "%s: all of it was written", w->path);
     if (size_bytes == 0)
         return FM_OK;
     if (size_bytes <= BUFFER_BYTES - w->used) {

@@ -220,7 +220,7 @@ enum fm_result fm_vocab_read_slow(struct fm_hf *hf, struct fm_vocab_files *files
         return r;
     r = class_of(hf, files, &class);
     if (r == FM_OK)
-        r = fm_file_read(path, MERGES_BYTES_MAX, &text, &text_bytes);
+        r = fm_source_read_whole(path, MERGES_BYTES_MAX, &text, &text_bytes);
     if (r == FM_OK)
         r = make_document(&vocab, class, &files->tokenizer, &merges, &listed.list);
     if (r == FM_OK)

@@ -127,7 +127,7 @@ static enum fm_result open_index(struct fm_checkpoint *c)
     return result;
 }
 
-static bool is_index(const char *path)
+bool fm_checkpoint_is_index(const char *path)
 {
     static const char end[] = ".index.json";
     size_t bytes = strlen(path), end_bytes = sizeof(end) - 1;
@@ -168,7 +168,7 @@ enum fm_result fm_checkpoint_open(const char *path, struct fm_checkpoint **out_c
     }
     if (result != FM_OK)
         goto fail;
-    if (is_index(c->path)) {
+    if (fm_checkpoint_is_index(c->path)) {
         result = open_index(c);
     } else {
         result = add_shard(c, c->path);

@@ -16,6 +16,8 @@ struct fm_checkpoint; // opaque; owns its files. Read-only once open: any thread
 enum fm_result fm_checkpoint_open(const char *path, struct fm_checkpoint **out_checkpoint);
 void fm_checkpoint_close(struct fm_checkpoint **checkpoint);
 
+bool fm_checkpoint_is_index(const char *path); // of shards, by its name
+
 // What was opened: the path of the single file or of the index.
 const char *fm_checkpoint_path(const struct fm_checkpoint *checkpoint);
 // Tensors in the order of the shards, each shard's in file order, so that reading them in turn reads files from front

@@ -225,6 +225,11 @@ uint64_t fm_file_bytes(const struct fm_file *file)
     return file->source.size_bytes;
 }
 
+struct fm_file_id fm_file_identity(const struct fm_file *file)
+{
+    return file->source.id;
+}
+
 uint64_t fm_file_hash(const struct fm_file *file)
 {
     return file->hash;

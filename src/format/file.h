@@ -5,6 +5,7 @@
 #define FM_FORMAT_FILE_H
 
 #include "base/base.h"
+#include "base/os.h"
 #include "quant/quant.h"
 
 #define FM_TENSOR_DIMS 4
@@ -59,6 +60,7 @@ void fm_file_close(struct fm_file **file);
 const char *fm_file_path(const struct fm_file *file);
 const char *fm_file_format(const struct fm_file *file); // "GGUF", "safetensors", "PyTorch"
 uint64_t fm_file_bytes(const struct fm_file *file); // when it was opened
+struct fm_file_id fm_file_identity(const struct fm_file *file); // all zero for bytes in memory
 uint64_t fm_file_hash(const struct fm_file *file); // of the header and directory
 uint32_t fm_file_tensor_count(const struct fm_file *file);
 const struct fm_tensor *fm_file_tensor(const struct fm_file *file, uint32_t index);

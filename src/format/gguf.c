@@ -120,15 +120,10 @@ static enum fm_result read_name(struct reader *reader, uint64_t index, const cha
     struct fm_text text;
     snprintf(what, sizeof(what), "the name of tensor %llu of %llu", (unsigned long long)index + 1,
              (unsigned long long)reader->tensor_count);
-    enum fm_result result = fm_gguf_read_text(&reader->cursor, what, &text);
+    enum fm_result result = fm_gguf_read_name(&reader->cursor, what, FM_FILE_NAME_BYTES_MAX, &text);
     if (result != FM_OK)
         return result;
-    if (text.bytes == 0 || text.bytes > FM_FILE_NAME_BYTES_MAX)
-        return fm_fail(FM_FORMAT, "%s has %llu bytes, expected 1 to %d", what, (unsigned long long)text.bytes,
-                       FM_FILE_NAME_BYTES_MAX);
     fm_quote(text.data, (size_t)text.bytes, quoted, FM_QUOTE_BYTES);
-    if (memchr(text.data, 0, (size_t)text.bytes) != NULL)
-        return fm_fail(FM_FORMAT, "%s, '%s', holds a NUL byte", what, quoted);
     char *name = fm_arena_alloc(&reader->file->arena, (size_t)text.bytes + 1, 1); // zeroed: ends in NUL
     if (name == NULL)
         return fm_nomem();

@@ -21,6 +21,8 @@ enum fm_result fm_gguf_measure(const struct fm_source *source, uint64_t *out_byt
 
 // Read a length and that many bytes. `what` names the text in messages ("the key of metadata entry 3 of 7").
 enum fm_result fm_gguf_read_text(struct fm_cursor *cursor, const char *what, struct fm_text *out_text);
+// The same for a name of 1 to max_bytes bytes, none of them NUL.
+enum fm_result fm_gguf_read_name(struct fm_cursor *cursor, const char *what, uint64_t max_bytes, struct fm_text *out_name);
 
 // Read metadata entry `index` of `count` and add it to the file.
 enum fm_result fm_gguf_read_meta(struct fm_file *file, struct fm_cursor *cursor, uint64_t index, uint64_t count);

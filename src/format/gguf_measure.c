@@ -110,7 +110,7 @@ enum fm_result fm_gguf_measure(const struct fm_source *source, uint64_t *out_byt
     for (uint64_t i = 0; i < tensors && result == FM_OK && whole; i++)
         result = skip_tensor(&w, &whole);
     fm_free(w.bytes);
-    // The reader takes no more than a few numbers behind what could not be stepped over before it says so.
+    // Behind damage there has to be as much as the reader looks at before it says what is wrong.
     *out_bytes = whole ? w.at : w.at + FM_MIN(source->size_bytes - w.at, WINDOW_BYTES);
     return result;
 }

@@ -34,20 +34,24 @@ enum fm_result fm_gguf_read_text(struct fm_cursor *cursor, const char *what, str
     return FM_OK;
 }
 
+enum fm_result fm_gguf_read_name(struct fm_cursor *cursor, const char *what, uint64_t max_bytes, struct fm_text *out_name)
+{
+    struct fm_cursor length = *cursor; // looked at before the bytes are: a damaged one is longer than the cursor's range
+    uint64_t bytes;
+    if (fm_cursor_u64(&length, &bytes) && (bytes == 0 || bytes > max_bytes))
+        return fm_fail(FM_FORMAT, "%s has %llu bytes, expected 1 to %llu", what, (unsigned long long)bytes, (unsigned long long)max_bytes);
+    enum fm_result result = fm_gguf_read_text(cursor, what, out_name);
+    if (result == FM_OK && memchr(out_name->data, 0, (size_t)out_name->bytes) != NULL)
+        return fm_fail(FM_FORMAT, "%s, '%s', holds a NUL byte", what, FM_QUOTE_TEXT(*out_name));
+    return result;
+}
+
 static enum fm_result read_key(struct fm_cursor *cursor, uint64_t index, uint64_t count, struct fm_text *out_key)
 {
     char what[80];
     snprintf(what, sizeof(what), "the key of metadata entry %llu of %llu", (unsigned long long)index + 1,
              (unsigned long long)count);
-    enum fm_result result = fm_gguf_read_text(cursor, what, out_key);
-    if (result != FM_OK)
-        return result;
-    if (out_key->bytes == 0 || out_key->bytes > FM_GGUF_KEY_BYTES_MAX)
-        return fm_fail(FM_FORMAT, "%s has %llu bytes, expected 1 to %d", what, (unsigned long long)out_key->bytes,
-                       FM_GGUF_KEY_BYTES_MAX);
-    if (memchr(out_key->data, 0, (size_t)out_key->bytes) != NULL)
-        return fm_fail(FM_FORMAT, "%s, '%s', holds a NUL byte", what, FM_QUOTE_TEXT(*out_key));
-    return FM_OK;
+    return fm_gguf_read_name(cursor, what, FM_GGUF_KEY_BYTES_MAX, out_key);
 }
 
 static enum fm_result read_type(struct fm_cursor *cursor, const char *quoted, const char *what, enum fm_gguf_value_type *out_type)

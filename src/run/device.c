@@ -61,7 +61,7 @@ static enum fm_result read_tuning(const char *path, struct fm_tuning *out_tuning
 {
     char *text = NULL;
     size_t bytes = 0;
-    enum fm_result result = fm_file_read(path, TUNING_BYTES_MAX, &text, &bytes);
+    enum fm_result result = fm_source_read_whole(path, TUNING_BYTES_MAX, &text, &bytes);
     if (result == FM_OK)
         result = fm_tuning_parse(text, bytes, path, out_tuning);
     fm_free(text);

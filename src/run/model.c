@@ -110,8 +110,6 @@ static enum fm_result open_file(struct fm_model *model, const char *path)
     if (result != FM_OK)
         return result;
     model->path = fm_file_path(model->file);
-    if (!fm_path_id(path, &model->file_id))
-        return fm_fail(FM_IO, "%s: went away while it was opened", path);
     if (fm_file_tensor_count(model->file) == 0)
         return fm_fail(FM_UNSUPPORTED, "%s: holds no weights%s", model->path,
                        fm_file_meta_find(model->file, "tokenizer.ggml.model") != NULL
@@ -120,9 +118,13 @@ static enum fm_result open_file(struct fm_model *model, const char *path)
         (result = fm_arch_open(model->file, &model->arena, &model->arch, &model->config)) != FM_OK ||
         (result = fm_meta_string(model->file, "general.name", false, &name)) != FM_OK)
         return result;
-    model->name = fm_arena_printf(&model->arena, "%s", FM_QUOTE_TEXT(name)); // it is shown on terminals
-    if (model->name == NULL)
+    char *copy = fm_arena_alloc(&model->arena, (size_t)name.bytes + 1, 1); // zeroed: ends in NUL
+    if (copy == NULL)
         return fm_nomem();
+    if (name.bytes > 0)
+        memcpy(copy, name.data, (size_t)name.bytes);
+    model->name = copy;
+    model->name_bytes = (size_t)name.bytes;
     model->kv_type = default_kv_type(model->file);
     if ((result = build_graph(model)) != FM_OK)
         return result;
@@ -146,9 +148,9 @@ enum fm_result fm_model_open(const char *path, struct fm_model **out_model)
 
 enum fm_result fm_model_check_output(const struct fm_model *model, const char *path)
 {
-    struct fm_file_id id;
+    struct fm_file_id id, own = model->file != NULL ? fm_file_identity(model->file) : (struct fm_file_id){0};
     const char *const inputs[] = {model->file != NULL ? model->path : NULL};
-    if (model->file != NULL && fm_path_id(path, &id) && id.device == model->file_id.device && id.inode == model->file_id.inode)
+    if (model->file != NULL && fm_path_id(path, &id) && id.device == own.device && id.inode == own.inode)
         return fm_fail(FM_ARG, "%s: is the model's file, which is in use; name another", path);
     return fm_writer_check(path, inputs, FM_COUNT(inputs));
 }
@@ -175,6 +177,7 @@ enum fm_result fm_model_open_shape(const char *name, const char *type_name, stru
         return fm_nomem();
     model->graph = (struct fm_graph){.logits = FM_NONE, .ids = FM_NONE};
     model->path = model->name = shape->name;
+    model->name_bytes = strlen(shape->name);
     model->arch = fm_arch_find(shape->arch, strlen(shape->arch));
     model->config = shape->config;
     model->random_type = type;
@@ -217,7 +220,7 @@ void fm_model_get_info(const struct fm_model *model, struct fm_model_info *out_i
 {
     const struct fm_config *c = &model->config;
     *out_info = (struct fm_model_info){
-        .path = model->path, .name = model->name, .arch = model->arch->name,
+        .path = model->path, .name = model->name, .name_bytes = model->name_bytes, .arch = model->arch->name,
         .type = model->n_types > 0 ? fm_type_info(model->types[0].type)->name : "none",
         .n_layers = c->n_layers, .width = c->width, .heads = c->heads, .heads_kv = c->heads_kv, .head = c->head, .ffn = c->ffn,
         .vocab = c->vocab, .context = c->context, .n_params = model->n_params,

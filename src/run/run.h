@@ -31,8 +31,8 @@ struct fm_model_type { // elements and device bytes of one weight type
 struct fm_model {
     struct fm_arena arena;
     const char *path, *name;
+    size_t name_bytes;
     struct fm_file *file; // NULL for built-in shapes
-    struct fm_file_id file_id; // of the file that is open
     const struct fm_arch *arch;
     struct fm_config config;
     struct fm_tokenizer *tokenizer; // NULL when the file has none

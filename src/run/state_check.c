@@ -34,14 +34,14 @@ enum fm_result fm_state_file_read(const struct fm_source *source, struct fm_stat
     return FM_OK;
 }
 
-enum fm_result fm_state_file_sum(const struct fm_source *source, uint64_t *out_sum)
+enum fm_result fm_state_file_sum(const struct fm_source *source, fm_cancel_fn *cancel, void *user, uint64_t *out_sum)
 {
     uint64_t hash = FM_HASH_SEED, end = source->size_bytes - SUM_BYTES;
     uint8_t *piece = fm_alloc((size_t)FM_MIN(end, (uint64_t)FM_STATE_PIECE_BYTES) + 1);
     enum fm_result result = piece != NULL ? FM_OK : fm_nomem();
     for (uint64_t at = 0; at < end && result == FM_OK; at += FM_STATE_PIECE_BYTES) {
         uint64_t some = FM_MIN(end - at, (uint64_t)FM_STATE_PIECE_BYTES);
-        result = fm_source_read(source, at, some, piece);
+        result = cancel != NULL && cancel(user) ? fm_fail(FM_CANCELLED, "cancelled") : fm_source_read(source, at, some, piece);
         if (result == FM_OK)
             hash = fm_hash64(piece, (size_t)some, hash);
     }
@@ -67,12 +67,12 @@ static enum fm_result read_texts(struct fm_state_file *file)
     return fm_source_read(file->source, file->state_offset + h->state_bytes, h->note_bytes, file->note);
 }
 
-enum fm_result fm_state_file_check(struct fm_state_file *file, uint32_t vocab)
+enum fm_result fm_state_file_check(struct fm_state_file *file, uint32_t vocab, fm_cancel_fn *cancel, void *user)
 {
     const struct fm_state_header *h = &file->header;
     const char *path = file->source->path;
     uint64_t said, sum = 0;
-    enum fm_result result = fm_state_file_sum(file->source, &sum);
+    enum fm_result result = fm_state_file_sum(file->source, cancel, user, &sum);
     if (result == FM_OK)
         result = fm_source_read(file->source, file->source->size_bytes - SUM_BYTES, SUM_BYTES, &said);
     if (result != FM_OK)

@@ -32,10 +32,11 @@ struct fm_state_file {
 
 // Read the header, and see that the file is as long as it says. FM_FORMAT, FM_IO, FM_CHANGED.
 enum fm_result fm_state_file_read(const struct fm_source *source, struct fm_state_file *out_file);
-// The checksum, and that every token is below `vocab`. FM_FORMAT, FM_IO, FM_NOMEM. Call finish whatever the result.
-enum fm_result fm_state_file_check(struct fm_state_file *file, uint32_t vocab);
+// The checksum, and that every token is below `vocab`. FM_FORMAT, FM_IO, FM_NOMEM; FM_CANCELLED when `cancel` (NULL = none), which is
+// asked again and again, returns true. Call finish whatever the result.
+enum fm_result fm_state_file_check(struct fm_state_file *file, uint32_t vocab, fm_cancel_fn *cancel, void *user);
 void fm_state_file_finish(struct fm_state_file *file);
-// Checksum of a file, the last 8 bytes of which are its place. FM_IO, FM_NOMEM.
-enum fm_result fm_state_file_sum(const struct fm_source *source, uint64_t *out_sum);
+// Checksum of a file, the last 8 bytes of which are its place. FM_IO, FM_NOMEM, FM_CANCELLED.
+enum fm_result fm_state_file_sum(const struct fm_source *source, fm_cancel_fn *cancel, void *user, uint64_t *out_sum);
 
 #endif

@@ -180,8 +180,13 @@ static enum fm_result take_range(void *user, uint64_t offset, uint64_t bytes)
     return result;
 }
 
+static bool is_cancelled(void *user)
+{
+    return fm_step_cancelled(user) != FM_OK;
+}
+
 // Everything that can be wrong is found here, before the slot is touched.
-static enum fm_result check_file(const struct fm_session *session, uint32_t slot, const struct fm_source *source,
+static enum fm_result check_file(struct fm_session *session, uint32_t slot, const struct fm_source *source,
                                  struct fm_state_file *out_file)
 {
     enum fm_result result = fm_state_file_read(source, out_file);
@@ -202,7 +207,7 @@ static enum fm_result check_file(const struct fm_session *session, uint32_t slot
     if (state_bytes != h->state_bytes)
         return fm_fail(FM_FORMAT, "%s: %llu bytes of state, expected %llu for %u tokens", path, (unsigned long long)h->state_bytes,
                        (unsigned long long)state_bytes, h->tokens);
-    return fm_state_file_check(out_file, session->model->config.vocab);
+    return fm_state_file_check(out_file, session->model->config.vocab, is_cancelled, session);
 }
 
 static enum fm_result load_checked(struct fm_session *session, uint32_t slot, const struct fm_source *source,

@@ -67,10 +67,11 @@ static bool is_cancelled(void *user)
     return atomic_load(&session->cancelled) || (session->cancel != NULL && session->cancel(session->cancel_user));
 }
 
+// Takes the request of fm_session_cancel in one operation, so that one that comes at the same time is not lost.
 enum fm_result fm_step_cancelled(struct fm_session *session)
 {
-    bool cancelled = is_cancelled(session);
-    atomic_store(&session->cancelled, false);
+    bool cancelled = atomic_exchange(&session->cancelled, false);
+    cancelled = cancelled || (session->cancel != NULL && session->cancel(session->cancel_user));
     return cancelled ? fm_fail(FM_CANCELLED, "cancelled") : FM_OK;
 }
 

@@ -23,26 +23,35 @@ static void found(struct verifying *v, const struct fm_finding *finding)
 
 // ---- weights ---------------------------------------------------------------------------------------------------------
 
-// Types that fulmen does not compute with, but can judge. bits of the exponent, all set, mean infinite or NaN; `nan` are the bits
-// of the one NaN of types that have no infinities.
+// Types that fulmen does not compute with, but can judge. All others hold nothing but numbers. `exponent`: its bits, all set, mean
+// infinite or NaN. `nan`: the bits of the one NaN of a type without infinities.
 static const struct {
     const char *name;
-    uint32_t bytes;
+    uint32_t parts, part_bytes; // numbers of an element, and bytes of each
     uint64_t exponent, nan;
 } named_types[] = {
-    {"F64", 8, 0x7ff0000000000000u, 0},
-    {"F8_E5M2", 1, 0x7c, 0},
-    {"F8_E4M3", 1, 0, 0x7f},
-    {"F8_E8M0", 1, 0xff, 0},
+    {"F64", 1, 8, 0x7ff0000000000000u, 0},
+    {"C64", 2, 4, 0x7f800000u, 0},
+    {"F8_E5M2", 1, 1, 0x7c, 0},
+    {"F8_E4M3", 1, 1, 0, 0x7f},
+    {"F8_E8M0", 1, 1, 0xff, 0},
 };
+
+static uint64_t elem_bytes(size_t type)
+{
+    return (uint64_t)named_types[type].parts * named_types[type].part_bytes;
+}
 
 static bool is_bad(size_t type, const uint8_t *at)
 {
-    uint64_t bits = 0;
-    memcpy(&bits, at, named_types[type].bytes);
-    if (named_types[type].nan != 0)
-        return (bits & named_types[type].nan) == named_types[type].nan;
-    return (bits & named_types[type].exponent) == named_types[type].exponent;
+    uint64_t mask = named_types[type].nan != 0 ? named_types[type].nan : named_types[type].exponent;
+    for (uint32_t i = 0; i < named_types[type].parts; i++) {
+        uint64_t bits = 0;
+        memcpy(&bits, at + (size_t)i * named_types[type].part_bytes, named_types[type].part_bytes);
+        if ((bits & mask) == mask)
+            return true;
+    }
+    return false;
 }
 
 // How many of the `bytes` bytes' elements are not finite, and which of them is the first.
@@ -59,8 +68,8 @@ static uint64_t count_bad(const struct fm_tensor *t, const uint8_t *data, uint64
     for (size_t n = 0; n < FM_COUNT(named_types); n++) {
         if (strcmp(t->type_name, named_types[n].name) != 0)
             continue;
-        for (uint64_t i = 0; i < bytes / named_types[n].bytes; i++)
-            if (is_bad(n, data + i * named_types[n].bytes) && count++ == 0)
+        for (uint64_t i = 0; i < bytes / elem_bytes(n); i++)
+            if (is_bad(n, data + i * elem_bytes(n)) && count++ == 0)
                 *out_first = i;
     }
     return count;
@@ -73,7 +82,7 @@ static uint64_t elems_of(const struct fm_tensor *t, uint64_t bytes)
         return bytes / fm_type_info(t->type)->block_bytes * fm_type_info(t->type)->block_elems;
     for (size_t n = 0; n < FM_COUNT(named_types); n++)
         if (strcmp(t->type_name, named_types[n].name) == 0)
-            return bytes / named_types[n].bytes;
+            return bytes / elem_bytes(n);
     return 0;
 }
 
@@ -114,7 +123,11 @@ static enum fm_result verify_unused(struct verifying *v, const struct fm_file *f
     struct fm_arena arena = {0};
     const struct fm_arch *arch;
     struct fm_config config;
-    enum fm_result result = fm_arch_open(file, &arena, &arch, &config);
+    struct fm_text name;
+    enum fm_result result = fm_meta_string(file, "general.architecture", false, &name);
+    if (result != FM_OK || name.data == NULL || fm_arch_find(name.data, (size_t)name.bytes) == NULL)
+        return result; // what uses a tensor is not known here
+    result = fm_arch_open(file, &arena, &arch, &config);
     if (result == FM_OK)
         result = fm_arch_unused(arch, &config, file, tell_unused, v);
     fm_arena_finish(&arena);
@@ -161,12 +174,10 @@ static enum fm_result verify_checkpoint(struct verifying *v, const char *path)
 enum fm_result fm_verify(const char *path, const struct fm_verify_params *params, struct fm_verify_result *out_result)
 {
     static const struct fm_verify_params defaults = {0};
-    static const char index_end[] = ".index.json";
     struct verifying v = {.params = params != NULL ? params : &defaults, .piece = fm_alloc(PIECE_BYTES)};
-    size_t bytes = strlen(path), end = sizeof(index_end) - 1;
     if (v.piece == NULL)
         return fm_nomem();
-    bool is_checkpoint = fm_path_kind(path) == FM_PATH_FOLDER || (bytes > end && strcmp(path + bytes - end, index_end) == 0);
+    bool is_checkpoint = fm_path_kind(path) == FM_PATH_FOLDER || fm_checkpoint_is_index(path);
     enum fm_result result = is_checkpoint ? verify_checkpoint(&v, path) : verify_file(&v, path);
     fm_free(v.piece);
     if (result == FM_OK)

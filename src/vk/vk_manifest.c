@@ -10,8 +10,8 @@
 #define MANIFEST_BYTES ((size_t)1 << 20)
 #define PATH_BYTES 4096
 
-// What is wrong with the manifest at `path`, in `out`; "" when nothing can be seen from here. `guess`: what can be seen may do, so
-// it must be the library.
+// What is wrong with the manifest at `path`, in `out`; "" when nothing can be seen from here. `guess`: the manifest was refused, so where
+// nothing can be seen its library does not load.
 static void examine(const char *path, bool guess, char *out, size_t out_bytes)
 {
     char *text = NULL;
@@ -19,7 +19,7 @@ static void examine(const char *path, bool guess, char *out, size_t out_bytes)
     out[0] = '\0';
     if (fm_path_kind(path) == FM_PATH_FOLDER) // of manifests
         return;
-    if (fm_file_read(path, MANIFEST_BYTES, &text, &bytes) != FM_OK) {
+    if (fm_source_read_whole(path, MANIFEST_BYTES, &text, &bytes) != FM_OK) {
         snprintf(out, out_bytes, "%s", fm_error_message()); // begins with the path
         return;
     }

@@ -443,7 +443,8 @@ def a_tuning_changes_what_is_chosen():
         tuning.write_text("attend_part_keys = 0\n", encoding="utf-8")
         refused(*tuned, says="line 1: expected attend_part_keys = NUMBER")
         refused("plan", "-m", TINY, "--tuning", pathlib.Path(folder) / "absent", says="absent")
-
+        refused("info", TINY, "--tuning", pathlib.Path(folder) / "absent", says="absent")
+        refused("info", TINY, "--tuning", folder, says="is a directory")
 
 
 @test

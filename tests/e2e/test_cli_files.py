@@ -89,6 +89,29 @@ def the_prompt_is_not_written(folder):
 
 @test
 @in_folder
+def the_tuning_is_not_written(folder):
+    tuning = folder / "tuning.txt"
+    tuning.write_text("attend_part_keys = 32\n", encoding="utf-8")
+    for command, option in (("run", "--state-save"), ("logits", "-o"), ("bench", "--plot")):
+        more = () if command == "bench" else ("--tokens", "5")
+        refused(command, "-m", DEMO, *more, "--tuning", tuning, option, tuning, says="would replace a file that is read")
+    assert tuning.read_text(encoding="utf-8") == "attend_part_keys = 32\n"
+
+
+@test
+@in_folder
+def a_reader_that_leaves_costs_no_state(folder):
+    state = folder / "state"
+    with subprocess.Popen([*RUNNER, FULMEN, "run", "-m", str(DEMO), "-p", "Once", "-n", "50", "--ignore-eos", "--state-save", str(state)],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        child.stdout.read(3)
+        child.stdout.close()
+        assert child.wait(timeout=SECONDS) == 0
+    assert state.stat().st_size > 1000
+
+
+@test
+@in_folder
 def only_a_regular_file_or_a_new_name_is_written(folder):
     os.mkfifo(folder / "pipe")
     (folder / "sub").mkdir()

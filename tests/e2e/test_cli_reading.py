@@ -23,7 +23,7 @@ TYPE_F32, TYPE_F16, TYPE_Q8_0 = 0, 1, 8
 
 
 def text(s):
-    return struct.pack("<Q", len(s)) + s.encode()
+    return struct.pack("<Q", len(s.encode())) + s.encode()
 
 
 def write_gguf(path, tensors, metadata=()):
@@ -48,7 +48,7 @@ def write_gguf(path, tensors, metadata=()):
         file.truncate(start + offset)
 
 
-def llama(path, vocab, width):
+def llama(path, vocab, width, name=""):
     """One layer, all zeros: the file is sparse, and its size is that of the embedding."""
     def u32(key, value):
         return "llama." + key, U32, struct.pack("<I", value)
@@ -56,7 +56,8 @@ def llama(path, vocab, width):
     def ones(n):
         return struct.pack("<f", 1) * n
 
-    metadata = [("general.architecture", STRING, text("llama")), u32("context_length", 64), u32("block_count", 1),
+    metadata = [("general.architecture", STRING, text("llama")), ("general.name", STRING, text(name)),
+                u32("context_length", 64), u32("block_count", 1),
                 u32("embedding_length", width), u32("feed_forward_length", width), u32("vocab_size", vocab),
                 u32("attention.head_count", 1), u32("attention.head_count_kv", 1),
                 ("llama.attention.layer_norm_rms_epsilon", F32, struct.pack("<f", 1e-5))]
@@ -178,6 +179,36 @@ def verify_finds_what_is_no_number():
             result.expect(says in result.err.decode(), f"expected '{says}'")
         if path.with_name("out.gguf").exists():
             raise AssertionError("a file was made")
+
+
+@test
+def verify_of_files_of_others():
+    """An architecture that is not known, none at all, and a type that nothing computes with."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "m.gguf"
+        bad = ("w", (1, 2), TYPE_F32, bytes(4) + struct.pack("<f", float("nan")))
+        for metadata in ([("general.architecture", STRING, text("clip"))], []):
+            write_gguf(path, [bad], metadata)
+            result = fulmen("info", "--verify", path, status=FAILED)
+            result.expect("'w': 1 of 2 weights" in result.text() and "1 tensors, 0.00 GB: 1 finding\n" in result.text(), "expected a sum")
+            write_gguf(path, [("w", (1, 2), TYPE_F32, bytes(8))], metadata)
+            result = fulmen("info", "--verify", path)
+            result.expect(result.text().endswith(": nothing wrong\n"), "expected nothing wrong")
+        path = path.with_suffix(".safetensors")
+        header = json.dumps({"c": {"dtype": "C64", "shape": [3], "data_offsets": [0, 24]}}).encode()
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(12) + struct.pack("<f", float("inf")) + bytes(8))
+        result = fulmen("info", "--verify", path, status=FAILED)
+        result.expect("'c': 1 of 3 weights are infinite or NaN, the first is element 1" in result.text(), "expected the element")
+
+
+@test
+def a_name_is_handed_on_as_it_is():
+    with tempfile.TemporaryDirectory() as folder:
+        path, name = pathlib.Path(folder) / "m.gguf", "a\u009bb\0c\x1b" + "x" * 1000
+        llama(path, 64, 1, name)
+        assert fulmen("info", "--json", path).json()["name"] == name
+        result = fulmen("info", path)
+        result.expect("name          a\\xc2\\x9bb\\x00c\\x1bxxx" in result.text(), "expected a quoted name")
 
 
 @test

@@ -154,6 +154,38 @@ def tokenizing():
 
 
 @test
+def a_reader_that_does_not_read():
+    """Standard output is a pipe that is full, as under a pager that waits."""
+    with tempfile.TemporaryDirectory() as folder:
+        state, text = pathlib.Path(folder) / "state", pathlib.Path(folder) / "text"
+        text.write_text("The fox went home. " * 100000, encoding="utf-8")
+        for command in (("tokenize", "-m", DEMO, "-f", text), ("logits", "-m", TINY, "--tokens", ",".join(["5"] * 200), "--all"),
+                        ("run", "-m", DEMO, "-p", "Once", "--ignore-eos", "-n", -1, "-c", 2048, "--state-save", state)):
+            theirs, ours = os.pipe()
+            os.set_blocking(ours, False)
+            try:
+                while True:
+                    os.write(ours, bytes(4096))
+            except BlockingIOError:
+                os.set_blocking(ours, True)
+            with subprocess.Popen([*RUNNER, FULMEN, *map(str, command)], stdout=ours, stderr=subprocess.PIPE) as child:
+                os.close(ours)
+                while not is_asleep_in_a_write(child.pid):
+                    time.sleep(0.05)
+                child.send_signal(signal.SIGINT)
+                told = child.communicate(timeout=SECONDS)[1]
+            os.close(theirs)
+            assert child.returncode == FAILED and b"interrupted" in told, (command, child.returncode, told)
+        assert state.stat().st_size > 1000
+
+
+def is_asleep_in_a_write(pid):
+    """In the system call 1 on standard output, as far as the system tells."""
+    words = pathlib.Path(f"/proc/{pid}/syscall").read_text(encoding="ascii").split()
+    return words[:2] == ["1", "0x1"]
+
+
+@test
 def a_state_is_saved_all_the_same():
     with tempfile.TemporaryDirectory() as folder:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -117,7 +117,7 @@ static void check_model(const char *file, const char *expected)
     const char *root = fm_env_text("FULMEN_SOURCE_ROOT");
     assert_non_null(root);
     snprintf(path, sizeof(path), "%s/models/demo/%s", root, expected);
-    E2E_OK(fm_file_read(path, 1 << 24, &text, &bytes));
+    E2E_OK(fm_source_read_whole(path, 1 << 24, &text, &bytes));
     cJSON *entries = cJSON_ParseWithLength(text, bytes);
     assert_true(cJSON_GetArraySize(entries) >= 10);
     snprintf(path, sizeof(path), "%s/models/demo/%s", root, file);

@@ -57,7 +57,7 @@ static void open_fixture(const cJSON *entry, struct fixture *f)
     cJSON_ArrayForEach(id, ids)
         f->tokens[f->n_tokens++] = (uint32_t)id->valuedouble;
     snprintf(path, sizeof(path), "%s/%s", folder, string(entry, "logits"));
-    E2E_OK(fm_file_read(path, SIZE_MAX / 2, &f->logits, &f->logits_bytes));
+    E2E_OK(fm_source_read_whole(path, SIZE_MAX / 2, &f->logits, &f->logits_bytes));
 }
 
 // One length of the fixture, in a session whose slot was emptied.
@@ -182,7 +182,7 @@ static void check_index(const char *file, struct fm_device *device, enum fm_rung
     char path[1024], *text;
     size_t bytes;
     snprintf(path, sizeof(path), "%s/%s", folder, file);
-    E2E_OK(fm_file_read(path, 1 << 26, &text, &bytes));
+    E2E_OK(fm_source_read_whole(path, 1 << 26, &text, &bytes));
     cJSON *index = cJSON_ParseWithLength(text, bytes);
     const cJSON *models = cJSON_GetObjectItemCaseSensitive(index, "models"), *entry;
     assert_true(cJSON_GetArraySize(models) >= 3);

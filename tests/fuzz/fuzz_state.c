@@ -23,7 +23,7 @@ static void check(const uint8_t *bytes, size_t size_bytes)
         uint64_t tokens_bytes = (uint64_t)file.header.tokens * sizeof(uint32_t);
         fuzz_require(file.state_offset == sizeof(file.header) + tokens_bytes);
         fuzz_require(file.state_offset + file.header.state_bytes + file.header.note_bytes + sizeof(uint64_t) == size_bytes);
-        result = fm_state_file_check(&file, VOCAB);
+        result = fm_state_file_check(&file, VOCAB, NULL, NULL);
         for (uint32_t i = 0; i < file.header.tokens && result == FM_OK; i++)
             fuzz_require(file.tokens[i] < VOCAB);
         fuzz_require(result != FM_OK || file.header.next < VOCAB || file.header.next == FM_TOKEN_NONE);
@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size_bytes)
         struct fm_source source;
         uint64_t sum = 0;
         if (fm_source_memory(bytes, rest, "input", &source) == FM_OK) {
-            fuzz_require(fm_state_file_sum(&source, &sum) == FM_OK);
+            fuzz_require(fm_state_file_sum(&source, NULL, NULL, &sum) == FM_OK);
             fm_source_close(&source);
         }
         memcpy(bytes + rest - sizeof(sum), &sum, sizeof(sum));

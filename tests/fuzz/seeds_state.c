@@ -20,7 +20,7 @@ static bool save(const char *folder, const char *name, uint8_t kind, uint32_t to
         memcpy(bytes + sizeof(header) + i * sizeof(i), &i, sizeof(i));
     struct fm_source source;
     uint64_t sum = 0;
-    if (fm_source_memory(bytes, size, name, &source) != FM_OK || fm_state_file_sum(&source, &sum) != FM_OK)
+    if (fm_source_memory(bytes, size, name, &source) != FM_OK || fm_state_file_sum(&source, NULL, NULL, &sum) != FM_OK)
         return false;
     fm_source_close(&source);
     memcpy(bytes + size - sizeof(sum), &sum, sizeof(sum));

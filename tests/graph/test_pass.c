@@ -28,7 +28,7 @@ static void check_golden(const char *name)
     const char *root = fm_env_text("FULMEN_SOURCE_ROOT");
     assert_non_null(root);
     snprintf(path, sizeof(path), "%s/tests/graph/%s.txt", root, name);
-    if (fm_file_read(path, 1 << 20, &text, &bytes) != FM_OK)
+    if (fm_source_read_whole(path, 1 << 20, &text, &bytes) != FM_OK)
         fail_msg("%s", fm_error_message());
     char *input = strchr(text, '\n'), *expected = strstr(text, "====\n");
     assert_true(sscanf(text, "pass %31s", pass) == 1 && input && expected);

@@ -477,7 +477,7 @@ static void golden(const char *device, uint32_t tokens)
     assert_int_equal(fm_plan_print(&m.graph, &m.plan, &text), FM_OK);
     if (getenv("FM_UPDATE_GOLDEN"))
         assert_int_equal(fm_writer_save(path, 0, text, strlen(text)), FM_OK);
-    assert_int_equal(fm_file_read(path, 1 << 20, &wanted, &wanted_bytes), FM_OK);
+    assert_int_equal(fm_source_read_whole(path, 1 << 20, &wanted, &wanted_bytes), FM_OK);
     assert_string_equal(text, wanted);
     fm_free(text);
     fm_free(wanted);

@@ -116,6 +116,7 @@ static void test_quote(void **state)
     check_quoted("\xC2\xA0", 2, "\xC2\xA0");                 // the first character after C1
     check_quoted("\x9b", 1, "\\x9b");                        // the same control for a terminal of 8 bits: no UTF-8
     check_quoted("\xE2\x80\xAE", 3, "\\xe2\\x80\\xae");    // right-to-left override
+    check_quoted("\xD8\x9C\xE2\x80\x8F", 5, "\\xd8\\x9c\\xe2\\x80\\x8f"); // marks of the two directions
     check_quoted("\xC0\xAF\xED\xA0\x80", 5, "\\xc0\\xaf\\xed\\xa0\\x80"); // overlong, surrogate
     check_quoted("\xF0\x9F\x98", 3, "\\xf0\\x9f\\x98");    // cut within a character
     char out[16];
@@ -549,29 +550,6 @@ static void test_source_whole(void **state)
     assert_int_equal(fm_source_read_whole(in_folder("pipe2"), 4, &data, &bytes), FM_IO); // and does not wait for a writer
 }
 
-static void test_file_read(void **state)
-{
-    (void)state;
-    char *data = NULL;
-    size_t size_bytes = 0, sizes[] = {0, 1, 4095, 4096, 4097, 100000};
-    char *text = malloc(100000);
-    assert_non_null(text);
-    memset(text, 'q', 100000);
-    for (size_t i = 0; i < FM_COUNT(sizes); i++) {
-        assert_int_equal(fm_writer_save(in_folder("text"), 0, text, sizes[i]), FM_OK);
-        assert_int_equal(fm_file_read(in_folder("text"), sizes[i], &data, &size_bytes), FM_OK);
-        assert_int_equal(size_bytes, sizes[i]);
-        assert_memory_equal(data, text, sizes[i]);
-        assert_int_equal(data[size_bytes], 0);
-        fm_free(data);
-        if (sizes[i] > 0)
-            assert_int_equal(fm_file_read(in_folder("text"), sizes[i] - 1, &data, &size_bytes), FM_FORMAT);
-    }
-    free(text);
-    assert_int_equal(fm_file_read(in_folder("absent"), 10, &data, &size_bytes), FM_IO);
-    assert_int_equal(fm_file_read(folder, 10, &data, &size_bytes), FM_IO);
-}
-
 static void test_cache_dir(void **state)
 {
     (void)state;
@@ -675,7 +653,6 @@ int main(void)
         cmocka_unit_test(test_half_rounding),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_source), cmocka_unit_test(test_source_changes), cmocka_unit_test(test_source_whole),
-        cmocka_unit_test(test_file_read),
         cmocka_unit_test(test_cache_dir),
         cmocka_unit_test(test_thread_for),
         cmocka_unit_test(test_clock),

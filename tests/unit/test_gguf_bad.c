@@ -103,7 +103,15 @@ static void test_strings(void **state)
     struct gguf_bytes bytes = header(3, 0, 1); // 2^63 as a key's length in a tiny file
     gguf_put_u64(&bytes, UINT64_C(1) << 63);
     put_zeros(&bytes, 11);
-    file_refuse(bytes, FM_FORMAT, "the key of metadata entry 1 of 1: length 9223372036854775808 at offset 24 exceeds");
+    file_refuse(bytes, FM_FORMAT, "the key of metadata entry 1 of 1 has 9223372036854775808 bytes, expected 1 to ");
+    bytes = header(3, 0, 1); // and one that is as long as it says
+    gguf_put_u64(&bytes, 100000);
+    put_zeros(&bytes, 1 << 20);
+    file_refuse(bytes, FM_FORMAT, "the key of metadata entry 1 of 1 has 100000 bytes, expected 1 to ");
+    bytes = header(3, 0, 1);
+    gguf_put_u64(&bytes, 20);
+    put_zeros(&bytes, 11);
+    file_refuse(bytes, FM_FORMAT, "the key of metadata entry 1 of 1: length 20 at offset 24 exceeds");
 
     const uint64_t lengths[] = {9, UINT64_C(1) << 32, UINT64_MAX - 7, UINT64_MAX};
     for (size_t i = 0; i < FM_COUNT(lengths); i++) {

@@ -202,7 +202,7 @@ static void check_model(const cJSON *model)
     struct runner r;
     double worst = 0;
     const cJSON *ids = cJSON_GetObjectItemCaseSensitive(model, "ids"), *run;
-    if (fm_file_read(fixture_path(string(model, "logits"), path, sizeof(path)), SIZE_MAX / 2, &logits, &logits_bytes) !=
+    if (fm_source_read_whole(fixture_path(string(model, "logits"), path, sizeof(path)), SIZE_MAX / 2, &logits, &logits_bytes) !=
             FM_OK ||
         fm_file_open(fixture_path(string(model, "model"), path, sizeof(path)), &file) != FM_OK)
         fail_msg("%s", fm_error_message());
@@ -219,7 +219,7 @@ static void check_index(const char *name)
 {
     char path[1024], *text;
     size_t bytes;
-    if (fm_file_read(fixture_path(name, path, sizeof(path)), 1 << 26, &text, &bytes) != FM_OK)
+    if (fm_source_read_whole(fixture_path(name, path, sizeof(path)), 1 << 26, &text, &bytes) != FM_OK)
         fail_msg("%s", fm_error_message());
     cJSON *index = cJSON_ParseWithLength(text, bytes);
     const cJSON *models = cJSON_GetObjectItemCaseSensitive(index, "models"), *model;

@@ -155,7 +155,7 @@ static void test_fixtures(void **state)
         fail_msg("FULMEN_TEST_DATA is not set, expected the folder tests/fixtures");
     snprintf(folder, sizeof(folder), "%s/" FOLDER, data);
     snprintf(path, sizeof(path), "%s/tokenizers.json", folder);
-    if (fm_file_read(path, (size_t)64 << 20, &json, &bytes) != FM_OK)
+    if (fm_source_read_whole(path, (size_t)64 << 20, &json, &bytes) != FM_OK)
         fail_msg("%s", fm_error_message());
     cJSON *root = cJSON_ParseWithLength(json, bytes);
     assert_non_null(root);

@@ -467,7 +467,7 @@ static void cache_is_saved_and_checked(void **state)
     assert_false(find_cache(path, sizeof(path)));
     run_with_cache();
     assert_true(find_cache(path, sizeof(path)));
-    assert_ok(fm_file_read(path, 1u << 28, &good, &good_bytes));
+    assert_ok(fm_source_read_whole(path, 1u << 28, &good, &good_bytes));
     run_with_cache();
 
     // Every damage is noticed: the run goes well, and what is saved is whole again.
@@ -488,7 +488,7 @@ static void cache_is_saved_and_checked(void **state)
             bad_bytes = 0;
         rewrite(path, bad, bad_bytes);
         run_with_cache();
-        assert_ok(fm_file_read(path, 1u << 28, &now, &now_bytes));
+        assert_ok(fm_source_read_whole(path, 1u << 28, &now, &now_bytes));
         assert_true(now_bytes != bad_bytes || memcmp(now, bad, bad_bytes) != 0);
         fm_free(now);
         free(bad);

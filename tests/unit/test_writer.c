@@ -125,6 +125,7 @@ static void the_old_file_stays_until_the_end(void **state)
     assert_int_equal(fm_writer_open(path, 0, &w), FM_OK);
     assert_int_equal(fm_writer_write(w, "newer", 5), FM_OK);
     assert_int_equal(fm_writer_flush(w, &temp), FM_OK);
+    assert_int_equal(fm_writer_write(w, "more", 4), FM_ARG);
     expect_text(temp, "newer");
     expect_text(path, "old");
     assert_int_equal(fm_writer_finish(&w), FM_OK);

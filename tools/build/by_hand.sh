@@ -32,7 +32,7 @@ links_with() { printf 'int main(void) { return 0; }\n' | "${@:2}" -x c - -o /dev
 shader_headers_are_new() {
     local header
     header=$(header_version "$(system_headers)")
-    [ -n "$header" ] && [ "$header" -ge $min_header ]
+    [ -n "$header" ] && [ "$header" -ge $min_header ] && [ -d "$(system_headers)/vk_video" ]
 }
 
 need_for_a_build() {

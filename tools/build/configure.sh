@@ -42,9 +42,11 @@ fi
 echo "configure.sh: $build was made for another place; setting it up anew" >&2
 shaders=$build/shaders/spirv-cache
 kept=$(mktemp -d "$build.kept.XXXXXX")
+put_back() {
+    [ ! -d "$kept/spirv-cache" ] || { mkdir -p -- "$build/shaders" && mv -- "$kept/spirv-cache" "$build/shaders/"; }
+    rmdir -- "$kept"
+}
+trap put_back EXIT
+trap 'exit 130' INT TERM HUP
 [ ! -d "$shaders" ] || mv -- "$shaders" "$kept/"
-status=0
-meson setup --wipe "$build" "$root" || status=$?
-[ ! -d "$kept/spirv-cache" ] || { mkdir -p -- "$build/shaders" && mv -- "$kept/spirv-cache" "$build/shaders/"; }
-rmdir -- "$kept"
-exit $status
+meson setup --wipe "$build" "$root"
