@@ -21,6 +21,7 @@ static struct timespec first_signal;
 static struct fm_session *volatile cancel_target;
 static void (*volatile last_words)(void);
 
+// Of standard output:
 static bool output_told;       // that it failed
 static bool stopped_by_output; // a command ended since its output failed
 static int output_reason;      // errno of the first write that failed

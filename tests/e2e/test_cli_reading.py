@@ -205,7 +205,7 @@ def verify_of_files_of_others():
 def a_name_is_handed_on_as_it_is():
     with tempfile.TemporaryDirectory() as folder:
         path, name = pathlib.Path(folder) / "m.gguf", "a\u009bb\0c\x1b" + "x" * 1000
-        llama(path, 64, 1, name)
+        llama(path, 64, 4, name)
         assert fulmen("info", "--json", path).json()["name"] == name
         result = fulmen("info", path)
         result.expect("name          a\\xc2\\x9bb\\x00c\\x1bxxx" in result.text(), "expected a quoted name")
