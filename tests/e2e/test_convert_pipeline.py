@@ -228,6 +228,45 @@ def vocab_json_and_merges_txt(folder):
     refused(folder, says="of class 'MarianTokenizer', known are GPT2Tokenizer")
 
 
+def slow_folder(folder, vocab, rows, merges=()):
+    """A Llama with vocab.json and merges.txt of a GPT-2."""
+    base, _, tensors = fixture_checkpoint("llama-tied")
+    width = base["hidden_size"]
+    tensors["model.embed_tokens.weight"] = Tensor("F32", (rows, width), bytes(4 * rows * width))
+    write_folder(folder, base | {"vocab_size": rows}, None, tensors)
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+
+
+@test
+def vocab_json_of_any_size(folder):
+    count = 60000
+    vocab = {f"t{i}": i for i in range(count)}
+    slow_folder(folder, vocab, count + 5000)
+    (folder / "added_tokens.json").write_text(json.dumps({f"<a{i}>": count + i for i in range(5000)}))
+    run("convert", folder, "-o", folder / "out.gguf")
+    tokens = files.read_gguf(folder / "out.gguf")[0]["tokenizer.ggml.tokens"]
+    expect(tokens[:count] == list(vocab) and tokens[-1] == "<a4999>", "the tokens")
+    (folder / "vocab.json").write_text(json.dumps(vocab)[:-1] + ', "t7": 1}')
+    refused(folder, says="'t7' is there twice")
+
+
+@test
+def the_character_zero_is_refused(folder):
+    rows_folder(folder)
+    base = json.loads((folder / "config.json").read_text())
+    good = json.dumps(describe(LEGACY))
+    (folder / "tokenizer.json").write_text(good.replace('"mn"', r'"m\u0000n"'))
+    refused(folder, says="holds the character U+0000")
+    (folder / "tokenizer.json").write_text(good.replace('"mn"', '"m\0n"'))
+    at = good.index('"mn"') + 2
+    refused(folder, says=f"the string at byte {at} (line 1) holds the character U+0000")
+    (folder / "tokenizer.json").write_text(good)
+    (folder / "config.json").write_text(json.dumps(base | {"a": "\\u0000 and \\\\u0000"}))
+    run("convert", folder, "-o", folder / "out.gguf")
+
+
 @test
 def all_end_tokens_are_kept(folder):
     made = describe(LEGACY, added=[token("<|end|>"), token("<|turn|>")])
