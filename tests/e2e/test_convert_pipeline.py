@@ -393,6 +393,7 @@ def settings_of_rope_that_are_said_twice(folder):
             ({"rope_parameters": {"rope_theta": 5e4}, "rope_theta": 6e4}, "'rope_theta' is 50000, but 60000"),
             ({"rope_scaling": {"rope_theta": 5e4, "type": "default"}, "rope_theta": 6e4}, "'rope_theta' is 50000, but 60000"),
             ({"rope_parameters": {"full_attention": linear}}, "'full_attention' of rope_parameters is an object"),
+            ({"rope_parameters": {f"a{i}": 1 for i in range(65)}}, "'rope_parameters': expected at most 64 members"),
             ({"partial_rotary_factor": 0.5}, "partial_rotary_factor")):
         rows_folder(folder, **({"rope_theta": None} | config))
         refused(folder, says=says)
