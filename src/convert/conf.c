@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "base/map.h"
 #include "base/os.h"
 
 #define MAX_BYTES ((size_t)128 << 20)  // tokenizers of large vocabularies have 30 MB
@@ -48,18 +49,50 @@ static size_t line_of(const char *text, const char *at)
     return line;
 }
 
+// Where a string holds the character zero, escaped or as it is; text_bytes = nowhere. Strings end there for what reads them
+// later.
+static size_t find_zero(const char *text, size_t text_bytes)
+{
+    bool inside = false;
+    for (size_t i = 0; i < text_bytes; i++) {
+        if (inside && text[i] == '\\') {
+            if (text_bytes - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
+                return i;
+            i++;
+        } else if (text[i] == '"') {
+            inside = !inside;
+        } else if (inside && text[i] == '\0') {
+            return i;
+        }
+    }
+    return text_bytes;
+}
+
 // Readers disagree about which of two equal keys counts.
 static enum fm_result check_keys(const struct fm_conf *json)
 {
-    uint32_t count = 0;
-    for (const cJSON *a = json->root->child; a != NULL; a = a->next) {
-        if (++count > 4096)
-            return fm_fail(FM_FORMAT, "%s: more than 4096 keys at the top", json->path);
-        for (const cJSON *b = a->next; b != NULL; b = b->next)
-            if (strcmp(a->string, b->string) == 0)
-                return fm_fail(FM_FORMAT, "%s: '%s' is there twice", json->path, FM_QUOTE_Z(a->string));
+    struct fm_map seen = {0};
+    enum fm_result r = FM_OK;
+    for (const cJSON *item = json->root->child; r == FM_OK && item != NULL; item = item->next) {
+        bool twice;
+        r = fm_map_put(&seen, item->string, strlen(item->string), 0, &twice);
+        if (r == FM_OK && twice)
+            r = fm_fail(FM_FORMAT, "%s: '%s' is there twice", json->path, FM_QUOTE_Z(item->string));
     }
-    return FM_OK;
+    fm_map_finish(&seen);
+    return r;
+}
+
+static enum fm_result check_document(const struct fm_conf *json, const char *text, size_t text_bytes)
+{
+    size_t zero = find_zero(text, text_bytes);
+    if (!cJSON_IsObject(json->root))
+        return fm_fail(FM_FORMAT, "%s: expected a JSON object", json->path);
+    if (zero < text_bytes)
+        return fm_fail(FM_UNSUPPORTED,
+                       "%s: the string at byte %zu (line %zu) holds the character U+0000, which is not supported: remove it",
+                       json->path, zero, line_of(text, text + zero));
+    return check_keys(json);
 }
 
 enum fm_result fm_conf_parse(char *text, size_t text_bytes, const char *path, struct fm_conf *out_json)
@@ -78,7 +111,7 @@ enum fm_result fm_conf_parse(char *text, size_t text_bytes, const char *path, st
     if (json.root == NULL)
         return fm_fail(FM_FORMAT, "%s: no valid JSON at line %zu", path,
                        end != NULL && end >= text && end <= text + text_bytes ? line_of(text, end) : (size_t)1);
-    r = cJSON_IsObject(json.root) ? check_keys(&json) : fm_fail(FM_FORMAT, "%s: expected a JSON object", path);
+    r = check_document(&json, text, text_bytes);
     if (r != FM_OK) {
         cJSON_Delete(json.root);
         return r;

@@ -15,7 +15,7 @@ struct fm_conf {
 };
 
 // Read dir/name. Absent and not required: FM_OK with root NULL. Python's words Infinity and -Infinity are
-// understood. FM_IO, FM_FORMAT (with the line), FM_NOMEM.
+// understood. FM_IO, FM_FORMAT (with the line), FM_UNSUPPORTED (a string with the character U+0000), FM_NOMEM.
 enum fm_result fm_conf_load(const char *dir, const char *name, bool required, struct fm_conf *out_json);
 // The same on text in memory, which is changed.
 enum fm_result fm_conf_parse(char *text, size_t text_bytes, const char *path, struct fm_conf *out_json);

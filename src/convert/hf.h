@@ -67,7 +67,8 @@ struct fm_family {
     uint32_t n_rules;
     const char *const *prefixes; // put before names; NULL-terminated, or NULL: none
     const char *const *ignored;  // ends of names that carry nothing; NULL-terminated, or NULL
-    const char *const *keys;     // members of config.json that config() and extra() read; NULL-terminated (extra.c)
+    const char *const *keys;     // members of config.json that config() and extra() read, or that change nothing in this family;
+                                 // NULL-terminated (extra.c)
     bool copies_head;            // a tied head is written all the same, as GGUF files of this family have it
     // Read the configuration: sizes, tie, keys.
     enum fm_result (*config)(struct fm_hf *hf);
@@ -131,7 +132,9 @@ enum fm_result fm_hf_expect_word(const struct fm_hf *hf, const char *key, const 
 enum fm_result fm_hf_rope(struct fm_hf *hf);
 // Keys and sizes that Llama and its relatives share, under the family's arch. FM_HF_LLAMA_KEYS: those members that extra.c
 // would ask about.
-#define FM_HF_LLAMA_KEYS "hidden_act", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "attention_bias", "mlp_bias"
+#define FM_HF_LLAMA_KEYS                                                                                                    \
+    "hidden_act", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters", "attention_bias", "mlp_bias",            \
+        "dual_chunk_attention_config"
 enum fm_result fm_hf_llama_keys(struct fm_hf *hf);
 // The tensor rope_freqs.weight when rope_divisors are set.
 enum fm_result fm_hf_rope_freqs(struct fm_hf *hf);

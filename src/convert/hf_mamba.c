@@ -49,7 +49,7 @@ static const char *const prefixes[] = {"", "model.", NULL};
 static const char *const keys[] = {"layer_norm_epsilon", "use_bias", "use_conv_bias", "hidden_act", "mixer_rms_eps", "conv_kernel",
                                    NULL};
 static const char *const keys2[] = {"layer_norm_epsilon", "use_bias", "use_conv_bias", "hidden_act", "conv_kernel", "rms_norm",
-                                    "norm_before_gate", NULL};
+                                    "norm_before_gate", "time_step_limit", "chunk_size", NULL};
 
 // What both versions put, from sizes that are set.
 static enum fm_result put_shared(struct fm_hf *hf, uint64_t layers, double eps)

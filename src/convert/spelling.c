@@ -2,6 +2,8 @@
 // Settings that configurations spell in more than one way: what is said twice has to be the same.
 #include "convert/hf.h"
 
+#define SETTINGS_MAX 64 // of RoPE: each is looked for among the others
+
 // `key` is said as `one`, and as `other` in `place`.
 static enum fm_result fail_different(const struct fm_hf *hf, const char *key, const cJSON *one, const cJSON *other,
                                      const char *place)
@@ -36,7 +38,10 @@ static enum fm_result merge(const struct fm_hf *hf, cJSON *into, const char *key
 static enum fm_result merge_object(const struct fm_hf *hf, cJSON *into, const cJSON *object, const char *place)
 {
     enum fm_result r = FM_OK;
+    unsigned count = 0;
     for (const cJSON *item = object != NULL ? object->child : NULL; r == FM_OK && item != NULL; item = item->next) {
+        if (++count > SETTINGS_MAX)
+            return fm_fail(FM_FORMAT, "%s: '%s': expected at most %d members", hf->config.path, place, SETTINGS_MAX);
         if (cJSON_IsObject(item))
             return fm_fail(FM_UNSUPPORTED, "%s: '%s' of %s is an object: settings by kind of layer are not supported", hf->config.path,
                            FM_QUOTE_Z(item->string), place);

@@ -32,7 +32,7 @@ enum fm_result fm_vocab_set(struct fm_vocab *vocab, const char *path, uint32_t i
     return FM_OK;
 }
 
-static struct fm_text text_of(const char *text)
+struct fm_text fm_vocab_text(const char *text)
 {
     return (struct fm_text){.data = text, .bytes = strlen(text)};
 }
@@ -47,15 +47,29 @@ static enum fm_result add_listed(struct fm_vocab *vocab, const struct fm_conf *a
         if (!fm_conf_whole(item, FM_HF_SIZE_MAX, &id))
             return fm_fail(FM_FORMAT, "%s: the id of '%s': expected a whole number up to %u", added->path,
                            FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
-        if (id >= vocab->count || vocab->texts[id].data == NULL)
-            r = fm_vocab_set(vocab, added->path, id, text_of(item->string), ADDED_SCORE, FM_PIECE_USER, true);
+        bool known = id < vocab->count && vocab->texts[id].data != NULL;
+        int32_t type = known ? vocab->types[id] : FM_PIECE_USER;
+        r = fm_vocab_set(vocab, added->path, id, fm_vocab_text(item->string), ADDED_SCORE, type, false);
         if (r == FM_OK && id < vocab->count && vocab->flags[id] == 0)
-            vocab->flags[id] = FM_ADDED;
+            vocab->flags[id] = FM_ADDED | (id < vocab->n_pieces ? FM_ADDED_PIECE : 0);
     }
     return r;
 }
 
-// added_tokens_decoder of tokenizer_config.json: {"32000": {"content": "<pad>", "special": true}}.
+enum fm_result fm_vocab_decoder_entry(const struct fm_conf *config, const cJSON *item, uint32_t *out_id, const char **out_content)
+{
+    const char *digit = item->string;
+    uint32_t id = 0;
+    *out_content = fm_vocab_string_of(item, "content");
+    while (*digit >= '0' && *digit <= '9' && id <= FM_HF_SIZE_MAX)
+        id = 10 * id + (uint32_t)(*digit++ - '0');
+    if (digit == item->string || *digit != '\0' || id > FM_HF_SIZE_MAX || *out_content == NULL)
+        return fm_fail(FM_FORMAT, "%s: 'added_tokens_decoder': '%s' is no id up to %u with 'content'", config->path,
+                       FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
+    *out_id = id;
+    return FM_OK;
+}
+
 static enum fm_result add_decoder(struct fm_vocab *vocab, const struct fm_conf *config)
 {
     const cJSON *table = NULL, *item;
@@ -64,12 +78,10 @@ static enum fm_result add_decoder(struct fm_vocab *vocab, const struct fm_conf *
         return r;
     cJSON_ArrayForEach(item, table)
     {
-        const cJSON *content = cJSON_GetObjectItemCaseSensitive(item, "content");
-        unsigned id;
-        char rest;
-        if (sscanf(item->string, "%8u%c", &id, &rest) != 1 || !cJSON_IsString(content))
-            return fm_fail(FM_FORMAT, "%s: 'added_tokens_decoder': '%s' is no id with 'content'", config->path,
-                           FM_QUOTE_Z(item->string));
+        uint32_t id;
+        const char *content;
+        if ((r = fm_vocab_decoder_entry(config, item, &id, &content)) != FM_OK)
+            return r;
         bool special = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "special"));
         int32_t type = special ? FM_PIECE_CONTROL : FM_PIECE_USER;
         if (id < vocab->count && vocab->types[id] == FM_PIECE_UNKNOWN)
@@ -77,7 +89,7 @@ static enum fm_result add_decoder(struct fm_vocab *vocab, const struct fm_conf *
         if (id < vocab->count && vocab->types[id] == FM_PIECE_BYTE)
             type = FM_PIECE_BYTE;
         bool piece = id < vocab->n_pieces;
-        if ((r = fm_vocab_set(vocab, config->path, id, text_of(content->valuestring), ADDED_SCORE, type, true)) != FM_OK)
+        if ((r = fm_vocab_set(vocab, config->path, id, fm_vocab_text(content), ADDED_SCORE, type, true)) != FM_OK)
             return r;
         // "normalized" is of the other library: here tokens are looked for in the text as it stands.
         if (id < vocab->count)
@@ -108,14 +120,20 @@ static uint32_t id_of(const struct fm_vocab *vocab, const char *text)
     return FM_NO_ID;
 }
 
-// A number, or the first of a list.
+// A number, or the first of a list that is the id of a row.
 static uint32_t id_in(const struct fm_conf *json, const char *key, uint32_t count)
 {
-    const cJSON *item = json->root != NULL ? fm_conf_get(json, NULL, key) : NULL;
+    const cJSON *item = json->root != NULL ? fm_conf_get(json, NULL, key) : NULL, *entry;
     uint32_t id;
-    if (cJSON_IsArray(item))
-        item = item->child;
-    return item != NULL && count > 0 && fm_conf_whole(item, count - 1, &id) ? id : FM_NO_ID;
+    if (cJSON_IsArray(item)) {
+        cJSON_ArrayForEach(entry, item)
+        {
+            if (fm_conf_whole(entry, count - 1, &id))
+                return id;
+        }
+        return FM_NO_ID;
+    }
+    return fm_conf_whole(item, count - 1, &id) ? id : FM_NO_ID;
 }
 
 // All tokens that end an answer, where there are more than the one of eos_token_id: those of the tokenizer, of
@@ -150,7 +168,7 @@ static enum fm_result put_ends(struct fm_hf *hf, const struct fm_vocab *vocab, u
     return FM_OK;
 }
 
-static enum fm_result put_special(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_vocab_files *files)
+static enum fm_result put_special(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_vocab_files *files)
 {
     const struct {
         const char *token, *id, *key;
@@ -171,9 +189,30 @@ static enum fm_result put_special(struct fm_hf *hf, const struct fm_vocab *vocab
             id = rows[i].model;
         if (id != FM_NO_ID)
             fm_gguf_put_u32(hf->conv->writer, rows[i].key, id);
+        if (i == 0)
+            vocab->bos = id;
         eos = i == 1 ? id : eos;
     }
     return put_ends(hf, vocab, eos);
+}
+
+// The token that a template puts in front of texts has to be BOS, which is what is put there later; where no file names a BOS,
+// it becomes that.
+static enum fm_result check_front(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_conf *tokenizer,
+                                  const struct fm_vocab_front *front)
+{
+    uint32_t id = front->id != FM_NO_ID ? front->id : id_of(vocab, front->token);
+    if (id >= vocab->count)
+        return fm_fail(FM_FORMAT, "%s: post_processor 'TemplateProcessing' puts '%s' in front of a text, which is no token with a row",
+                       tokenizer->path, FM_QUOTE_Z(front->token));
+    if (vocab->bos != FM_NO_ID && vocab->bos != id)
+        return fm_fail(FM_UNSUPPORTED,
+                       "%s: post_processor 'TemplateProcessing' puts '%s' (%u) in front of a text, but the BOS is '%s' (%u): name the "
+                       "one that holds as 'bos_token' of tokenizer_config.json",
+                       tokenizer->path, FM_QUOTE_TEXT(vocab->texts[id]), id, FM_QUOTE_TEXT(vocab->texts[vocab->bos]), vocab->bos);
+    if (vocab->bos == FM_NO_ID)
+        fm_gguf_put_u32(hf->conv->writer, "tokenizer.ggml.bos_token_id", id);
+    return FM_OK;
 }
 
 static enum fm_result put_flags(struct fm_hf *hf, const struct fm_vocab *vocab, const struct fm_vocab_files *files)
@@ -187,7 +226,12 @@ static enum fm_result put_flags(struct fm_hf *hf, const struct fm_vocab *vocab, 
         if (item != NULL && !known)
             return fm_fail(FM_FORMAT, "%s: '%s': expected true or false", files->config.path, rows[i].from);
         if (!known && i == 0 && files->tokenizer.root != NULL) {
-            enum fm_result r = fm_vocab_read_bos(&files->tokenizer, &value, &known);
+            struct fm_vocab_front front;
+            enum fm_result r = fm_vocab_read_front(&files->tokenizer, &front);
+            known = front.known;
+            value = front.token != NULL;
+            if (r == FM_OK && value)
+                r = check_front(hf, vocab, &files->tokenizer, &front);
             if (r != FM_OK)
                 return r;
         }
@@ -229,7 +273,7 @@ static enum fm_result fill_gaps(struct fm_vocab *vocab)
         const char *name = fm_arena_printf(vocab->arena, "[PAD%u]", id);
         if (name == NULL)
             return fm_nomem();
-        vocab->texts[id] = text_of(name);
+        vocab->texts[id] = fm_vocab_text(name);
         vocab->scores[id] = ADDED_SCORE;
         vocab->types[id] = FM_PIECE_UNUSED;
     }
@@ -312,7 +356,7 @@ static enum fm_result put_json(struct fm_hf *hf, struct fm_vocab *vocab, const s
         r = fill_gaps(vocab);
     if (r != FM_OK)
         return r;
-    vocab->add_space_prefix = steps.prepends || (steps.metaspace != NULL && strcmp(steps.metaspace, "never") != 0);
+    vocab->add_space_prefix = steps.prepends_space || (steps.metaspace != NULL && strcmp(steps.metaspace, "never") != 0);
     bool flags = vocab->spm || needs_flags(vocab);
     put_tokens(hf, vocab, flags);
     if (flags || !steps.in_name)

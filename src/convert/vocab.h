@@ -44,6 +44,10 @@ struct fm_vocab {
 // Set an entry; a second text for the same id is FM_FORMAT unless `replace`. `text` is not copied.
 enum fm_result fm_vocab_set(struct fm_vocab *vocab, const char *path, uint32_t id, struct fm_text text, float score, int32_t type,
                             bool replace);
+struct fm_text fm_vocab_text(const char *text);
+// An entry of added_tokens_decoder in tokenizer_config.json: "32000": {"content": "<pad>", "special": true}. FM_FORMAT when it
+// is none.
+enum fm_result fm_vocab_decoder_entry(const struct fm_conf *config, const cJSON *item, uint32_t *out_id, const char **out_content);
 // All rows of the vocabulary and the keys from `files`.
 enum fm_result fm_vocab_put(struct fm_hf *hf, const struct fm_vocab_files *files);
 
@@ -56,15 +60,18 @@ enum fm_vocab_kind { FM_VOCAB_BYTE_LEVEL, FM_VOCAB_BYTE_FALLBACK, FM_VOCAB_OTHER
 enum fm_result fm_vocab_kind_of(const struct fm_conf *tokenizer, enum fm_vocab_kind *out_kind);
 // FM_UNSUPPORTED for FM_VOCAB_OTHER, naming the model.
 enum fm_result fm_vocab_refuse_other(const struct fm_conf *tokenizer);
-// Does the post-processor put a token first? *out_known = false when there is none that says so. FM_UNSUPPORTED for one that
-// does something else.
-enum fm_result fm_vocab_read_bos(const struct fm_conf *tokenizer, bool *out_adds, bool *out_known);
+// The token that the post-processor puts in front of a text.
+struct fm_vocab_front {
+    bool known;        // there is a post-processor that says so, or says that there is none
+    const char *token; // NULL = none
+    uint32_t id;       // as the post-processor has it; FM_NO_ID = it does not say
+};
+// FM_UNSUPPORTED for a post-processor that does something else.
+enum fm_result fm_vocab_read_front(const struct fm_conf *tokenizer, struct fm_vocab_front *out_front);
 
 // vocab_bpe.c: model.vocab, its merges and added_tokens; puts tokenizer.ggml.merges for byte-level BPE, fulmen.tokenizer.merges
 // for the other, of which it makes scores, too.
 enum fm_result fm_vocab_read_json(struct fm_hf *hf, struct fm_vocab *vocab, const struct fm_conf *tokenizer);
-// added_tokens alone.
-enum fm_result fm_vocab_read_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer);
 // enum fm_added_flags of an object with lstrip, rstrip, single_word and normalized.
 uint32_t fm_vocab_flags_of(const cJSON *token);
 

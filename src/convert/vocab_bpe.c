@@ -9,11 +9,6 @@
 
 // ---- tokens ---------------------------------------------------------------------------------------------------------
 
-static struct fm_text text_of(const char *text)
-{
-    return (struct fm_text){.data = text, .bytes = strlen(text)};
-}
-
 // "<0x0A>" of a model with byte fallback.
 static bool is_byte(const char *text)
 {
@@ -36,7 +31,7 @@ static enum fm_result read_tokens(struct fm_vocab *vocab, const struct fm_conf *
                            FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
         if (vocab->spm && cJSON_IsString(unk) && strcmp(unk->valuestring, item->string) == 0)
             type = FM_PIECE_UNKNOWN;
-        if ((r = fm_vocab_set(vocab, tokenizer->path, id, text_of(item->string), 0, type, false)) != FM_OK ||
+        if ((r = fm_vocab_set(vocab, tokenizer->path, id, fm_vocab_text(item->string), 0, type, false)) != FM_OK ||
             (r = fm_map_put(&vocab->ids, item->string, strlen(item->string), id, NULL)) != FM_OK)
             return r;
         vocab->n_pieces++;
@@ -100,7 +95,7 @@ static enum fm_result id_of_added(struct fm_vocab *vocab, const struct fm_conf *
     return FM_OK;
 }
 
-enum fm_result fm_vocab_read_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer)
+static enum fm_result read_added(struct fm_vocab *vocab, const struct fm_conf *tokenizer)
 {
     const cJSON *list, *item;
     uint32_t next = vocab->n_pieces;
@@ -121,7 +116,7 @@ enum fm_result fm_vocab_read_added(struct fm_vocab *vocab, const struct fm_conf 
         int32_t type = fm_vocab_flag_of(item, "special", false) ? FM_PIECE_CONTROL : FM_PIECE_USER;
         if (id < vocab->count && (vocab->types[id] == FM_PIECE_UNKNOWN || vocab->types[id] == FM_PIECE_BYTE))
             type = vocab->types[id];
-        if ((r = fm_vocab_set(vocab, tokenizer->path, id, text_of(content->valuestring), 0, type, true)) != FM_OK)
+        if ((r = fm_vocab_set(vocab, tokenizer->path, id, fm_vocab_text(content->valuestring), 0, type, true)) != FM_OK)
             return r;
         if (!piece && (r = fm_map_put(&vocab->added_ids, content->valuestring, strlen(content->valuestring), id, NULL)) != FM_OK)
             return r;
@@ -141,15 +136,21 @@ static bool halves_of(const cJSON *item, struct fm_text *out_left, struct fm_tex
         if (space == NULL)
             return false;
         *out_left = (struct fm_text){.data = item->valuestring, .bytes = (uint64_t)(space - item->valuestring)};
-        *out_right = text_of(space + 1);
+        *out_right = fm_vocab_text(space + 1);
         return true;
     }
     const cJSON *left = cJSON_IsArray(item) ? item->child : NULL, *right = left != NULL ? left->next : NULL;
     if (!cJSON_IsString(left) || !cJSON_IsString(right) || right->next != NULL)
         return false;
-    *out_left = text_of(left->valuestring);
-    *out_right = text_of(right->valuestring);
+    *out_left = fm_vocab_text(left->valuestring);
+    *out_right = fm_vocab_text(right->valuestring);
     return true;
+}
+
+// The file separates the halves of a byte-level merge by a space.
+static bool has_space(struct fm_text text)
+{
+    return memchr(text.data, ' ', (size_t)text.bytes) != NULL;
 }
 
 // "left right" in the arena.
@@ -202,6 +203,9 @@ static enum fm_result read_merges(struct fm_hf *hf, struct fm_vocab *vocab, cons
     {
         if (r == FM_OK && !halves_of(item, &parts[0], &parts[1]))
             r = fm_fail(FM_FORMAT, "%s: 'model.merges[%u]': expected two pieces", tokenizer->path, count);
+        if (r == FM_OK && !vocab->spm && (has_space(parts[0]) || has_space(parts[1])))
+            r = fm_fail(FM_UNSUPPORTED, "%s: 'model.merges[%u]': '%s' and '%s': a piece with a space is not supported in byte-level BPE",
+                        tokenizer->path, count, FM_QUOTE_TEXT(parts[0]), FM_QUOTE_TEXT(parts[1]));
         if (r == FM_OK)
             r = join(&scratch, parts[0], parts[1], vocab->spm ? "" : " ", &lines[count]);
         if (r == FM_OK && vocab->spm) {
@@ -233,5 +237,5 @@ enum fm_result fm_vocab_read_json(struct fm_hf *hf, struct fm_vocab *vocab, cons
         r = check_bytes(vocab, tokenizer);
     if (r == FM_OK)
         r = read_merges(hf, vocab, tokenizer, model);
-    return r == FM_OK ? fm_vocab_read_added(vocab, tokenizer) : r;
+    return r == FM_OK ? read_added(vocab, tokenizer) : r;
 }

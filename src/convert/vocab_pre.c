@@ -56,17 +56,11 @@ struct shape {
     const cJSON *foreign; // the first part that is none of the letters
 };
 
-static const char *string_of(const cJSON *node, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(node, key);
-    return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
 // The expression of a Split that keeps all parts of the text, or NULL.
 static const char *split_regex(const cJSON *node)
 {
-    const char *regex = string_of(cJSON_GetObjectItemCaseSensitive(node, "pattern"), "Regex");
-    const char *behavior = string_of(node, "behavior");
+    const char *regex = fm_vocab_string_of(cJSON_GetObjectItemCaseSensitive(node, "pattern"), "Regex");
+    const char *behavior = fm_vocab_string_of(node, "behavior");
     bool invert = fm_vocab_flag_of(node, "invert", false);
     if (regex == NULL || behavior == NULL || (strcmp(behavior, "Isolated") == 0 && !invert))
         return regex;
@@ -78,7 +72,7 @@ static const char *split_regex(const cJSON *node)
 
 static char letter_of(const cJSON *node, struct shape *shape)
 {
-    const char *behavior = string_of(node, "behavior");
+    const char *behavior = fm_vocab_string_of(node, "behavior");
     if (fm_vocab_type_is(node, "ByteLevel")) {
         shape->level = true;
         shape->prefix_space = shape->prefix_space || fm_vocab_flag_of(node, "add_prefix_space", false);
@@ -116,8 +110,8 @@ static enum fm_result fail_unknown(const struct fm_conf *tokenizer, const struct
     char names[512] = "";
     for (size_t i = 0; i < FM_COUNT(known); i++)
         fm_append(names, sizeof(names), " %s", known[i].name);
-    const char *type = shape->foreign != NULL ? string_of(shape->foreign, "type") : NULL;
-    const char *behavior = shape->foreign != NULL ? string_of(shape->foreign, "behavior") : NULL;
+    const char *type = shape->foreign != NULL ? fm_vocab_string_of(shape->foreign, "type") : NULL;
+    const char *behavior = shape->foreign != NULL ? fm_vocab_string_of(shape->foreign, "behavior") : NULL;
     const char *what = shape->regexes[0] != '\0' ? shape->regexes : type != NULL ? type : "ByteLevel, with other parts";
     return fm_fail(FM_UNSUPPORTED, "%s: the pre-tokenizer (%s%s%s%s%s) is none of%s; name the right one with --pre",
                    tokenizer->path, FM_QUOTE_Z(what), type != NULL ? "; " : "", type != NULL ? FM_QUOTE_Z(type) : "",
@@ -161,7 +155,7 @@ enum fm_result fm_vocab_read_pre(const struct fm_conf *tokenizer, const char *gi
 enum fm_result fm_vocab_kind_of(const struct fm_conf *tokenizer, enum fm_vocab_kind *out_kind)
 {
     const cJSON *model = fm_conf_get(tokenizer, NULL, "model");
-    const char *type = string_of(model, "type");
+    const char *type = fm_vocab_string_of(model, "type");
     struct shape shape;
     *out_kind = FM_VOCAB_OTHER;
     if (!cJSON_IsObject(model) || (type != NULL && strcmp(type, "BPE") != 0) ||
@@ -180,48 +174,66 @@ enum fm_result fm_vocab_kind_of(const struct fm_conf *tokenizer, enum fm_vocab_k
 enum fm_result fm_vocab_refuse_other(const struct fm_conf *tokenizer)
 {
     const cJSON *model = fm_conf_get(tokenizer, NULL, "model");
-    const char *type = string_of(model, "type");
+    const char *type = fm_vocab_string_of(model, "type");
     return fm_fail(FM_UNSUPPORTED,
                    "%s: 'model.type' is '%s': this tokenizer is neither byte-level BPE nor BPE with byte fallback",
                    tokenizer->path, type != NULL ? FM_QUOTE_Z(type) : "not there");
 }
 
-// How many special tokens a template puts in front of the text, and behind it.
-static void count_special(const cJSON *single, unsigned *out_front, unsigned *out_behind)
+// How many special tokens a template puts in front of the text, and behind it; *out_first is the name of the first one in front.
+static void count_special(const cJSON *single, unsigned *out_front, unsigned *out_behind, const char **out_first)
 {
     const cJSON *item;
     bool seen = false;
     *out_front = *out_behind = 0;
+    *out_first = NULL;
     cJSON_ArrayForEach(item, single)
     {
+        const cJSON *token = cJSON_GetObjectItemCaseSensitive(item, "SpecialToken");
         seen = seen || cJSON_GetObjectItemCaseSensitive(item, "Sequence") != NULL;
-        if (cJSON_GetObjectItemCaseSensitive(item, "SpecialToken") != NULL)
+        if (token != NULL && !seen && *out_front == 0)
+            *out_first = fm_vocab_string_of(token, "id");
+        if (token != NULL)
             ++*(seen ? out_behind : out_front);
     }
 }
 
-enum fm_result fm_vocab_read_bos(const struct fm_conf *tokenizer, bool *out_adds, bool *out_known)
+// What the template's name stands for: special_tokens has its ids.
+static enum fm_result read_template_id(const struct fm_conf *tokenizer, const cJSON *template, struct fm_vocab_front *front)
+{
+    const cJSON *tokens = cJSON_GetObjectItemCaseSensitive(template, "special_tokens");
+    const cJSON *ids = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(tokens, front->token), "ids");
+    if (ids != NULL && (!cJSON_IsArray(ids) || cJSON_GetArraySize(ids) != 1 || !fm_conf_whole(ids->child, FM_HF_SIZE_MAX, &front->id)))
+        return fm_fail(FM_UNSUPPORTED, "%s: post_processor 'TemplateProcessing': 'special_tokens': expected one id for '%s'",
+                       tokenizer->path, FM_QUOTE_Z(front->token));
+    return FM_OK;
+}
+
+enum fm_result fm_vocab_read_front(const struct fm_conf *tokenizer, struct fm_vocab_front *out_front)
 {
     const cJSON *parts[FM_PARTS_OF_MAX];
     size_t count;
     unsigned front, behind;
-    *out_adds = *out_known = false;
+    *out_front = (struct fm_vocab_front){.id = FM_NO_ID};
     enum fm_result r = fm_vocab_parts(tokenizer, "post_processor", "processors", parts, &count);
     for (size_t i = 0; r == FM_OK && i < count; i++) {
         if (fm_vocab_type_is(parts[i], "ByteLevel"))
             continue; // about offsets only
         if (!fm_vocab_type_is(parts[i], "TemplateProcessing"))
             return fm_fail(FM_UNSUPPORTED, "%s: post_processor '%s' is not supported", tokenizer->path,
-                           FM_QUOTE_Z(string_of(parts[i], "type")));
-        count_special(cJSON_GetObjectItemCaseSensitive(parts[i], "single"), &front, &behind);
+                           FM_QUOTE_Z(fm_vocab_string_of(parts[i], "type")));
+        *out_front = (struct fm_vocab_front){.known = true, .id = FM_NO_ID};
+        count_special(cJSON_GetObjectItemCaseSensitive(parts[i], "single"), &front, &behind, &out_front->token);
         if (front > 1)
             return fm_fail(FM_UNSUPPORTED, "%s: post_processor 'TemplateProcessing' puts %u tokens in front of a text, expected at most 1",
                            tokenizer->path, front);
+        if (front == 1 && out_front->token == NULL)
+            return fm_fail(FM_FORMAT, "%s: post_processor 'TemplateProcessing': 'SpecialToken' without 'id'", tokenizer->path);
         if (behind > 0)
             fm_log(FM_LOG_WARN, "%s: post_processor 'TemplateProcessing' puts tokens behind a text, which is not taken over",
                    tokenizer->path);
-        *out_known = true;
-        *out_adds = front == 1;
+        if (front == 1)
+            r = read_template_id(tokenizer, parts[i], out_front);
     }
     return r;
 }

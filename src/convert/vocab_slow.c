@@ -4,6 +4,7 @@
 #include "convert/vocab_steps.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/os.h"
@@ -26,15 +27,9 @@ static const struct slow {
      "<|endoftext|>"},
 };
 
-static const char *string_of(const struct fm_conf *json, const char *key)
-{
-    const cJSON *item = json->root != NULL ? fm_conf_get(json, NULL, key) : NULL;
-    return cJSON_IsString(item) ? item->valuestring : NULL;
-}
-
 static enum fm_result class_of(const struct fm_hf *hf, const struct fm_vocab_files *files, const struct slow **out_class)
 {
-    const char *name = string_of(&files->config, "tokenizer_class"), *type = string_of(&hf->config, "model_type");
+    const char *name = fm_vocab_string_of(files->config.root, "tokenizer_class"), *type = fm_vocab_string_of(hf->config.root, "model_type");
     size_t bytes = name != NULL ? strlen(name) : 0;
     if (bytes > 4 && strcmp(name + bytes - 4, "Fast") == 0)
         bytes -= 4;
@@ -55,10 +50,10 @@ static enum fm_result class_of(const struct fm_hf *hf, const struct fm_vocab_fil
 
 // ---- tokens beside the vocabulary -----------------------------------------------------------------------------------
 
-// The list that is being made, and the texts that are in it.
+// The list that is being made, the texts that are in it, and those that some file names as special.
 struct listed {
     cJSON *list;
-    struct fm_map seen;
+    struct fm_map seen, special;
 };
 
 // Append {"id": …, "content": …, flags of `like`} unless the text is there; id FM_NO_ID = the next one.
@@ -84,51 +79,90 @@ static enum fm_result list_token(struct listed *listed, uint32_t id, const char 
     return FM_OK;
 }
 
-// bos_token and its like of tokenizer_config.json and special_tokens_map.json: a text, an object, or a list of them.
-static enum fm_result list_special(struct listed *listed, const cJSON *item)
+// bos_token and its like of tokenizer_config.json and special_tokens_map.json: a text, an object, or a list of them. Each is
+// noted as special, or listed.
+static enum fm_result walk_special(struct listed *listed, const cJSON *item, bool list)
 {
     enum fm_result r = FM_OK;
     const cJSON *content = cJSON_IsObject(item) ? cJSON_GetObjectItemCaseSensitive(item, "content") : item, *entry;
-    if (cJSON_IsArray(item))
+    if (cJSON_IsArray(item)) {
         cJSON_ArrayForEach(entry, item)
         {
             if (r == FM_OK && !cJSON_IsArray(entry))
-                r = list_special(listed, entry);
+                r = walk_special(listed, entry, list);
         }
-    else if (cJSON_IsString(content))
-        r = list_token(listed, FM_NO_ID, content->valuestring, item, true);
+    } else if (cJSON_IsString(content)) {
+        const char *text = content->valuestring;
+        r = list ? list_token(listed, FM_NO_ID, text, item, true) : fm_map_put(&listed->special, text, strlen(text), 0, NULL);
+    }
     return r;
+}
+
+static enum fm_result walk_files(const struct fm_vocab_files *files, struct listed *listed, bool list)
+{
+    static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "pad_token", "additional_special_tokens"};
+    const struct fm_conf *const jsons[] = {&files->config, &files->special};
+    enum fm_result r = FM_OK;
+    for (size_t i = 0; i < FM_COUNT(jsons); i++)
+        for (size_t k = 0; r == FM_OK && k < FM_COUNT(keys); k++)
+            if (jsons[i]->root != NULL)
+                r = walk_special(listed, fm_conf_get(jsons[i], NULL, keys[k]), list);
+    return r;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint32_t one = FM_NO_ID, two = FM_NO_ID;
+    fm_conf_whole(cJSON_GetObjectItemCaseSensitive(*(cJSON *const *)a, "id"), FM_HF_SIZE_MAX, &one);
+    fm_conf_whole(cJSON_GetObjectItemCaseSensitive(*(cJSON *const *)b, "id"), FM_HF_SIZE_MAX, &two);
+    return (one > two) - (one < two);
+}
+
+// Put the list in the order of the ids, in which tokens are numbered later.
+static enum fm_result sort_list(cJSON *list)
+{
+    size_t count = (size_t)cJSON_GetArraySize(list), i = 0;
+    cJSON **items = fm_alloc_zero(count + 1, sizeof(*items)), *item;
+    if (items == NULL)
+        return fm_nomem();
+    cJSON_ArrayForEach(item, list) items[i++] = item;
+    qsort(items, count, sizeof(*items), by_id);
+    for (i = 0; i < count; i++) {
+        items[i]->next = i + 1 < count ? items[i + 1] : NULL;
+        items[i]->prev = items[i > 0 ? i - 1 : count - 1]; // the first one's is the last one
+    }
+    list->child = count > 0 ? items[0] : NULL;
+    fm_free(items);
+    return FM_OK;
 }
 
 static enum fm_result list_added(const struct fm_vocab_files *files, const struct slow *class, struct listed *listed)
 {
-    static const char *const keys[] = {"bos_token", "eos_token", "unk_token", "pad_token", "additional_special_tokens"};
-    const struct fm_conf *const jsons[] = {&files->config, &files->special};
     const cJSON *decoder = NULL, *item;
-    enum fm_result r = files->config.root != NULL ? fm_conf_object(&files->config, "added_tokens_decoder", false, &decoder) : FM_OK;
+    enum fm_result r = walk_files(files, listed, false);
+    if (r == FM_OK && files->config.root != NULL)
+        r = fm_conf_object(&files->config, "added_tokens_decoder", false, &decoder);
     cJSON_ArrayForEach(item, decoder)
     {
-        const cJSON *content = cJSON_GetObjectItemCaseSensitive(item, "content");
-        unsigned id;
-        char rest;
-        if (r == FM_OK && (sscanf(item->string, "%8u%c", &id, &rest) != 1 || !cJSON_IsString(content)))
-            r = fm_fail(FM_FORMAT, "%s: 'added_tokens_decoder': '%s' is no id with 'content'", files->config.path,
-                        FM_QUOTE_Z(item->string));
+        uint32_t id;
+        const char *content;
         if (r == FM_OK)
-            r = list_token(listed, id, content->valuestring, item, false);
+            r = fm_vocab_decoder_entry(&files->config, item, &id, &content);
+        if (r == FM_OK)
+            r = list_token(listed, id, content, item, false);
     }
     for (item = files->added.root != NULL ? files->added.root->child : NULL; r == FM_OK && item != NULL; item = item->next) {
-        uint32_t id;
+        uint32_t id, other;
         if (!fm_conf_whole(item, FM_HF_SIZE_MAX, &id))
             r = fm_fail(FM_FORMAT, "%s: the id of '%s': expected a whole number up to %u", files->added.path,
                         FM_QUOTE_Z(item->string), FM_HF_SIZE_MAX);
         else
-            r = list_token(listed, id, item->string, NULL, false);
+            r = list_token(listed, id, item->string, NULL, fm_map_get(&listed->special, item->string, strlen(item->string), &other));
     }
-    for (size_t i = 0; i < FM_COUNT(jsons); i++)
-        for (size_t k = 0; r == FM_OK && k < FM_COUNT(keys); k++)
-            if (jsons[i]->root != NULL)
-                r = list_special(listed, fm_conf_get(jsons[i], NULL, keys[k]));
+    if (r == FM_OK)
+        r = sort_list(listed->list);
+    if (r == FM_OK)
+        r = walk_files(files, listed, true);
     return r == FM_OK && listed->list->child == NULL ? list_token(listed, FM_NO_ID, class->special, NULL, true) : r;
 }
 
@@ -234,6 +268,7 @@ enum fm_result fm_vocab_read_slow(struct fm_hf *hf, struct fm_vocab_files *files
         !cJSON_ReplaceItemInObjectCaseSensitive(pre, "add_prefix_space", cJSON_CreateTrue()))
         r = fm_nomem();
     fm_map_finish(&listed.seen);
+    fm_map_finish(&listed.special);
     fm_conf_finish(&vocab);
     fm_free(text);
     return r;

@@ -36,7 +36,7 @@ static bool read_varint(struct message *m, uint64_t *out_value)
     return false;
 }
 
-// The next field; false at the end and where the bytes make no field (then m->at < m->end or *out_bad).
+// The next field. False at the end of the message, and with *out_bad where the bytes make no field.
 static bool next_field(struct message *m, struct field *out_field, bool *out_bad)
 {
     uint64_t key, bytes;

@@ -18,7 +18,7 @@ bool fm_vocab_flag_of(const cJSON *node, const char *key, bool fallback)
     return cJSON_IsBool(item) ? cJSON_IsTrue(item) : fallback;
 }
 
-static const char *string_of(const cJSON *node, const char *key)
+const char *fm_vocab_string_of(const cJSON *node, const char *key)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(node, key);
     return cJSON_IsString(item) ? item->valuestring : NULL;
@@ -31,7 +31,7 @@ static enum fm_result add_parts(const struct fm_conf *tokenizer, const char *key
 {
     const cJSON *list = cJSON_GetObjectItemCaseSensitive(node, list_key), *item;
     enum fm_result r = FM_OK;
-    if (string_of(node, "type") == NULL || *count == FM_PARTS_OF_MAX || depth == DEPTH_MAX)
+    if (fm_vocab_string_of(node, "type") == NULL || *count == FM_PARTS_OF_MAX || depth == DEPTH_MAX)
         return fm_fail(FM_FORMAT, "%s: '%s': expected objects with 'type', at most %d of them", tokenizer->path, key,
                        FM_PARTS_OF_MAX);
     if (!fm_vocab_type_is(node, "Sequence")) {
@@ -68,7 +68,7 @@ static bool has_space(const char *text)
     return strchr(text, ' ') != NULL;
 }
 
-// More than one character, or none.
+// One character, no more and no less.
 static bool is_char(const char *text)
 {
     size_t starts = 0;
@@ -80,7 +80,8 @@ static bool is_char(const char *text)
 static enum fm_result read_replace(const struct fm_conf *tokenizer, const cJSON *node, struct fm_vocab_steps *steps)
 {
     const cJSON *pattern = cJSON_GetObjectItemCaseSensitive(node, "pattern");
-    const char *what = string_of(pattern, "String"), *regex = string_of(pattern, "Regex"), *by = string_of(node, "content");
+    const char *what = fm_vocab_string_of(pattern, "String"), *regex = fm_vocab_string_of(pattern, "Regex");
+    const char *by = fm_vocab_string_of(node, "content");
     if (regex != NULL)
         return fm_fail(FM_UNSUPPORTED, "%s: normalizer 'Replace' with the regular expression '%s' is not supported",
                        tokenizer->path, FM_QUOTE_Z(regex));
@@ -98,13 +99,13 @@ static enum fm_result read_replace(const struct fm_conf *tokenizer, const cJSON 
 
 static enum fm_result read_prepend(const struct fm_conf *tokenizer, const cJSON *node, struct fm_vocab_steps *steps)
 {
-    const char *text = string_of(node, "prepend");
+    const char *text = fm_vocab_string_of(node, "prepend");
     if (text == NULL)
         return fm_fail(FM_FORMAT, "%s: normalizer 'Prepend': expected a string 'prepend'", tokenizer->path);
     add_word(steps, "prepend");
     add_word(steps, text);
     steps->has_space = steps->has_space || has_space(text);
-    steps->prepends = steps->prepends || text[0] != '\0';
+    steps->prepends_space = steps->prepends_space || strcmp(text, SPACE_MARK) == 0 || strcmp(text, " ") == 0;
     steps->keeps_head = false;
     return FM_OK;
 }
@@ -148,7 +149,7 @@ static enum fm_result read_normalizer(const struct fm_conf *tokenizer, const cJS
     return fm_fail(FM_UNSUPPORTED,
                    "%s: normalizer '%s' is not supported; known are NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Nmt, "
                    "Prepend and Replace of a string",
-                   tokenizer->path, FM_QUOTE_Z(string_of(node, "type")));
+                   tokenizer->path, FM_QUOTE_Z(fm_vocab_string_of(node, "type")));
 }
 
 enum fm_result fm_vocab_read_normalizers(const struct fm_conf *tokenizer, struct fm_vocab_steps *out_steps)
@@ -171,7 +172,7 @@ enum fm_result fm_vocab_read_normalizers(const struct fm_conf *tokenizer, struct
 static enum fm_result read_metaspace(const struct fm_conf *tokenizer, const cJSON *node, struct fm_vocab_steps *steps)
 {
     static const char *const schemes[] = {"always", "first", "never"};
-    const char *replacement = string_of(node, "replacement"), *scheme = string_of(node, "prepend_scheme");
+    const char *replacement = fm_vocab_string_of(node, "replacement"), *scheme = fm_vocab_string_of(node, "prepend_scheme");
     const cJSON *old = cJSON_GetObjectItemCaseSensitive(node, "add_prefix_space");
     if (steps->metaspace != NULL)
         return fm_fail(FM_UNSUPPORTED, "%s: more than one pre_tokenizer 'Metaspace' is not supported", tokenizer->path);
@@ -189,7 +190,7 @@ static enum fm_result read_metaspace(const struct fm_conf *tokenizer, const cJSO
     if (steps->metaspace == NULL)
         return fm_fail(FM_UNSUPPORTED, "%s: pre_tokenizer 'Metaspace': 'prepend_scheme' is '%s', known are always, first, never",
                        tokenizer->path, FM_QUOTE_Z(scheme));
-    // The library asks whether a part begins where the text does by counting the characters that are gone or new.
+    // The library tells by offsets whether a part begins the text, and these normalisers shift the offsets.
     if (strcmp(scheme, "first") == 0 && !steps->keeps_head)
         return fm_fail(FM_UNSUPPORTED,
                        "%s: pre_tokenizer 'Metaspace' with 'prepend_scheme' 'first' behind normalizers that change the "
@@ -206,8 +207,8 @@ enum fm_result fm_vocab_read_metaspace(const struct fm_conf *tokenizer, struct f
     size_t count;
     enum fm_result r = fm_vocab_parts(tokenizer, "pre_tokenizer", "pretokenizers", parts, &count);
     for (size_t i = 0; r == FM_OK && i < count; i++) {
-        const char *at = string_of(cJSON_GetObjectItemCaseSensitive(parts[i], "pattern"), "String");
-        const char *regex = string_of(cJSON_GetObjectItemCaseSensitive(parts[i], "pattern"), "Regex");
+        const char *at = fm_vocab_string_of(cJSON_GetObjectItemCaseSensitive(parts[i], "pattern"), "String");
+        const char *regex = fm_vocab_string_of(cJSON_GetObjectItemCaseSensitive(parts[i], "pattern"), "Regex");
         bool split = fm_vocab_type_is(parts[i], "Split");
         if (fm_vocab_type_is(parts[i], "Metaspace"))
             r = read_metaspace(tokenizer, parts[i], steps);
@@ -218,7 +219,7 @@ enum fm_result fm_vocab_read_metaspace(const struct fm_conf *tokenizer, struct f
                         tokenizer->path, FM_QUOTE_Z(at != NULL ? at : regex != NULL ? regex : ""));
         else
             r = fm_fail(FM_UNSUPPORTED, "%s: pre_tokenizer '%s' is not supported in a tokenizer with byte fallback",
-                        tokenizer->path, FM_QUOTE_Z(string_of(parts[i], "type")));
+                        tokenizer->path, FM_QUOTE_Z(fm_vocab_string_of(parts[i], "type")));
     }
     return r;
 }

@@ -14,7 +14,7 @@ struct fm_vocab_steps {
     bool only_nfc;         // or nothing at all
     bool nfc;              // some step is NFC
     bool has_space;        // a text may hold spaces after all steps
-    bool prepends;         // a step puts something in front
+    bool prepends_space;   // a step puts a space or U+2581 in front
     bool keeps_head;       // the first character stays where it is
     const char *metaspace; // "always", "first", "never"; NULL = no Metaspace
     bool metaspace_split;
@@ -27,6 +27,8 @@ struct fm_vocab_steps {
 enum fm_result fm_vocab_parts(const struct fm_conf *tokenizer, const char *key, const char *list_key,
                               const cJSON *out_parts[FM_PARTS_OF_MAX], size_t *out_count);
 bool fm_vocab_type_is(const cJSON *node, const char *type);
+// The member's text, or NULL when it is no string.
+const char *fm_vocab_string_of(const cJSON *node, const char *key);
 bool fm_vocab_flag_of(const cJSON *node, const char *key, bool fallback);
 
 // The normalisers. Texts live as long as the document. FM_UNSUPPORTED names the one that is not known, with its setting.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Weights that are no finite numbers. Elements of quantised types are products of small integers and scales, so that a block has
-// such elements exactly when one of its scales is one: all of them then.
+// Weights that are no finite numbers. In quantised types an element is a small integer times the scale of its block, some types
+// add a minimum. A scale or minimum that is infinite or NaN spoils all elements of the block; with finite ones none overflows.
 #include "quant/block.h"
 #include "quant/quant.h"
 

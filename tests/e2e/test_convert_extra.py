@@ -97,7 +97,16 @@ def members_that_change_the_mathematics(folder):
         ("qwen2", "layer_types", ["full_attention", "sliding_attention"], ["full_attention", "full_attention"]),
         ("gpt2", "add_cross_attention", True, False), ("gpt2", "scale_embedding", True, False),
         ("mamba", "dt_rms_norm", True, False), ("transnormer", "glu_act", "swish", "none"),
-        ("transnormer", "causal", False, True))
+        ("transnormer", "causal", False, True), ("transnormer", "causal", False, None), ("llama", "is_causal", False, None),
+        ("llama", "query_pre_attn_scalar", 144, None), ("llama", "attention_chunk_size", 8, None),
+        ("llama", "swiglu_limit", 7.0, None), ("qwen2", "use_logn_attn", True, False), ("qwen2", "use_dynamic_ntk", True, False),
+        ("llama", "ntk_alpha", 8, 1), ("llama", "use_bidirectional_attention", True, False),
+        ("llama", "position_embedding_type", "alibi", "rope"), ("qwen2", "position_embedding_type", "absolute", "rotary"),
+        ("gpt2", "position_embedding_type", "rope", "absolute"), ("mamba", "position_embedding_type", "rope", None),
+        ("llama", "dim_model_base", 256, None), ("llama", "use_mup", True, False), ("llama", "attention_mask_type", "prefix", ""),
+        ("llama", "quantization_config", {"quant_method": "fp8"}, None), ("llama", "num_experts", 8, 0),
+        ("llama", "moe_topk", 2, None), ("llama", "logit_cap", 30.0, None), ("llama", "chunk_size", 256, 0),
+        ("llama", "sliding_pattern", 2, None), ("gpt2", "dual_chunk_attention_config", {"chunk_size": 8}, None))
     for model, key, bad, neutral in cases:
         config, hybrid, tensors = fixture_checkpoint(model)
         write_folder(folder / "bad", config | {key: bad}, hybrid, tensors)
@@ -123,6 +132,16 @@ def usual_members_are_no_hindrance(folder):
                                              "rms_norm": True, "time_step_scale": 1.0, "time_step_max": 0.1, "use_mambapy": False},
                  None, tensors)
     run("convert", folder / "mamba", "-o", folder / "out.gguf")
+    for model, more in (
+            ("llama", {"max_position_embeddings": 2048, "original_max_position_embeddings": 2048, "pretraining_tp": 1, "top_k": 50,
+                       "mask_token_id": None, "chunk_size_feed_forward": 0, "exponential_decay_length_penalty": None}),
+            ("qwen2", {"use_sliding_window": False, "sliding_window": 32768, "max_window_layers": 28, "attention_dropout": 0.0}),
+            ("gpt2", {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "reorder_and_upcast_attn": False,
+                      "n_ctx": None, "summary_activation": None, "attn_pdrop": 0.1}),
+            ("mamba2", {"chunk_size": 256, "norm_before_gate": False, "rms_norm": True, "time_step_floor": 1e-4})):
+        config, _, tensors = fixture_checkpoint(model)
+        write_folder(folder / model, config | more, None, tensors)
+        run("convert", folder / model, "-o", folder / "out.gguf")
 
 
 if __name__ == "__main__":

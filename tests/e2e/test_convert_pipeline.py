@@ -27,6 +27,7 @@ VOCAB = {t: i for i, t in enumerate(["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" f
 MERGES = [[MARK, MARK], [MARK, "m"], [MARK, "n"], ["m", "n"], ["u", "s"]]
 LEGACY = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": MARK},
                                               {"type": "Replace", "pattern": {"String": " "}, "content": MARK}]}
+PIECE_KINDS = [{0: 2, 1: 3, 2: 3}.get(i, 6 if i < 259 else 1) for i in range(len(VOCAB))]
 LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
 
 
@@ -184,9 +185,8 @@ def what_is_not_done_is_refused_by_name(folder):
 @test
 def tokenizer_model_rules(folder):
     rows_folder(folder)
-    kinds = [{0: 2, 1: 3, 2: 3}.get(i, 6 if i < 259 else 1) for i in range(len(VOCAB))]
-    scores = [0.0 if k != 1 else -1.0 - i for i, k in enumerate(kinds)]
-    plain = files.sentencepiece(list(VOCAB), scores, kinds)
+    scores = [0.0 if k != 1 else -1.0 - i for i, k in enumerate(PIECE_KINDS)]
+    plain = files.sentencepiece(list(VOCAB), scores, PIECE_KINDS)
     keep, escape = files.sentencepiece_rules(remove_extra=False), files.sentencepiece_rules(escape=False)
     for model, rows in ((plain, [("  m  n ", ids(MARK + "m", MARK + "n"))]), (plain + keep, [("m  n", ids(MARK + "m", MARK, MARK + "n"))])):
         (folder / "tokenizer.model").write_bytes(model)
@@ -228,6 +228,132 @@ def vocab_json_and_merges_txt(folder):
     refused(folder, says="of class 'MarianTokenizer', known are GPT2Tokenizer")
 
 
+def slow_folder(folder, vocab, rows, merges=()):
+    """A Llama with vocab.json and merges.txt of a GPT-2."""
+    base, _, tensors = fixture_checkpoint("llama-tied")
+    width = base["hidden_size"]
+    tensors["model.embed_tokens.weight"] = Tensor("F32", (rows, width), bytes(4 * rows * width))
+    write_folder(folder, base | {"vocab_size": rows}, None, tensors)
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
+
+
+@test
+def vocab_json_of_any_size(folder):
+    count = 60000
+    vocab = {f"t{i}": i for i in range(count)}
+    slow_folder(folder, vocab, count + 5000)
+    (folder / "added_tokens.json").write_text(json.dumps({f"<a{i}>": count + i for i in range(5000)}))
+    run("convert", folder, "-o", folder / "out.gguf")
+    tokens = files.read_gguf(folder / "out.gguf")[0]["tokenizer.ggml.tokens"]
+    expect(tokens[:count] == list(vocab) and tokens[-1] == "<a4999>", "the tokens")
+    (folder / "vocab.json").write_text(json.dumps(vocab)[:-1] + ', "t7": 1}')
+    refused(folder, says="'t7' is there twice")
+
+
+@test
+def special_tokens_among_the_added_ones(folder):
+    """added_tokens.json does not say which are special; its order is not that of the ids."""
+    slow_folder(folder, {"a": 0, "b": 1}, 7)
+    (folder / "added_tokens.json").write_text(json.dumps({"<|plain|>": 5, "<|sep|>": 3, "<|more|>": 4, "<|pad|>": 2}))
+    (folder / "special_tokens_map.json").write_text(json.dumps(
+        {"pad_token": "<|pad|>", "additional_special_tokens": ["<|sep|>", {"content": "<|more|>"}], "eos_token": "<|end|>"}))
+    run("convert", folder, "-o", folder / "out.gguf")
+    found = files.read_gguf(folder / "out.gguf")[0]
+    tokens, kinds = found["tokenizer.ggml.tokens"], found["tokenizer.ggml.token_type"]
+    expect(tokens == ["a", "b", "<|pad|>", "<|sep|>", "<|more|>", "<|plain|>", "<|end|>"], f"tokens {tokens}")
+    expect(kinds == [1, 1, 3, 3, 3, 4, 3], f"types {kinds}")
+    expect(found["tokenizer.ggml.padding_token_id"] == 2 and found["tokenizer.ggml.eos_token_id"] == 6, "pad and eos")
+
+
+@test
+def ids_of_added_tokens_decoder(folder):
+    for name in (" 5", "-5", "+5", "5x", "", "99999999", "0x5"):
+        slow_folder(folder, {"a": 0, "b": 1}, 7)
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer",
+                                                                  "added_tokens_decoder": {name: token("<|x|>")}}))
+        refused(folder, says=f"'added_tokens_decoder': '{name}' is no id")
+        rows_folder(folder)
+        (folder / "tokenizer.model").write_bytes(files.sentencepiece(list(VOCAB), [0.0] * len(VOCAB), PIECE_KINDS))
+        refused(folder, says=f"'added_tokens_decoder': '{name}' is no id")
+        (folder / "tokenizer.model").unlink()
+
+
+@test
+def added_tokens_of_a_sentencepiece_model(folder):
+    rows_folder(folder)
+    (folder / "tokenizer.model").write_bytes(files.sentencepiece(list(VOCAB), [0.0] * len(VOCAB), PIECE_KINDS))
+    (folder / "added_tokens.json").write_text(json.dumps({"mn": VOCAB["mn"], "<|t|>": len(VOCAB)}))
+    run("convert", folder, "-o", folder / "out.gguf")
+    flags = files.read_gguf(folder / "out.gguf")[0]["fulmen.tokenizer.added_flags"]
+    expect(flags[VOCAB["mn"]] == 33 and flags[len(VOCAB)] == 1, f"flags {flags[VOCAB['mn']]} and {flags[len(VOCAB)]}")
+    (folder / "added_tokens.json").write_text(json.dumps({"<|t|>": VOCAB["mn"]}))
+    refused(folder, says=f"id {VOCAB['mn']} is both 'mn' and '<|t|>'")
+
+
+@test
+def the_character_zero_is_refused(folder):
+    rows_folder(folder)
+    base = json.loads((folder / "config.json").read_text())
+    good = json.dumps(describe(LEGACY))
+    (folder / "tokenizer.json").write_text(good.replace('"mn"', r'"m\u0000n"'))
+    refused(folder, says="holds the character U+0000")
+    (folder / "tokenizer.json").write_text(good.replace('"mn"', '"m\0n"'))
+    at = good.index('"mn"') + 2
+    refused(folder, says=f"the string at byte {at} (line 1) holds the character U+0000")
+    (folder / "tokenizer.json").write_text(good)
+    (folder / "config.json").write_text(json.dumps(base | {"a": "\\u0000 and \\\\u0000"}))
+    run("convert", folder, "-o", folder / "out.gguf")
+
+
+@test
+def the_token_in_front_of_a_text_is_bos(folder):
+    def template(name, *found):
+        return {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A"}}],
+                "special_tokens": {name: {"id": name, "ids": list(found), "tokens": [name]}} if found else {}}
+    for post, bos, says in (
+            (template("<s>", 1), "<s>", None), (template("<s>"), "<s>", None), (template("</s>", 2), None, None),
+            (template("</s>", 2), "<s>", "puts '</s>' (2) in front of a text, but the BOS is '<s>' (1)"),
+            (template("</s>"), "<s>", "puts '</s>' (2) in front of a text, but the BOS is '<s>' (1)"),
+            (template("<s>", 2), "<s>", "puts '</s>' (2) in front of a text, but the BOS is '<s>' (1)"),
+            (template("<s>", 1, 2), "<s>", "expected one id for '<s>'"),
+            (template("<q>"), "<s>", "puts '<q>' in front of a text, which is no"),
+            (template("<s>", 400), None, "puts '<s>' in front of a text, which is no token with a row"),
+            ({"type": "TemplateProcessing", "single": [{"SpecialToken": {}}]}, "<s>", "'SpecialToken' without 'id'")):
+        rows_folder(folder)
+        (folder / "tokenizer.json").write_text(json.dumps(describe(LEGACY, post_processor=post)))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": bos} if bos else {}))
+        if says is not None:
+            refused(folder, says=says)
+            continue
+        run("convert", folder, "-o", folder / "out.gguf")
+        found = files.read_gguf(folder / "out.gguf")[0]
+        expect(found["tokenizer.ggml.add_bos_token"] is True, "add_bos_token")
+        expect(found["tokenizer.ggml.bos_token_id"] == (1 if bos else 2), f"BOS is {found['tokenizer.ggml.bos_token_id']}")
+
+
+@test
+def only_a_space_in_front_is_a_space(folder):
+    rows_folder(folder)
+    for text, wanted in ((MARK, True), (" ", True), ("b", False), ("", False)):
+        (folder / "tokenizer.json").write_text(json.dumps(describe({"type": "Prepend", "prepend": text})))
+        run("convert", folder, "-o", folder / "out.gguf")
+        found = files.read_gguf(folder / "out.gguf")[0]["tokenizer.ggml.add_space_prefix"]
+        expect(found is wanted, f"'{text}' in front came out as {found}")
+
+
+@test
+def pieces_with_a_space_are_no_merges(folder):
+    wanted = files.read_gguf(ROOT / "tests/fixtures/tokenizers/gpt2.gguf")[0]
+    vocab = {t: i for i, t in enumerate(wanted["tokenizer.ggml.tokens"])}
+    rows_folder(folder)
+    for merge in (["a b", "c"], ["a", "b c"], "a b c"):
+        (folder / "tokenizer.json").write_text(json.dumps(
+            {"pre_tokenizer": LEVEL, "model": {"type": "BPE", "vocab": vocab, "merges": [["a", "b"], merge]}}))
+        refused(folder, says="'model.merges[1]': 'a")
+
+
 @test
 def all_end_tokens_are_kept(folder):
     made = describe(LEGACY, added=[token("<|end|>"), token("<|turn|>")])
@@ -235,15 +361,17 @@ def all_end_tokens_are_kept(folder):
     for config, generation, tokenizer, wanted in (
             ({}, {"eos_token_id": [end, turn, 2]}, {"eos_token": "</s>"}, [2, end, turn]),
             ({"eos_token_id": [2, turn]}, {}, {"eos_token": {"content": "<|end|>"}}, [end, 2, turn]),
-            ({"eos_token_id": turn}, {"eos_token_id": end}, {}, [turn, end]), ({"eos_token_id": 2}, {"eos_token_id": 2}, {}, None)):
+            ({"eos_token_id": [2000000, turn]}, {}, {}, turn), ({}, {"eos_token_id": [2000000, end]}, {}, end),
+            ({"eos_token_id": turn}, {"eos_token_id": end}, {}, [turn, end]), ({"eos_token_id": 2}, {"eos_token_id": 2}, {}, 2)):
         rows_folder(folder, **config)
         (folder / "tokenizer.json").write_text(json.dumps(made))
         (folder / "generation_config.json").write_text(json.dumps(generation))
         (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
         run("convert", folder, "-o", folder / "out.gguf")
         found = files.read_gguf(folder / "out.gguf")[0]
-        expect(found.get("tokenizer.ggml.eos_token_ids") == wanted, f"{found.get('tokenizer.ggml.eos_token_ids')}, expected {wanted}")
-        expect(wanted is None or found["tokenizer.ggml.eos_token_id"] == wanted[0], "the first of them")
+        several = wanted if isinstance(wanted, list) else None      # one is in eos_token_id alone
+        expect(found.get("tokenizer.ggml.eos_token_ids") == several, f"{found.get('tokenizer.ggml.eos_token_ids')}, expected {wanted}")
+        expect(found["tokenizer.ggml.eos_token_id"] == (several[0] if several else wanted), "the first of them")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, "x"]}))
     refused(folder, says="'eos_token_id': expected a whole number or a list of them")
 
@@ -265,6 +393,7 @@ def settings_of_rope_that_are_said_twice(folder):
             ({"rope_parameters": {"rope_theta": 5e4}, "rope_theta": 6e4}, "'rope_theta' is 50000, but 60000"),
             ({"rope_scaling": {"rope_theta": 5e4, "type": "default"}, "rope_theta": 6e4}, "'rope_theta' is 50000, but 60000"),
             ({"rope_parameters": {"full_attention": linear}}, "'full_attention' of rope_parameters is an object"),
+            ({"rope_parameters": {f"a{i}": 1 for i in range(65)}}, "'rope_parameters': expected at most 64 members"),
             ({"partial_rotary_factor": 0.5}, "partial_rotary_factor")):
         rows_folder(folder, **({"rope_theta": None} | config))
         refused(folder, says=says)
