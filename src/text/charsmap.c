@@ -108,7 +108,7 @@ static enum fm_result add_escaped(struct fm_buffer *out, struct fm_text part)
 }
 
 enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rules *rules, const struct fm_matcher *user,
-                                const char *text, size_t text_bytes, struct fm_buffer *out)
+                                const char *text, size_t text_bytes, const uint8_t *typed, struct fm_buffer *out)
 {
     enum fm_result r = FM_OK;
     size_t at = 0, bytes, begin = out->bytes;
@@ -136,7 +136,9 @@ enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rule
         }
         if (part.bytes > 0)
             behind_space = rules->remove_extra && part.data[part.bytes - 1] == ' ';
+        const size_t from = out->bytes;
         r = add_escaped(out, part);
+        fm_buffer_trace(out, from, typed, at, at + bytes);
         if (r == FM_OK)
             r = fm_encoder_poll(enc, bytes);
     }

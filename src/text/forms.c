@@ -71,7 +71,21 @@ static enum fm_result normalise(enum fm_form form, const char *text, size_t text
     return fm_buffer_add(out, list, (size_t)bytes);
 }
 
-enum fm_result fm_form(struct fm_encoder *enc, enum fm_form form, const char *text, size_t text_bytes, struct fm_buffer *out)
+// Who wrote what the stretch from `begin` to `end` became, which `out` has from `from` on. An ASCII character in front that has not
+// combined stays its writer's.
+static void trace(const char *text, const uint8_t *typed, size_t begin, size_t end, size_t from, struct fm_buffer *out)
+{
+    if (is_ascii(text[begin]) && out->bytes > from && out->data[from] == text[begin]) {
+        fm_buffer_trace(out, from + 1, typed, begin + 1, end);
+        if (out->traced)
+            out->typed[from] = fm_is_typed(typed, begin, begin + 1);
+    } else {
+        fm_buffer_trace(out, from, typed, begin, end);
+    }
+}
+
+enum fm_result fm_form(struct fm_encoder *enc, enum fm_form form, const char *text, size_t text_bytes, const uint8_t *typed,
+                       struct fm_buffer *out)
 {
     struct fm_buffer points = {0};
     enum fm_result r = FM_OK;
@@ -82,16 +96,17 @@ enum fm_result fm_form(struct fm_encoder *enc, enum fm_form form, const char *te
         // The last of them may combine with what follows.
         if (ascii < text_bytes && ascii > at)
             ascii--;
-        r = fm_buffer_add(out, text + at, ascii - at);
+        r = fm_buffer_add_part(out, text, typed, at, ascii - at);
         at = ascii;
         if (r != FM_OK || at == text_bytes)
             break;
         if (is_left_alone(fm_char_at(text + at, text_bytes - at, &bytes))) {
-            r = fm_buffer_add(out, text + at, bytes);
+            r = fm_buffer_add_part(out, text, typed, at, bytes);
             at += bytes;
         } else {
-            size_t end = stretch_end(text, text_bytes, at);
+            const size_t end = stretch_end(text, text_bytes, at), from = out->bytes;
             r = normalise(form, text + at, end - at, out, &points);
+            trace(text, typed, at, end, from, out);
             if (r == FM_OK)
                 r = fm_encoder_poll(enc, end - at);
             at = end;

@@ -113,6 +113,7 @@ static enum fm_result map_chars(struct fm_encoder *enc, const struct fm_step *st
     enum fm_result r = FM_OK;
     for (size_t at = 0, bytes; r == FM_OK && at < text->bytes; at += bytes) {
         char lower[FM_CHAR_BYTES_MAX];
+        const size_t from = out->bytes;
         uint32_t point = fm_char_at(text->data + at, text->bytes - at, &bytes);
         if (step->kind == FM_STEP_LOWERCASE && point != FM_CHAR_BROKEN)
             r = fm_buffer_add(out, lower, fm_char_lower(point, lower));
@@ -122,6 +123,7 @@ static enum fm_result map_chars(struct fm_encoder *enc, const struct fm_step *st
             r = fm_buffer_add(out, " ", 1);
         else
             r = fm_buffer_add(out, text->data + at, bytes);
+        fm_buffer_trace(out, from, text->typed, at, at + bytes);
         if (r == FM_OK)
             r = fm_encoder_poll(enc, bytes);
     }
@@ -141,7 +143,7 @@ static enum fm_result strip(const struct fm_step *step, const struct fm_buffer *
             break;
         end = last;
     }
-    return fm_buffer_add(out, text->data + begin, end - begin);
+    return fm_buffer_add_part(out, text->data, text->typed, begin, end - begin);
 }
 
 static enum fm_result replace(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
@@ -158,30 +160,32 @@ static enum fm_result replace(struct fm_encoder *enc, const struct fm_step *step
             at++;
             continue;
         }
-        r = fm_buffer_add(out, text->data + done, at - done);
+        r = fm_buffer_add_part(out, text->data, text->typed, done, at - done);
+        const size_t from = out->bytes;
         if (r == FM_OK)
             r = fm_buffer_add(out, step->second.data, (size_t)step->second.bytes);
+        fm_buffer_trace(out, from, text->typed, at, at + what_bytes);
         if (r == FM_OK)
             r = fm_encoder_poll(enc, at - done + 1);
         at += what_bytes;
         done = at;
     }
-    return r == FM_OK ? fm_buffer_add(out, text->data + done, text->bytes - done) : r;
+    return r == FM_OK ? fm_buffer_add_part(out, text->data, text->typed, done, text->bytes - done) : r;
 }
 
 static enum fm_result apply(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
     enum fm_result r;
     switch (step->kind) {
-    case FM_STEP_NFC: return fm_form(enc, FM_FORM_C, text->data, text->bytes, out);
-    case FM_STEP_NFD: return fm_form(enc, FM_FORM_D, text->data, text->bytes, out);
-    case FM_STEP_NFKC: return fm_form(enc, FM_FORM_KC, text->data, text->bytes, out);
-    case FM_STEP_NFKD: return fm_form(enc, FM_FORM_KD, text->data, text->bytes, out);
+    case FM_STEP_NFC: return fm_form(enc, FM_FORM_C, text->data, text->bytes, text->typed, out);
+    case FM_STEP_NFD: return fm_form(enc, FM_FORM_D, text->data, text->bytes, text->typed, out);
+    case FM_STEP_NFKC: return fm_form(enc, FM_FORM_KC, text->data, text->bytes, text->typed, out);
+    case FM_STEP_NFKD: return fm_form(enc, FM_FORM_KD, text->data, text->bytes, text->typed, out);
     case FM_STEP_STRIP: return strip(step, text, out);
     case FM_STEP_REPLACE: return replace(enc, step, text, out);
     case FM_STEP_PREPEND:
         r = fm_buffer_add(out, step->first.data, (size_t)step->first.bytes);
-        return r == FM_OK ? fm_buffer_add(out, text->data, text->bytes) : r;
+        return r == FM_OK ? fm_buffer_add_part(out, text->data, text->typed, 0, text->bytes) : r;
     default: return map_chars(enc, step, text, out);
     }
 }

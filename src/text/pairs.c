@@ -96,7 +96,7 @@ static enum fm_result encode_word(struct fm_encoder *enc, const struct fm_pairs 
     for (size_t at = 0, bytes; r == FM_OK && at < text_bytes; at += bytes) {
         uint32_t id;
         fm_char_at(text + at, text_bytes - at, &bytes);
-        if (fm_map_get(&pairs->chars, text + at, bytes, &id)) {
+        if (fm_map_get(&pairs->chars, text + at, bytes, &id) && !fm_encoder_is_text(enc, id)) {
             r = fm_merge_push(&enc->merge, (uint32_t)at, (uint32_t)bytes, id, false);
             continue;
         }
@@ -104,7 +104,7 @@ static enum fm_result encode_word(struct fm_encoder *enc, const struct fm_pairs 
             r = fm_merge_push(&enc->merge, (uint32_t)(at + k), 1, tok->byte_ids[(uint8_t)text[at + k]], false);
     }
     if (r == FM_OK)
-        r = fm_merge_run(&enc->merge, text, fm_bpe_join, tok);
+        r = fm_merge_run(&enc->merge, text, fm_bpe_join, enc);
     for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next)
         r = fm_encoder_emit(enc, enc->merge.symbols[i].id);
     return r;

@@ -27,6 +27,7 @@ struct fm_pipeline {
 
 // Texts on their way; all-zero is the beginning.
 struct work {
+    struct fm_buffer source; // of a mixed text
     struct fm_buffer text, other, marked;
     struct fm_added_search raw, normal;
 };
@@ -111,8 +112,8 @@ static enum fm_result pattern_of(struct fm_tokenizer *tok, uint32_t id, struct f
     if (r == FM_OK && text.bytes > 0)
         memcpy(copy, text.data, text.bytes);
     *out_pattern = (struct fm_text){.data = copy, .bytes = text.bytes};
-    fm_free(text.data);
-    fm_free(other.data);
+    fm_buffer_finish(&text);
+    fm_buffer_finish(&other);
     return r;
 }
 
@@ -219,17 +220,6 @@ enum fm_result fm_pipeline_prepare(const struct fm_file *file, struct fm_tokeniz
     return r == FM_OK ? make_matchers(tok) : r;
 }
 
-bool fm_pipeline_changes_letters(const struct fm_tokenizer *tok)
-{
-    const struct fm_pipeline *p = tok->pipeline;
-    bool changes = p->kind == SENTENCEPIECE && p->rules.map.n_units > 0;
-    for (uint32_t i = 0; i < p->steps.count; i++) {
-        enum fm_step_kind kind = p->steps.list[i].kind;
-        changes = changes || (kind != FM_STEP_STRIP && kind != FM_STEP_PREPEND && kind != FM_STEP_REPLACE && kind != FM_STEP_NFC);
-    }
-    return changes;
-}
-
 void fm_pipeline_destroy(struct fm_pipeline **pipeline)
 {
     if (*pipeline == NULL)
@@ -302,18 +292,22 @@ static enum fm_result encode_plain(struct fm_encoder *enc, struct work *work, co
 }
 
 // Copy the text; of a SentencePiece vocabulary with U+FFFD for each byte that is no part of a well-formed character.
-static enum fm_result copy_text(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, struct fm_buffer *out)
+static enum fm_result copy_text(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, const uint8_t *typed,
+                                struct fm_buffer *out)
 {
     enum fm_result r = FM_OK;
     out->bytes = 0;
     if (tok->kind == FM_TOKENIZER_BPE)
-        return fm_buffer_add(out, text, text_bytes);
+        return fm_buffer_add_part(out, text, typed, 0, text_bytes);
     for (size_t at = 0; r == FM_OK && at < text_bytes;) {
         size_t valid = fm_utf8_valid_prefix(text + at, text_bytes - at);
-        r = fm_buffer_add(out, text + at, valid);
+        r = fm_buffer_add_part(out, text, typed, at, valid);
         at += valid;
-        if (r == FM_OK && at < text_bytes)
+        const size_t from = out->bytes;
+        if (r == FM_OK && at < text_bytes) {
             r = fm_buffer_add(out, FM_UTF8_REPLACEMENT, FM_UTF8_REPLACEMENT_BYTES);
+            fm_buffer_trace(out, from, typed, at, at + 1);
+        }
         at += at < text_bytes ? 1 : 0;
     }
     return r;
@@ -323,6 +317,7 @@ static enum fm_result copy_text(const struct fm_tokenizer *tok, const char *text
 static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, const char *text, size_t text_bytes, bool first)
 {
     const struct fm_pipeline *p = enc->tok->pipeline;
+    const uint8_t *typed = enc->mixed != NULL ? work->source.typed + (text - enc->mixed->text) : NULL;
     enum fm_result r;
     if (text_bytes == 0)
         return FM_OK;
@@ -330,20 +325,24 @@ static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, 
         const struct fm_matcher *pieces = &p->pieces[enc->plain ? 1 : 0];
         struct fm_spm_rules rules = p->rules;
         rules.dummy_prefix = rules.dummy_prefix && (first || p->metaspace != METASPACE_FIRST);
-        struct fm_buffer escaped = {.data = enc->buffer, .cap = enc->buffer_cap};
-        r = fm_spm_normalize(enc, &rules, pieces, text, text_bytes, &escaped);
+        struct fm_buffer escaped = {.data = enc->buffer, .cap = enc->buffer_cap, .traced = enc->mixed != NULL, .typed = enc->typed,
+                                    .typed_cap = enc->typed_cap};
+        r = fm_spm_normalize(enc, &rules, pieces, text, text_bytes, typed, &escaped);
+        enc->typed = escaped.typed;
+        enc->typed_cap = escaped.typed_cap;
         enc->buffer = escaped.data;
         enc->buffer_bytes = escaped.bytes;
         enc->buffer_cap = escaped.cap;
         return r == FM_OK && escaped.bytes > 0 ? fm_spm_merge(enc, pieces) : r;
     }
-    r = copy_text(enc->tok, text, text_bytes, &work->text);
+    work->text.traced = work->other.traced = enc->mixed != NULL;
+    r = copy_text(enc->tok, text, text_bytes, typed, &work->text);
     if (r == FM_OK)
         r = fm_steps_apply(enc, &p->steps, &work->text, &work->other);
     if (r != FM_OK || work->text.bytes == 0)
         return r;
     struct fm_added_search *search = &work->normal;
-    fm_added_start(search, &p->normal, work->text.data, work->text.bytes, !enc->plain);
+    fm_added_start(search, &p->normal, work->text.data, work->text.bytes, work->text.typed, !enc->plain);
     for (uint32_t id = 0; r == FM_OK && id != FM_TOKEN_NONE;) {
         size_t from = search->done, begin = search->text_bytes;
         r = fm_added_next(enc, search, &begin, &id);
@@ -360,9 +359,8 @@ enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size
 {
     struct work work = {0};
     struct fm_added_search *search = &work.raw;
-    enum fm_result r = FM_OK;
-    search->raw = true;
-    fm_added_start(search, &enc->tok->pipeline->raw, text, text_bytes, !enc->plain);
+    enum fm_result r = enc->mixed != NULL ? fm_mixed_trace(enc->mixed, &work.source) : FM_OK;
+    fm_added_start(search, &enc->tok->pipeline->raw, text, text_bytes, work.source.typed, !enc->plain);
     for (uint32_t id = text_bytes > 0 ? 0 : FM_TOKEN_NONE; r == FM_OK && id != FM_TOKEN_NONE;) {
         size_t from = search->done, begin = text_bytes;
         r = fm_added_next(enc, search, &begin, &id);
@@ -374,8 +372,9 @@ enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size
     }
     fm_added_finish(&work.raw);
     fm_added_finish(&work.normal);
-    fm_free(work.text.data);
-    fm_free(work.other.data);
-    fm_free(work.marked.data);
+    fm_buffer_finish(&work.source);
+    fm_buffer_finish(&work.text);
+    fm_buffer_finish(&work.other);
+    fm_buffer_finish(&work.marked);
     return r;
 }

@@ -140,7 +140,8 @@ static void encoder_finish(struct fm_encoder *enc)
     fm_match_walk_finish(&enc->user);
     fm_pretok_scratch_destroy(&enc->scratch);
     fm_free(enc->buffer);
-    fm_free(enc->normal.data);
+    fm_free(enc->typed);
+    fm_buffer_finish(&enc->normal);
     fm_free(enc->splits);
     fm_free(enc->pending);
     fm_free(enc->ids);
