@@ -10,6 +10,7 @@ struct fm_buffer {
     char *data;
     size_t bytes;
     size_t cap;
+    size_t limit; // bytes; 0: none
     bool traced;
     uint8_t *typed; // where it is traced, by byte: 1 for those of an input
     size_t typed_cap;
@@ -22,10 +23,13 @@ static inline void fm_buffer_finish(struct fm_buffer *buffer)
     *buffer = (struct fm_buffer){0};
 }
 
-// Append the part of `text` that begins at `at`; `typed` belongs to the text, and is NULL where no byte is of an input. FM_NOMEM.
+// Append the part of `text` that begins at `at`; `typed` belongs to the text, and is NULL where no byte is of an input. FM_NOMEM,
+// FM_UNSUPPORTED beyond the limit.
 static inline enum fm_result fm_buffer_add_part(struct fm_buffer *buffer, const char *text, const uint8_t *typed, size_t at,
                                                 size_t bytes)
 {
+    if (buffer->limit > 0 && bytes > buffer->limit - FM_MIN(buffer->bytes, buffer->limit))
+        return fm_fail(FM_UNSUPPORTED, "a text grows to more than %zu bytes as the file's rules change its characters", buffer->limit);
     enum fm_result r = fm_array_reserve((void **)&buffer->data, &buffer->cap, buffer->bytes + bytes, 1);
     if (r == FM_OK && buffer->traced)
         r = fm_array_reserve((void **)&buffer->typed, &buffer->typed_cap, buffer->bytes + bytes, 1);
@@ -40,7 +44,7 @@ static inline enum fm_result fm_buffer_add_part(struct fm_buffer *buffer, const 
     return FM_OK;
 }
 
-// FM_NOMEM.
+// FM_NOMEM, FM_UNSUPPORTED.
 static inline enum fm_result fm_buffer_add(struct fm_buffer *buffer, const void *data, size_t bytes)
 {
     return fm_buffer_add_part(buffer, data, NULL, 0, bytes);

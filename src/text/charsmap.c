@@ -5,6 +5,8 @@
 
 // Rules whose text is longer are none: those that SentencePiece makes have at most some dozen bytes.
 #define RULE_BYTES_MAX 1024
+// So many bytes of a text are compared with the rules, so that a trie with a circle in it ends.
+#define RULE_KEY_BYTES_MAX 256
 
 // ---- the map --------------------------------------------------------------------------------------------------------
 
@@ -44,7 +46,7 @@ bool fm_charsmap_find(const struct fm_charsmap *map, const char *text, size_t te
     if (map->n_units == 0)
         return false;
     uint32_t at = offset_of(read_u32(map->units));
-    for (size_t i = 0; i < text_bytes; i++) {
+    for (size_t i = 0; i < FM_MIN(text_bytes, (size_t)RULE_KEY_BYTES_MAX); i++) {
         at ^= (uint8_t)text[i];
         if (at >= map->n_units)
             break;

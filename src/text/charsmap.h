@@ -19,7 +19,7 @@ struct fm_charsmap {
 // `data` outlives the map. FM_FORMAT with `path` in front when the parts do not fit into size_bytes; whatever the trie says
 // is checked at every step of a search.
 enum fm_result fm_charsmap_open(const void *data, size_t size_bytes, const char *path, struct fm_charsmap *out_map);
-// The longest rule that text begins with: its bytes, and what stands for it. false when there is none.
+// The longest rule, of at most 256 bytes, that text begins with: its bytes, and what stands for it. false when there is none.
 bool fm_charsmap_find(const struct fm_charsmap *map, const char *text, size_t text_bytes, size_t *out_bytes,
                       struct fm_text *out_text);
 

@@ -4,6 +4,8 @@
 #include "text/chars.h"
 #include "text/forms.h"
 
+#define SEARCH_BYTES ((size_t)1 << 16) // between two questions whether to go on
+
 static const struct {
     const char *name;
     enum fm_step_kind kind;
@@ -130,45 +132,60 @@ static enum fm_result map_chars(struct fm_encoder *enc, const struct fm_step *st
     return r;
 }
 
-static enum fm_result strip(const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
+static enum fm_result strip(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
+    enum fm_result r = FM_OK;
     size_t begin = 0, end = text->bytes, bytes;
-    while (step->left && begin < end && fm_char_is_white(fm_char_at(text->data + begin, end - begin, &bytes)))
+    while (r == FM_OK && step->left && begin < end && fm_char_is_white(fm_char_at(text->data + begin, end - begin, &bytes))) {
         begin += bytes;
-    while (step->right && end > begin) {
+        r = fm_encoder_poll(enc, bytes);
+    }
+    while (r == FM_OK && step->right && end > begin) {
         size_t last = end - 1;
-        while (last > begin && ((uint8_t)text->data[last] & 0xC0) == 0x80)
+        while (last > begin && end - last < FM_CHAR_BYTES_MAX && ((uint8_t)text->data[last] & 0xC0) == 0x80)
             last--;
         if (!fm_char_is_white(fm_char_at(text->data + last, end - last, &bytes)) || last + bytes != end)
             break;
         end = last;
+        r = fm_encoder_poll(enc, bytes);
     }
-    return fm_buffer_add_part(out, text->data, text->typed, begin, end - begin);
+    return r == FM_OK ? fm_buffer_add_part(out, text->data, text->typed, begin, end - begin) : r;
+}
+
+// The place at or after `from` where the text has `what`, or the end of the text.
+static enum fm_result find(struct fm_encoder *enc, const struct fm_buffer *text, struct fm_text what, size_t from, size_t *out_at)
+{
+    const size_t what_bytes = (size_t)what.bytes, step = FM_MAX(SEARCH_BYTES, what_bytes);
+    enum fm_result r = FM_OK;
+    *out_at = text->bytes;
+    while (r == FM_OK && text->bytes - from >= what_bytes) {
+        const size_t places = FM_MIN(step, text->bytes - from - what_bytes + 1);
+        const char *hit = memmem(text->data + from, places + what_bytes - 1, what.data, what_bytes);
+        const size_t seen = hit != NULL ? (size_t)(hit - text->data) - from + 1 : places;
+        r = fm_encoder_poll(enc, seen);
+        if (hit != NULL) {
+            *out_at = from + seen - 1;
+            break;
+        }
+        from += places;
+    }
+    return r;
 }
 
 static enum fm_result replace(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
     const size_t what_bytes = (size_t)step->first.bytes;
-    enum fm_result r = FM_OK;
-    size_t done = 0, at = 0;
-    while (r == FM_OK && text->bytes - at >= what_bytes) {
-        const char *hit = memchr(text->data + at, step->first.data[0], text->bytes - at - what_bytes + 1);
-        if (hit == NULL)
-            break;
-        at = (size_t)(hit - text->data);
-        if (memcmp(hit, step->first.data, what_bytes) != 0) {
-            at++;
-            continue;
-        }
+    size_t done = 0, at;
+    enum fm_result r = find(enc, text, step->first, 0, &at);
+    while (r == FM_OK && at < text->bytes) {
         r = fm_buffer_add_part(out, text->data, text->typed, done, at - done);
         const size_t from = out->bytes;
         if (r == FM_OK)
             r = fm_buffer_add(out, step->second.data, (size_t)step->second.bytes);
         fm_buffer_trace(out, from, text->typed, at, at + what_bytes);
+        done = at + what_bytes;
         if (r == FM_OK)
-            r = fm_encoder_poll(enc, at - done + 1);
-        at += what_bytes;
-        done = at;
+            r = find(enc, text, step->first, done, &at);
     }
     return r == FM_OK ? fm_buffer_add_part(out, text->data, text->typed, done, text->bytes - done) : r;
 }
@@ -181,7 +198,7 @@ static enum fm_result apply(struct fm_encoder *enc, const struct fm_step *step, 
     case FM_STEP_NFD: return fm_form(enc, FM_FORM_D, text->data, text->bytes, text->typed, out);
     case FM_STEP_NFKC: return fm_form(enc, FM_FORM_KC, text->data, text->bytes, text->typed, out);
     case FM_STEP_NFKD: return fm_form(enc, FM_FORM_KD, text->data, text->bytes, text->typed, out);
-    case FM_STEP_STRIP: return strip(step, text, out);
+    case FM_STEP_STRIP: return strip(enc, step, text, out);
     case FM_STEP_REPLACE: return replace(enc, step, text, out);
     case FM_STEP_PREPEND:
         r = fm_buffer_add(out, step->first.data, (size_t)step->first.bytes);
@@ -190,15 +207,20 @@ static enum fm_result apply(struct fm_encoder *enc, const struct fm_step *step, 
     }
 }
 
-enum fm_result fm_steps_apply(struct fm_encoder *enc, const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other)
+enum fm_result fm_steps_apply(struct fm_encoder *enc, const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other,
+                              size_t *io_room)
 {
     enum fm_result r = FM_OK;
+    size_t most = text->bytes;
+    text->limit = other->limit = FM_MAX(*io_room, (size_t)1);
     for (uint32_t i = 0; r == FM_OK && i < steps->count && text->bytes > 0; i++) {
         other->bytes = 0;
         r = apply(enc, &steps->list[i], text, other);
         struct fm_buffer swap = *text;
         *text = *other;
         *other = swap;
+        most = FM_MAX(most, text->bytes);
     }
+    *io_room -= FM_MIN(most, *io_room);
     return r;
 }

@@ -38,6 +38,24 @@ enum fm_tokenizer_kind {
 #define FM_SPACE_MARK "\xE2\x96\x81" // U+2581
 #define FM_SPACE_MARK_BYTES 3
 
+// Does the text begin with U+2581?
+static inline bool fm_begins_with_mark(const char *text, size_t text_bytes)
+{
+    return text_bytes >= FM_SPACE_MARK_BYTES && memcmp(text, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
+}
+
+// The place of the first U+2581 at or after `at`, or the end of the text.
+static inline size_t fm_next_mark(const char *text, size_t text_bytes, size_t at)
+{
+    for (const char *hit; at < text_bytes; at++) {
+        hit = memchr(text + at, FM_SPACE_MARK[0], text_bytes - at);
+        at = hit != NULL ? (size_t)(hit - text) : text_bytes;
+        if (hit == NULL || fm_begins_with_mark(hit, text_bytes - at))
+            break;
+    }
+    return at;
+}
+
 struct fm_token {
     const char *text;  // as in the file, not NUL-terminated
     const char *piece; // the bytes that it stands for
