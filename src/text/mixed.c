@@ -48,22 +48,40 @@ struct match {
     uint32_t id;
 };
 
+// The longest token of a matcher at `at` of the template's range that ends at `end`; nothing matches beyond it.
+static enum fm_result match_in_range(struct fm_match_walk *walk, const struct fm_matcher *matcher, const struct fm_mixed_text *m, size_t at,
+                                     size_t end, struct match *out)
+{
+    const struct fm_matcher_entry *entry;
+    if (walk->text == NULL || walk->text + walk->text_bytes != m->text + end)
+        fm_match_walk_start(walk, matcher, m->text + at, end - at);
+    enum fm_result r = fm_match_walk_at(walk, (size_t)(m->text + at - walk->text), &entry);
+    *out = (struct match){.begin = at};
+    if (r == FM_OK && entry != NULL)
+        *out = (struct match){.begin = at, .bytes = entry->bytes, .id = entry->id};
+    return r;
+}
+
 // The longer one of the special token and the user-defined one at `at` of the template's text, which ends at `end`.
 static enum fm_result match_in_template(struct fm_encoder *enc, size_t at, size_t end, struct match *out)
 {
-    const char *text = enc->mixed->text + at;
+    const struct fm_tokenizer *tok = enc->tok;
     const struct fm_matcher_entry *entry;
-    struct match user = {.begin = at}, special = user;
+    struct match user = {.begin = at}, special;
     enum fm_result r = fm_match_walk_at(&enc->special, at, &entry);
     if (r != FM_OK)
         return r;
     if (entry != NULL)
         user = (struct match){.begin = at, .bytes = entry->bytes, .id = entry->id};
-    (void)fm_matcher_at(&enc->tok->special, text, end - at, &special.id, &special.bytes);
+    r = match_in_range(&enc->template_special, &tok->special, enc->mixed, at, end, &special);
     // On the SentencePiece path they are matched in the escaped text, but for those of templates.
-    if (special.bytes == 0 && enc->tok->kind == FM_TOKENIZER_SPM && fm_matcher_at(&enc->tok->user, text, end - at, &user.id, &user.bytes) &&
-        !enc->tok->tokens[user.id].marker)
-        user.bytes = 0;
+    if (r == FM_OK && special.bytes == 0 && tok->kind == FM_TOKENIZER_SPM) {
+        r = match_in_range(&enc->template_user, &tok->user, enc->mixed, at, end, &user);
+        if (user.bytes > 0 && !tok->tokens[user.id].marker)
+            user.bytes = 0;
+    }
+    if (r != FM_OK)
+        return r;
     *out = special.bytes >= user.bytes ? special : user;
     return FM_OK;
 }

@@ -23,18 +23,13 @@ static const struct {
     {"replace", FM_STEP_REPLACE, 2},
 };
 
-static bool equals(struct fm_text text, const char *word)
-{
-    return text.bytes == strlen(word) && memcmp(text.data, word, (size_t)text.bytes) == 0;
-}
-
 // ---- reading --------------------------------------------------------------------------------------------------------
 
 static enum fm_result check_arguments(const struct fm_file *file, struct fm_step *step)
 {
     if (step->kind == FM_STEP_STRIP) {
-        step->left = equals(step->first, "left") || equals(step->first, "both");
-        step->right = equals(step->first, "right") || equals(step->first, "both");
+        step->left = fm_text_equals(step->first, "left") || fm_text_equals(step->first, "both");
+        step->right = fm_text_equals(step->first, "right") || fm_text_equals(step->first, "both");
         if (!step->left && !step->right)
             return fm_fail(FM_FORMAT, "%s: metadata '" FM_KEY_NORMALIZERS "': strip of '%s', expected left, right or both",
                            fm_file_path(file), FM_QUOTE(step->first.data, step->first.bytes));
@@ -49,7 +44,7 @@ static enum fm_result read_step(const struct fm_file *file, const struct fm_meta
                                 struct fm_step *out_step)
 {
     size_t i = 0;
-    while (i < FM_COUNT(known) && !equals(meta->texts[*at], known[i].name))
+    while (i < FM_COUNT(known) && !fm_text_equals(meta->texts[*at], known[i].name))
         i++;
     if (i == FM_COUNT(known))
         return fm_fail(FM_UNSUPPORTED,

@@ -49,7 +49,7 @@ static enum fm_result read_word(const struct fm_file *file, const char *key, con
         return r;
     for (unsigned i = 0; names[i] != NULL; i++) {
         *out_index = i;
-        if (text.bytes == strlen(names[i]) && memcmp(text.data, names[i], (size_t)text.bytes) == 0)
+        if (fm_text_equals(text, names[i]))
             return FM_OK;
     }
     return fm_fail(FM_UNSUPPORTED, "%s: metadata '%s': '%s' is not supported; a newer version may know it", fm_file_path(file), key,

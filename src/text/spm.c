@@ -61,8 +61,7 @@ enum fm_result fm_spm_make_pieces(struct fm_tokenizer *tok)
         }
         token->piece = blob;
         for (uint32_t i = 0; i < token->text_bytes;) {
-            bool mark =
-                token->text_bytes - i >= FM_SPACE_MARK_BYTES && memcmp(token->text + i, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
+            bool mark = fm_begins_with_mark(token->text + i, token->text_bytes - i);
             *blob++ = mark ? ' ' : token->text[i];
             i += mark ? FM_SPACE_MARK_BYTES : 1;
         }

@@ -35,6 +35,11 @@ enum fm_tokenizer_kind {
     FM_TOKENIZER_CHAR_BPE, // "gemma4": BPE over characters
 };
 
+static inline bool fm_text_equals(struct fm_text text, const char *word)
+{
+    return text.bytes == strlen(word) && memcmp(text.data, word, (size_t)text.bytes) == 0;
+}
+
 #define FM_SPACE_MARK "\xE2\x96\x81" // U+2581
 #define FM_SPACE_MARK_BYTES 3
 
@@ -131,6 +136,8 @@ struct fm_encoder {
     struct fm_merge merge;
     struct fm_word_cache words;   // SPM, when texts are cut
     struct fm_match_walk special; // of the whole text
+    struct fm_match_walk template_special; // mixed: of one range of the template
+    struct fm_match_walk template_user;    // likewise; SPM
     struct fm_match_walk user;    // SPM: of the escaped text
     char *buffer;                 // escaped text; not for BPE
     size_t buffer_bytes;
