@@ -35,13 +35,14 @@ struct chat_line {
 
 static struct termios before; // the terminal, as it was found
 static bool known;
+static bool brackets_asked; // it was asked to mark what is pasted
 
 // From a signal handler: the process ends without closing its editor.
 static void restore_terminal(void)
 {
     if (known)
         tcsetattr(STDIN_FILENO, TCSANOW, &before);
-    ssize_t written = write(STDOUT_FILENO, PASTE_OFF, strlen(PASTE_OFF));
+    ssize_t written = brackets_asked ? write(STDOUT_FILENO, PASTE_OFF, strlen(PASTE_OFF)) : 0;
     (void)written;
 }
 
@@ -58,6 +59,7 @@ static void choose_characters(void)
 static void ask_for_brackets(const struct chat_line *l, bool on)
 {
     if (l->brackets) {
+        brackets_asked = true;
         fputs(on ? PASTE_ON : PASTE_OFF, stdout);
         fflush(stdout);
     }
@@ -76,22 +78,27 @@ static char *prompt(EditLine *edit)
 // What was pasted goes into the line as it is: its line feeds do not send it.
 static unsigned char on_paste(EditLine *edit, int key)
 {
-    wchar_t c, *text = NULL;
+    wchar_t c, last[PASTE_END_CHARS] = {0}, *text = NULL;
     size_t count = 0, cap = 0, kept = 0;
-    bool ended = false;
+    bool ended = false, enough = true;
     (void)key;
+    // To its end, whatever happens: what is left would be taken for keys.
     while (!ended && el_wgetc(edit, &c) == 1) {
-        if (count + 2 > cap) {
+        wmemmove(last, last + 1, PASTE_END_CHARS - 1);
+        last[PASTE_END_CHARS - 1] = c;
+        ended = wmemcmp(last, PASTE_END, PASTE_END_CHARS) == 0;
+        if (enough && count + 2 > cap) {
             wchar_t *more = realloc(text, (cap = cap * 2 + 1024) * sizeof(*text));
-            if (more == NULL)
-                break;
-            text = more;
+            enough = more != NULL;
+            text = enough ? more : text;
         }
-        text[count++] = c;
-        ended = count >= PASTE_END_CHARS && wmemcmp(text + count - PASTE_END_CHARS, PASTE_END, PASTE_END_CHARS) == 0;
+        if (enough)
+            text[count++] = c;
     }
-    if (ended)
+    if (ended && enough)
         count -= PASTE_END_CHARS;
+    if (!enough)
+        count = 0;
     for (size_t i = 0; i < count; i++) {
         if (text[i] == L'\r' && i + 1 < count && text[i + 1] == L'\n')
             continue;
@@ -101,7 +108,7 @@ static unsigned char on_paste(EditLine *edit, int key)
     }
     while (kept > 0 && text[kept - 1] == L'\n')
         kept--;
-    bool fits = kept == 0;
+    bool fits = enough && kept == 0;
     if (kept > 0) {
         text[kept] = L'\0';
         fits = el_winsertstr(edit, text) == 0;

@@ -43,8 +43,7 @@ struct chat {
     int write_error; // errno of a failed write
 };
 
-// ---- the conversation
-// --------------------------------------------------------------------------------------------------
+// ---- the conversation ---------------------------------------------------------------------------------------------
 
 static bool begin(struct chat *c)
 {
@@ -52,8 +51,7 @@ static bool begin(struct chat *c)
     return system == NULL || system[0] == '\0' || chat_history_add(&c->history, "system", system);
 }
 
-// ---- answering
-// ---------------------------------------------------------------------------------------------------------
+// ---- answering ----------------------------------------------------------------------------------------------------
 
 static bool append(struct text *t, const char *data, size_t bytes)
 {
@@ -162,8 +160,7 @@ static int answer(struct chat *c)
     c->stream = (struct fm_utf8_stream){.started = true};
     c->answer.bytes = c->printed = 0;
     c->stopped = false;
-    if (!append(&c->answer, "", 0))
-        c->no_memory = true;
+    c->no_memory = !append(&c->answer, "", 0);
     bool wanted = c->options->predict > 0; // else the answer is empty
     struct fm_request request = {.tokens = tokens + kept, .n_tokens = count - kept,
                                  .n_predict = wanted ? c->options->predict : 1, .sampling = c->sampling,
@@ -174,7 +171,8 @@ static int answer(struct chat *c)
     tool_cancel_target(NULL);
     fm_tokens_free(tokens);
     c->sampling.seed++;
-    if (!c->no_memory && append(&c->answer, c->piece, fm_utf8_stream_end(&c->stream, c->piece)))
+    c->no_memory = c->no_memory || !append(&c->answer, c->piece, fm_utf8_stream_end(&c->stream, c->piece));
+    if (!c->no_memory)
         show(c, c->answer.bytes);
     if (c->write_error == 0 && (putchar('\n') == EOF || fflush(stdout) != 0))
         c->write_error = errno;
@@ -199,8 +197,7 @@ static int answer(struct chat *c)
     return result == FM_CANCELLED ? TOOL_FAILED : 0;
 }
 
-// ---- on a terminal
-// -----------------------------------------------------------------------------------------------------
+// ---- on a terminal ------------------------------------------------------------------------------------------------
 
 // Answer `text`. What was not answered at all, since it was too long or the device failed, is forgotten.
 static int ask(struct chat *c, const char *text)
@@ -246,7 +243,8 @@ static int save(struct chat *c, const char *path)
     return 0;
 }
 
-// The conversation becomes that of the file: messages, template, state and seed. What cannot be loaded changes nothing.
+// The conversation becomes that of the file: messages, template, state and seed. What cannot be loaded leaves the conversation as it
+// was; the slot may be empty then, and it is read again.
 static int load(struct chat *c, const char *path)
 {
     struct fm_saved saved = {0};
@@ -283,9 +281,12 @@ static int read_aloud(struct chat *c, const char *path)
 {
     char *text = NULL;
     size_t bytes = 0;
-    if (tool_read_text(path, &text, &bytes) != 0)
-        return TOOL_BAD_INPUT;
-    int status = tool_refuse_nul(path, text, bytes);
+    int status = tool_read_text(path, &text, &bytes);
+    if (status != 0)
+        return status;
+    status = tool_refuse_nul(path, text, bytes);
+    if (status == 0 && bytes == 0)
+        status = tool_bad("/read: %s is empty", path);
     if (status == 0)
         status = remember_read(c, path) ? ask(c, text) : tool_fail(FM_NOMEM);
     free(text);
@@ -352,8 +353,7 @@ static int converse(struct chat *c)
     return said == CHAT_NO_MEMORY ? tool_fail(FM_NOMEM) : 0;
 }
 
-// ---- the whole
-// ---------------------------------------------------------------------------------------------------------
+// ---- the whole ----------------------------------------------------------------------------------------------------
 
 static int answer_one(struct chat *c)
 {

@@ -9,8 +9,7 @@
 #define REPLACEMENT "\xEF\xBF\xBD" // U+FFFD
 #define LEAST_UTF16_BYTES 8        // of a text that is taken for UTF-16 without a mark
 
-// ---- in
-// ----------------------------------------------------------------------------------------------------------------
+// ---- in -----------------------------------------------------------------------------------------------------------
 
 static uint32_t unit_at(const char *text, bool big)
 {
@@ -18,7 +17,7 @@ static uint32_t unit_at(const char *text, bool big)
     return big ? (uint32_t)b[0] << 8 | b[1] : (uint32_t)b[1] << 8 | b[0];
 }
 
-// A character of more than seven bits as UTF-8; returns how many bytes it has.
+// A character as UTF-8; returns how many bytes it has.
 static size_t put_utf8(uint32_t point, char *out)
 {
     if (point < 0x80) {
@@ -122,8 +121,7 @@ int tool_refuse_nul(const char *name, const char *text, size_t bytes)
     return nul != NULL ? tool_bad("%s: byte %zu is NUL, which a message cannot hold", name, (size_t)(nul - text)) : 0;
 }
 
-// ---- out
-// ---------------------------------------------------------------------------------------------------------------
+// ---- out ----------------------------------------------------------------------------------------------------------
 
 // \xNN takes four bytes for one.
 static char *quoted_lines(const char *text, size_t bytes)

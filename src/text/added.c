@@ -55,11 +55,12 @@ static size_t white_behind(struct fm_added_search *search, size_t at)
 }
 
 void fm_added_start(struct fm_added_search *search, const struct fm_added *added, const char *text, size_t text_bytes,
-                    bool special)
+                    const uint8_t *typed, bool special)
 {
     search->added = added;
     search->text = text;
     search->text_bytes = text_bytes;
+    search->typed = typed;
     search->done = search->scan = search->white_end = 0;
     search->special = special;
     fm_match_walk_start(&search->walk, &added->matcher, text, text_bytes);
@@ -89,9 +90,7 @@ static enum fm_result next_place(struct fm_encoder *enc, struct fm_added_search 
 // A marker that somebody wrote who may not.
 static bool is_typed(const struct fm_encoder *enc, const struct fm_added_search *search, uint32_t id, size_t begin, size_t end)
 {
-    if (enc->mixed == NULL || !enc->tok->tokens[id].marker)
-        return false;
-    return search->raw ? fm_mixed_is_typed(enc->mixed, search->text, begin, end) : fm_encoder_is_text(enc, id);
+    return enc->mixed != NULL && fm_encoder_is_text_at(enc, id, search->typed, begin, end);
 }
 
 enum fm_result fm_added_next(struct fm_encoder *enc, struct fm_added_search *search, size_t *out_begin, uint32_t *out_id)

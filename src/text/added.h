@@ -29,16 +29,16 @@ struct fm_added_search {
     struct fm_match_walk walk;
     const char *text;
     size_t text_bytes;
+    const uint8_t *typed; // of the text, as in struct fm_buffer
     size_t done; // where what was not yet handed out begins
     size_t scan;
     size_t white_end; // of the white space that was taken last
     bool special;
-    bool raw; // the text is the one that was given, not a normalised one
 };
 
-// `special`: hidden tokens are found, too.
+// `special`: hidden tokens are found, too. `typed` may be NULL.
 void fm_added_start(struct fm_added_search *search, const struct fm_added *added, const char *text, size_t text_bytes,
-                    bool special);
+                    const uint8_t *typed, bool special);
 // The next token: *out_begin is where the text before it ends, which began at search->done before the call; afterwards done
 // lies behind the token. *out_id = FM_TOKEN_NONE when there is none: the rest of the text is plain. Of tokens that begin
 // leftmost the longest is taken; one that is refused (hidden, or no single word) hides what lies inside it. A token inside of

@@ -216,13 +216,14 @@ enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *to
 bool fm_bpe_join(const void *user, const char *text, const struct fm_symbol *left, const struct fm_symbol *right,
                  uint32_t *out_priority, uint32_t *out_id)
 {
-    const struct fm_tokenizer *tok = user;
+    const struct fm_encoder *enc = user;
+    const struct fm_tokenizer *tok = enc->tok;
     const uint32_t key[2] = {left->id, right->id};
     (void)text;
     if (!fm_map_get(&tok->ranks, key, sizeof(key), out_priority))
         return false;
     *out_id = tok->merges[*out_priority].id;
-    return true;
+    return !fm_encoder_is_text(enc, *out_id);
 }
 
 static enum fm_result emit_byte(struct fm_encoder *enc, char byte)
@@ -239,12 +240,12 @@ static enum fm_result encode_piece(void *user, const char *piece, size_t piece_b
     struct fm_encoder *enc = user;
     const struct fm_tokenizer *tok = enc->tok;
     enum fm_result r = fm_encoder_poll(enc, piece_bytes);
-    uint32_t whole;
     if (r != FM_OK)
         return r;
     if (piece_bytes == 1)
         return emit_byte(enc, piece[0]);
-    if (piece_bytes <= tok->max_span_bytes && fm_map_get(&tok->spans, piece, piece_bytes, &whole))
+    const uint32_t whole = fm_encoder_span(enc, piece, piece_bytes);
+    if (whole != FM_TOKEN_NONE)
         return fm_encoder_emit(enc, whole);
     fm_merge_reset(&enc->merge);
     for (size_t i = 0; r == FM_OK && i < piece_bytes; i++) {
@@ -253,7 +254,7 @@ static enum fm_result encode_piece(void *user, const char *piece, size_t piece_b
             r = fm_encoder_poll(enc, 1);
     }
     if (r == FM_OK)
-        r = fm_merge_run(&enc->merge, piece, fm_bpe_join, tok);
+        r = fm_merge_run(&enc->merge, piece, fm_bpe_join, enc);
     for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
         const struct fm_symbol *symbol = &enc->merge.symbols[i];
         r = symbol->id != FM_TOKEN_NONE ? fm_encoder_emit(enc, symbol->id) : emit_byte(enc, piece[symbol->begin]);
@@ -282,7 +283,7 @@ enum fm_result fm_bpe_encode(struct fm_encoder *enc, const char *text, size_t te
         at += valid;
         if (fm_pretok_traits(tok->pretok)->nfc) {
             enc->normal.bytes = 0;
-            r = fm_form(enc, FM_FORM_C, run, valid, &enc->normal);
+            r = fm_form(enc, FM_FORM_C, run, valid, NULL, &enc->normal);
             run = enc->normal.data;
             run_bytes = enc->normal.bytes;
         }

@@ -93,18 +93,12 @@ static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t te
     return FM_OK;
 }
 
-static uint32_t span_id(const struct fm_tokenizer *tok, const char *text, size_t bytes)
-{
-    uint32_t id;
-    return bytes <= tok->max_span_bytes && fm_map_get(&tok->spans, text, bytes, &id) ? id : FM_TOKEN_NONE;
-}
-
 // Merge the symbols that were pushed, and emit what they became.
 static enum fm_result flush(struct fm_encoder *enc)
 {
     if (enc->merge.count == 0)
         return FM_OK;
-    enum fm_result r = enc->merge.count > 1 ? fm_merge_run(&enc->merge, enc->buffer, fm_bpe_join, enc->tok) : FM_OK;
+    enum fm_result r = enc->merge.count > 1 ? fm_merge_run(&enc->merge, enc->buffer, fm_bpe_join, enc) : FM_OK;
     for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
         const struct fm_symbol *symbol = &enc->merge.symbols[i];
         r = symbol->id != FM_TOKEN_NONE ? fm_encoder_emit(enc, symbol->id)
@@ -119,8 +113,8 @@ static enum fm_result flush(struct fm_encoder *enc)
 // Line breaks from `begin` on: together one token, if there is one.
 static enum fm_result encode_breaks(struct fm_encoder *enc, size_t begin, size_t end)
 {
-    uint32_t id = span_id(enc->tok, enc->buffer + begin, end - begin);
-    uint32_t single = span_id(enc->tok, "\n", 1);
+    uint32_t id = fm_encoder_span(enc, enc->buffer + begin, end - begin);
+    uint32_t single = fm_encoder_span(enc, "\n", 1);
     if (id != FM_TOKEN_NONE)
         return fm_encoder_emit(enc, id);
     enum fm_result r = FM_OK;
@@ -146,7 +140,7 @@ static enum fm_result encode_line(struct fm_encoder *enc, size_t begin, size_t e
             r = flush(enc);
         if (r == FM_OK)
             r = fm_merge_push(&enc->merge, (uint32_t)at, (uint32_t)bytes,
-                              whole ? span_id(tok, text, bytes) : FM_TOKEN_NONE, false);
+                              whole ? fm_encoder_span(enc, text, bytes) : FM_TOKEN_NONE, false);
         if (r == FM_OK)
             r = fm_encoder_poll(enc, bytes);
         left = point;

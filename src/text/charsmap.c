@@ -5,6 +5,8 @@
 
 // Rules whose text is longer are none: those that SentencePiece makes have at most some dozen bytes.
 #define RULE_BYTES_MAX 1024
+// So many bytes of a text are compared with the rules, so that a trie with a circle in it ends.
+#define RULE_KEY_BYTES_MAX 256
 
 // ---- the map --------------------------------------------------------------------------------------------------------
 
@@ -44,7 +46,7 @@ bool fm_charsmap_find(const struct fm_charsmap *map, const char *text, size_t te
     if (map->n_units == 0)
         return false;
     uint32_t at = offset_of(read_u32(map->units));
-    for (size_t i = 0; i < text_bytes; i++) {
+    for (size_t i = 0; i < FM_MIN(text_bytes, (size_t)RULE_KEY_BYTES_MAX); i++) {
         at ^= (uint8_t)text[i];
         if (at >= map->n_units)
             break;
@@ -108,7 +110,7 @@ static enum fm_result add_escaped(struct fm_buffer *out, struct fm_text part)
 }
 
 enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rules *rules, const struct fm_matcher *user,
-                                const char *text, size_t text_bytes, struct fm_buffer *out)
+                                const char *text, size_t text_bytes, const uint8_t *typed, struct fm_buffer *out)
 {
     enum fm_result r = FM_OK;
     size_t at = 0, bytes, begin = out->bytes;
@@ -136,7 +138,9 @@ enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rule
         }
         if (part.bytes > 0)
             behind_space = rules->remove_extra && part.data[part.bytes - 1] == ' ';
+        const size_t from = out->bytes;
         r = add_escaped(out, part);
+        fm_buffer_trace(out, from, typed, at, at + bytes);
         if (r == FM_OK)
             r = fm_encoder_poll(enc, bytes);
     }

@@ -19,7 +19,7 @@ struct fm_charsmap {
 // `data` outlives the map. FM_FORMAT with `path` in front when the parts do not fit into size_bytes; whatever the trie says
 // is checked at every step of a search.
 enum fm_result fm_charsmap_open(const void *data, size_t size_bytes, const char *path, struct fm_charsmap *out_map);
-// The longest rule that text begins with: its bytes, and what stands for it. false when there is none.
+// The longest rule, of at most 256 bytes, that text begins with: its bytes, and what stands for it. false when there is none.
 bool fm_charsmap_find(const struct fm_charsmap *map, const char *text, size_t text_bytes, size_t *out_bytes,
                       struct fm_text *out_text);
 
@@ -32,8 +32,9 @@ struct fm_spm_rules {
 };
 
 // Append the text, normalised and with U+2581 for each space, to `out`. `user`: pieces that no rule changes. A byte that is
-// no part of a well-formed character becomes U+FFFD. enc->user is used on the way. FM_NOMEM, FM_CANCELLED.
+// no part of a well-formed character becomes U+FFFD. `typed` belongs to the text, as for fm_buffer_add_part. enc->user is used on
+// the way. FM_NOMEM, FM_CANCELLED.
 enum fm_result fm_spm_normalize(struct fm_encoder *enc, const struct fm_spm_rules *rules, const struct fm_matcher *user,
-                                const char *text, size_t text_bytes, struct fm_buffer *out);
+                                const char *text, size_t text_bytes, const uint8_t *typed, struct fm_buffer *out);
 
 #endif

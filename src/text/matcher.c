@@ -8,12 +8,17 @@
 
 enum fm_result fm_matcher_add(struct fm_matcher *matcher, const char *text, uint32_t bytes, uint32_t id)
 {
+    if (matcher->total_bytes + bytes >= MAX_NODES)
+        return fm_fail(FM_UNSUPPORTED,
+                       "tokenizer.ggml.tokens: tokens that are matched as they stand (control, user-defined): expected less than %u "
+                       "bytes in all", MAX_NODES);
     enum fm_result r =
         fm_array_reserve((void **)&matcher->entries, &matcher->cap, matcher->count + 1, sizeof(*matcher->entries));
     if (r != FM_OK)
         return r;
     matcher->entries[matcher->count++] = (struct fm_matcher_entry){.text = text, .bytes = bytes, .id = id};
     matcher->max_bytes = FM_MAX(matcher->max_bytes, bytes);
+    matcher->total_bytes += bytes;
     return FM_OK;
 }
 
@@ -101,15 +106,9 @@ static void build(struct fm_matcher *matcher, struct span *spans)
 
 enum fm_result fm_matcher_seal(struct fm_matcher *matcher)
 {
-    size_t nodes = 1;
-    for (size_t i = 0; i < matcher->count; i++)
-        nodes += matcher->entries[i].bytes;
+    const size_t nodes = matcher->total_bytes + 1;
     if (matcher->count == 0)
         return FM_OK;
-    if (nodes > MAX_NODES)
-        return fm_fail(FM_UNSUPPORTED,
-                       "tokenizer.ggml.tokens: tokens that are matched as they stand (control, user-defined): expected at most %u "
-                       "bytes in all, found %zu", MAX_NODES, nodes);
     qsort(matcher->entries, matcher->count, sizeof(*matcher->entries), compare);
     matcher->children = fm_alloc_zero(nodes + 1, sizeof(*matcher->children));
     matcher->fails = fm_alloc_zero(nodes, sizeof(*matcher->fails));

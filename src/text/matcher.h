@@ -18,6 +18,7 @@ struct fm_matcher {
     size_t count;
     size_t cap;
     uint32_t max_bytes; // of the longest entry
+    size_t total_bytes; // of all entries
 
     // Nodes in order of depth, 0 is the root. Children of node n are children[n] … children[n + 1] - 1, by their bytes.
     size_t node_count;
@@ -27,9 +28,9 @@ struct fm_matcher {
     uint8_t *bytes;    // that leads from the parent to this node
 };
 
-// An all-zero matcher is valid, empty and sealed. FM_NOMEM.
+// An all-zero matcher is valid, empty and sealed. FM_UNSUPPORTED for more than 16 MiB of tokens, FM_NOMEM.
 enum fm_result fm_matcher_add(struct fm_matcher *matcher, const char *text, uint32_t bytes, uint32_t id);
-// Build the automaton; call once, before the first search. FM_UNSUPPORTED for more than 16 MiB of tokens, FM_NOMEM.
+// Build the automaton; call once, before the first search. FM_NOMEM.
 enum fm_result fm_matcher_seal(struct fm_matcher *matcher);
 // The longest entry that text begins with; of equal ones that with the smallest id. false when there is none. Time grows with
 // the longest entry: not for a walk through a text.

@@ -14,31 +14,33 @@ static size_t range_end(const struct fm_mixed_text *m, size_t from, size_t *io_i
     return *out_is_input ? next->end : next != NULL ? next->begin : m->bytes;
 }
 
-bool fm_mixed_is_typed(const struct fm_mixed_text *m, const char *text, size_t begin, size_t end)
+enum fm_result fm_mixed_trace(const struct fm_mixed_text *mixed, struct fm_buffer *out)
 {
-    // Only where the text is the one that the ranges are of.
-    size_t offset = text >= m->text && text <= m->text + m->bytes ? (size_t)(text - m->text) : 0;
-    for (size_t i = 0; i < m->input_count; i++)
-        if (m->inputs[i].begin < offset + end && offset + begin < m->inputs[i].end)
-            return true;
-    return false;
+    out->traced = true;
+    out->bytes = 0;
+    enum fm_result r = fm_buffer_add(out, mixed->text, mixed->bytes);
+    for (size_t i = 0; r == FM_OK && i < mixed->input_count; i++)
+        memset(out->typed + mixed->inputs[i].begin, 1, mixed->inputs[i].end - mixed->inputs[i].begin);
+    return r;
 }
 
-static bool is_spelled(const struct fm_mixed_text *m, const struct fm_token *token)
+bool fm_encoder_is_text_at(const struct fm_encoder *enc, uint32_t id, const uint8_t *typed, size_t begin, size_t end)
 {
-    for (size_t i = 0; i < m->input_count; i++)
-        if (memmem(m->text + m->inputs[i].begin, m->inputs[i].end - m->inputs[i].begin, token->text, token->text_bytes) != NULL)
-            return true;
-    return false;
+    if (enc->mixed == NULL)
+        return enc->plain && enc->tok->tokens[id].markup;
+    return enc->tok->tokens[id].marker && (typed == NULL || fm_is_typed(typed, begin, end));
 }
 
 bool fm_encoder_is_text(const struct fm_encoder *enc, uint32_t id)
 {
-    const struct fm_token *token = &enc->tok->tokens[id];
-    if (enc->mixed == NULL)
-        return enc->plain && token->markup;
-    // Without a pipeline those of the template have been taken already. In one the text may have changed, and its places with it.
-    return token->marker && (enc->tok->pipeline == NULL || fm_pipeline_changes_letters(enc->tok) || is_spelled(enc->mixed, token));
+    return fm_encoder_is_text_at(enc, id, NULL, 0, 0);
+}
+
+uint32_t fm_encoder_span(const struct fm_encoder *enc, const char *text, size_t bytes)
+{
+    uint32_t id;
+    bool found = bytes <= enc->tok->max_span_bytes && fm_map_get(&enc->tok->spans, text, bytes, &id);
+    return found && !fm_encoder_is_text(enc, id) ? id : FM_TOKEN_NONE;
 }
 
 struct match {
@@ -46,22 +48,40 @@ struct match {
     uint32_t id;
 };
 
+// The longest token of a matcher at `at` of the template's range that ends at `end`; nothing matches beyond it.
+static enum fm_result match_in_range(struct fm_match_walk *walk, const struct fm_matcher *matcher, const struct fm_mixed_text *m, size_t at,
+                                     size_t end, struct match *out)
+{
+    const struct fm_matcher_entry *entry;
+    if (walk->text == NULL || walk->text + walk->text_bytes != m->text + end)
+        fm_match_walk_start(walk, matcher, m->text + at, end - at);
+    enum fm_result r = fm_match_walk_at(walk, (size_t)(m->text + at - walk->text), &entry);
+    *out = (struct match){.begin = at};
+    if (r == FM_OK && entry != NULL)
+        *out = (struct match){.begin = at, .bytes = entry->bytes, .id = entry->id};
+    return r;
+}
+
 // The longer one of the special token and the user-defined one at `at` of the template's text, which ends at `end`.
 static enum fm_result match_in_template(struct fm_encoder *enc, size_t at, size_t end, struct match *out)
 {
-    const char *text = enc->mixed->text + at;
+    const struct fm_tokenizer *tok = enc->tok;
     const struct fm_matcher_entry *entry;
-    struct match user = {.begin = at}, special = user;
+    struct match user = {.begin = at}, special;
     enum fm_result r = fm_match_walk_at(&enc->special, at, &entry);
     if (r != FM_OK)
         return r;
     if (entry != NULL)
         user = (struct match){.begin = at, .bytes = entry->bytes, .id = entry->id};
-    (void)fm_matcher_at(&enc->tok->special, text, end - at, &special.id, &special.bytes);
+    r = match_in_range(&enc->template_special, &tok->special, enc->mixed, at, end, &special);
     // On the SentencePiece path they are matched in the escaped text, but for those of templates.
-    if (special.bytes == 0 && enc->tok->kind == FM_TOKENIZER_SPM && fm_matcher_at(&enc->tok->user, text, end - at, &user.id, &user.bytes) &&
-        !enc->tok->tokens[user.id].marker)
-        user.bytes = 0;
+    if (r == FM_OK && special.bytes == 0 && tok->kind == FM_TOKENIZER_SPM) {
+        r = match_in_range(&enc->template_user, &tok->user, enc->mixed, at, end, &user);
+        if (user.bytes > 0 && !tok->tokens[user.id].marker)
+            user.bytes = 0;
+    }
+    if (r != FM_OK)
+        return r;
     *out = special.bytes >= user.bytes ? special : user;
     return FM_OK;
 }

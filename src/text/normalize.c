@@ -4,6 +4,8 @@
 #include "text/chars.h"
 #include "text/forms.h"
 
+#define SEARCH_BYTES ((size_t)1 << 16) // between two questions whether to go on
+
 static const struct {
     const char *name;
     enum fm_step_kind kind;
@@ -21,18 +23,13 @@ static const struct {
     {"replace", FM_STEP_REPLACE, 2},
 };
 
-static bool equals(struct fm_text text, const char *word)
-{
-    return text.bytes == strlen(word) && memcmp(text.data, word, (size_t)text.bytes) == 0;
-}
-
 // ---- reading --------------------------------------------------------------------------------------------------------
 
 static enum fm_result check_arguments(const struct fm_file *file, struct fm_step *step)
 {
     if (step->kind == FM_STEP_STRIP) {
-        step->left = equals(step->first, "left") || equals(step->first, "both");
-        step->right = equals(step->first, "right") || equals(step->first, "both");
+        step->left = fm_text_equals(step->first, "left") || fm_text_equals(step->first, "both");
+        step->right = fm_text_equals(step->first, "right") || fm_text_equals(step->first, "both");
         if (!step->left && !step->right)
             return fm_fail(FM_FORMAT, "%s: metadata '" FM_KEY_NORMALIZERS "': strip of '%s', expected left, right or both",
                            fm_file_path(file), FM_QUOTE(step->first.data, step->first.bytes));
@@ -47,7 +44,7 @@ static enum fm_result read_step(const struct fm_file *file, const struct fm_meta
                                 struct fm_step *out_step)
 {
     size_t i = 0;
-    while (i < FM_COUNT(known) && !equals(meta->texts[*at], known[i].name))
+    while (i < FM_COUNT(known) && !fm_text_equals(meta->texts[*at], known[i].name))
         i++;
     if (i == FM_COUNT(known))
         return fm_fail(FM_UNSUPPORTED,
@@ -113,6 +110,7 @@ static enum fm_result map_chars(struct fm_encoder *enc, const struct fm_step *st
     enum fm_result r = FM_OK;
     for (size_t at = 0, bytes; r == FM_OK && at < text->bytes; at += bytes) {
         char lower[FM_CHAR_BYTES_MAX];
+        const size_t from = out->bytes;
         uint32_t point = fm_char_at(text->data + at, text->bytes - at, &bytes);
         if (step->kind == FM_STEP_LOWERCASE && point != FM_CHAR_BROKEN)
             r = fm_buffer_add(out, lower, fm_char_lower(point, lower));
@@ -122,79 +120,102 @@ static enum fm_result map_chars(struct fm_encoder *enc, const struct fm_step *st
             r = fm_buffer_add(out, " ", 1);
         else
             r = fm_buffer_add(out, text->data + at, bytes);
+        fm_buffer_trace(out, from, text->typed, at, at + bytes);
         if (r == FM_OK)
             r = fm_encoder_poll(enc, bytes);
     }
     return r;
 }
 
-static enum fm_result strip(const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
+static enum fm_result strip(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
+    enum fm_result r = FM_OK;
     size_t begin = 0, end = text->bytes, bytes;
-    while (step->left && begin < end && fm_char_is_white(fm_char_at(text->data + begin, end - begin, &bytes)))
+    while (r == FM_OK && step->left && begin < end && fm_char_is_white(fm_char_at(text->data + begin, end - begin, &bytes))) {
         begin += bytes;
-    while (step->right && end > begin) {
+        r = fm_encoder_poll(enc, bytes);
+    }
+    while (r == FM_OK && step->right && end > begin) {
         size_t last = end - 1;
-        while (last > begin && ((uint8_t)text->data[last] & 0xC0) == 0x80)
+        while (last > begin && end - last < FM_CHAR_BYTES_MAX && ((uint8_t)text->data[last] & 0xC0) == 0x80)
             last--;
         if (!fm_char_is_white(fm_char_at(text->data + last, end - last, &bytes)) || last + bytes != end)
             break;
         end = last;
+        r = fm_encoder_poll(enc, bytes);
     }
-    return fm_buffer_add(out, text->data + begin, end - begin);
+    return r == FM_OK ? fm_buffer_add_part(out, text->data, text->typed, begin, end - begin) : r;
+}
+
+// The place at or after `from` where the text has `what`, or the end of the text.
+static enum fm_result find(struct fm_encoder *enc, const struct fm_buffer *text, struct fm_text what, size_t from, size_t *out_at)
+{
+    const size_t what_bytes = (size_t)what.bytes, step = FM_MAX(SEARCH_BYTES, what_bytes);
+    enum fm_result r = FM_OK;
+    *out_at = text->bytes;
+    while (r == FM_OK && text->bytes - from >= what_bytes) {
+        const size_t places = FM_MIN(step, text->bytes - from - what_bytes + 1);
+        const char *hit = memmem(text->data + from, places + what_bytes - 1, what.data, what_bytes);
+        const size_t seen = hit != NULL ? (size_t)(hit - text->data) - from + 1 : places;
+        r = fm_encoder_poll(enc, seen);
+        if (hit != NULL) {
+            *out_at = from + seen - 1;
+            break;
+        }
+        from += places;
+    }
+    return r;
 }
 
 static enum fm_result replace(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
     const size_t what_bytes = (size_t)step->first.bytes;
-    enum fm_result r = FM_OK;
-    size_t done = 0, at = 0;
-    while (r == FM_OK && text->bytes - at >= what_bytes) {
-        const char *hit = memchr(text->data + at, step->first.data[0], text->bytes - at - what_bytes + 1);
-        if (hit == NULL)
-            break;
-        at = (size_t)(hit - text->data);
-        if (memcmp(hit, step->first.data, what_bytes) != 0) {
-            at++;
-            continue;
-        }
-        r = fm_buffer_add(out, text->data + done, at - done);
+    size_t done = 0, at;
+    enum fm_result r = find(enc, text, step->first, 0, &at);
+    while (r == FM_OK && at < text->bytes) {
+        r = fm_buffer_add_part(out, text->data, text->typed, done, at - done);
+        const size_t from = out->bytes;
         if (r == FM_OK)
             r = fm_buffer_add(out, step->second.data, (size_t)step->second.bytes);
+        fm_buffer_trace(out, from, text->typed, at, at + what_bytes);
+        done = at + what_bytes;
         if (r == FM_OK)
-            r = fm_encoder_poll(enc, at - done + 1);
-        at += what_bytes;
-        done = at;
+            r = find(enc, text, step->first, done, &at);
     }
-    return r == FM_OK ? fm_buffer_add(out, text->data + done, text->bytes - done) : r;
+    return r == FM_OK ? fm_buffer_add_part(out, text->data, text->typed, done, text->bytes - done) : r;
 }
 
 static enum fm_result apply(struct fm_encoder *enc, const struct fm_step *step, const struct fm_buffer *text, struct fm_buffer *out)
 {
     enum fm_result r;
     switch (step->kind) {
-    case FM_STEP_NFC: return fm_form(enc, FM_FORM_C, text->data, text->bytes, out);
-    case FM_STEP_NFD: return fm_form(enc, FM_FORM_D, text->data, text->bytes, out);
-    case FM_STEP_NFKC: return fm_form(enc, FM_FORM_KC, text->data, text->bytes, out);
-    case FM_STEP_NFKD: return fm_form(enc, FM_FORM_KD, text->data, text->bytes, out);
-    case FM_STEP_STRIP: return strip(step, text, out);
+    case FM_STEP_NFC: return fm_form(enc, FM_FORM_C, text->data, text->bytes, text->typed, out);
+    case FM_STEP_NFD: return fm_form(enc, FM_FORM_D, text->data, text->bytes, text->typed, out);
+    case FM_STEP_NFKC: return fm_form(enc, FM_FORM_KC, text->data, text->bytes, text->typed, out);
+    case FM_STEP_NFKD: return fm_form(enc, FM_FORM_KD, text->data, text->bytes, text->typed, out);
+    case FM_STEP_STRIP: return strip(enc, step, text, out);
     case FM_STEP_REPLACE: return replace(enc, step, text, out);
     case FM_STEP_PREPEND:
         r = fm_buffer_add(out, step->first.data, (size_t)step->first.bytes);
-        return r == FM_OK ? fm_buffer_add(out, text->data, text->bytes) : r;
+        return r == FM_OK ? fm_buffer_add_part(out, text->data, text->typed, 0, text->bytes) : r;
     default: return map_chars(enc, step, text, out);
     }
 }
 
-enum fm_result fm_steps_apply(struct fm_encoder *enc, const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other)
+enum fm_result fm_steps_apply(struct fm_encoder *enc, const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other,
+                              size_t *io_room)
 {
     enum fm_result r = FM_OK;
+    size_t most = text->bytes;
+    text->limit = other->limit = FM_MAX(*io_room, (size_t)1);
     for (uint32_t i = 0; r == FM_OK && i < steps->count && text->bytes > 0; i++) {
         other->bytes = 0;
         r = apply(enc, &steps->list[i], text, other);
         struct fm_buffer swap = *text;
         *text = *other;
         *other = swap;
+        most = FM_MAX(most, text->bytes);
     }
+    *io_room -= FM_MIN(most, *io_room);
     return r;
 }

@@ -32,11 +32,20 @@ struct fm_steps {
     uint32_t count;
 };
 
+// To how many bytes all texts of `bytes` together may grow. U+FDFA becomes 13 times as long where its spaces become U+2581, and no
+// rule of a real file does more. Offsets in texts have 32 bits.
+static inline size_t fm_growth_limit(size_t bytes)
+{
+    return FM_MIN(18 * (uint64_t)bytes + 65536, (uint64_t)UINT32_MAX - 65536);
+}
+
 // From FM_KEY_NORMALIZERS; none where the key is absent. Texts and list live in the arena. FM_FORMAT, FM_UNSUPPORTED for
 // an unknown name, with those that are known; FM_NOMEM.
 enum fm_result fm_steps_read(const struct fm_file *file, struct fm_arena *arena, struct fm_steps *out_steps);
 // Change `text` by all steps; `other` is working memory, and the two may change places. Any bytes may stand in the text:
-// those that are no character stay. enc is for fm_encoder_poll and may be NULL. FM_NOMEM, FM_CANCELLED.
-enum fm_result fm_steps_apply(struct fm_encoder *enc, const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other);
+// those that are no character stay. The text may grow to *io_room bytes, which falls by as many as it had at most. enc is for
+// fm_encoder_poll and may be NULL. FM_NOMEM, FM_CANCELLED, FM_UNSUPPORTED for a text that grows further.
+enum fm_result fm_steps_apply(struct fm_encoder *enc, const struct fm_steps *steps, struct fm_buffer *text, struct fm_buffer *other,
+                              size_t *io_room);
 
 #endif

@@ -45,7 +45,8 @@ struct fm_pair_queue {
     uint32_t free_pair; // list of pool entries to be used again
 };
 
-// Empty the queue for a text of `symbols` symbols; priorities are less than `priorities`. FM_NOMEM.
+// Make the queue ready for a text of `symbols` symbols; priorities are less than `priorities`, and always the same number. What was
+// pushed for the text before must have been popped. FM_NOMEM.
 enum fm_result fm_pair_queue_start(struct fm_pair_queue *queue, size_t symbols, uint32_t priorities);
 enum fm_result fm_pair_queue_push(struct fm_pair_queue *queue, struct fm_merge_pair pair);
 // false when the queue is empty.

@@ -4,25 +4,14 @@
 #include "text/chars.h"
 #include "text/pipeline.h"
 
-// Does U+2581 stand at `at`?
-static bool is_mark(const char *text, size_t text_bytes, size_t at)
-{
-    return text_bytes - at >= FM_SPACE_MARK_BYTES && memcmp(text + at, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
-}
-
 // The place of the first U+2581 in text that stands behind another character, or text_bytes.
 static size_t next_word(const char *text, size_t text_bytes)
 {
-    for (size_t at = 0; at < text_bytes; at++) {
-        const char *hit = memchr(text + at, FM_SPACE_MARK[0], text_bytes - at);
-        if (hit == NULL)
-            return text_bytes;
-        at = (size_t)(hit - text);
-        bool behind_mark = at >= FM_SPACE_MARK_BYTES && is_mark(text, text_bytes, at - FM_SPACE_MARK_BYTES);
-        if (at > 0 && !behind_mark && is_mark(text, text_bytes, at))
-            return at;
-    }
-    return text_bytes;
+    size_t at = fm_next_mark(text, text_bytes, 0);
+    while (at < text_bytes && (at == 0 || (at >= FM_SPACE_MARK_BYTES && fm_begins_with_mark(text + at - FM_SPACE_MARK_BYTES,
+                                                                                            FM_SPACE_MARK_BYTES))))
+        at = fm_next_mark(text, text_bytes, at + FM_SPACE_MARK_BYTES);
+    return at;
 }
 
 static enum fm_result read_merge(const struct fm_file *file, const struct fm_meta *meta, uint32_t index, struct fm_tokenizer *tok,
@@ -93,10 +82,13 @@ static enum fm_result encode_word(struct fm_encoder *enc, const struct fm_pairs 
     const struct fm_tokenizer *tok = enc->tok;
     enum fm_result r = FM_OK;
     fm_merge_reset(&enc->merge);
-    for (size_t at = 0, bytes; r == FM_OK && at < text_bytes; at += bytes) {
+    for (size_t at = 0, bytes = 0; r == FM_OK && at < text_bytes; at += bytes) {
         uint32_t id;
+        r = fm_encoder_poll(enc, bytes);
+        if (r != FM_OK)
+            break;
         fm_char_at(text + at, text_bytes - at, &bytes);
-        if (fm_map_get(&pairs->chars, text + at, bytes, &id)) {
+        if (fm_map_get(&pairs->chars, text + at, bytes, &id) && !fm_encoder_is_text(enc, id)) {
             r = fm_merge_push(&enc->merge, (uint32_t)at, (uint32_t)bytes, id, false);
             continue;
         }
@@ -104,9 +96,12 @@ static enum fm_result encode_word(struct fm_encoder *enc, const struct fm_pairs 
             r = fm_merge_push(&enc->merge, (uint32_t)(at + k), 1, tok->byte_ids[(uint8_t)text[at + k]], false);
     }
     if (r == FM_OK)
-        r = fm_merge_run(&enc->merge, text, fm_bpe_join, tok);
-    for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next)
+        r = fm_merge_run(&enc->merge, text, fm_bpe_join, enc);
+    for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
         r = fm_encoder_emit(enc, enc->merge.symbols[i].id);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, 1);
+    }
     return r;
 }
 
@@ -116,8 +111,6 @@ enum fm_result fm_pairs_encode(struct fm_encoder *enc, const struct fm_pairs *pa
     for (size_t at = 0; r == FM_OK && at < text_bytes;) {
         size_t bytes = pairs->words ? next_word(text + at, text_bytes - at) : text_bytes - at;
         r = encode_word(enc, pairs, text + at, bytes);
-        if (r == FM_OK)
-            r = fm_encoder_poll(enc, bytes);
         at += bytes;
     }
     return r;

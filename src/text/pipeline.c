@@ -3,9 +3,12 @@
 
 #include "base/utf8.h"
 #include "text/added.h"
+#include "text/chars.h"
 #include "text/charsmap.h"
 #include "text/normalize.h"
 #include "text/pairs.h"
+
+#define COPY_BYTES ((size_t)1 << 16) // between two questions whether to go on
 
 enum pipeline_kind { TOKENIZERS, SENTENCEPIECE };
 enum metaspace { METASPACE_NONE, METASPACE_NEVER, METASPACE_FIRST, METASPACE_ALWAYS };
@@ -27,7 +30,9 @@ struct fm_pipeline {
 
 // Texts on their way; all-zero is the beginning.
 struct work {
+    struct fm_buffer source; // of a mixed text
     struct fm_buffer text, other, marked;
+    size_t room; // bytes to which what is left of the text may grow
     struct fm_added_search raw, normal;
 };
 
@@ -44,7 +49,7 @@ static enum fm_result read_word(const struct fm_file *file, const char *key, con
         return r;
     for (unsigned i = 0; names[i] != NULL; i++) {
         *out_index = i;
-        if (text.bytes == strlen(names[i]) && memcmp(text.data, names[i], (size_t)text.bytes) == 0)
+        if (fm_text_equals(text, names[i]))
             return FM_OK;
     }
     return fm_fail(FM_UNSUPPORTED, "%s: metadata '%s': '%s' is not supported; a newer version may know it", fm_file_path(file), key,
@@ -97,27 +102,18 @@ bool fm_pipeline_is_piece(const struct fm_tokenizer *tok, uint32_t id)
     return tok->pipeline == NULL || (tok->pipeline->flags[id] & (FM_ADDED | FM_ADDED_PIECE)) != FM_ADDED;
 }
 
-// What a token that is found after normalisation looks like then.
-static enum fm_result pattern_of(struct fm_tokenizer *tok, uint32_t id, struct fm_text *out_pattern)
+// What a token that is found after normalisation looks like then: work->text.
+static enum fm_result make_pattern(const struct fm_tokenizer *tok, uint32_t id, struct work *work)
 {
-    struct fm_buffer text = {0}, other = {0};
     const struct fm_token *token = &tok->tokens[id];
-    enum fm_result r = fm_buffer_add(&text, token->text, token->text_bytes);
-    if (r == FM_OK)
-        r = fm_steps_apply(NULL, &tok->pipeline->steps, &text, &other);
-    char *copy = r == FM_OK ? fm_arena_alloc(&tok->arena, text.bytes + 1, 1) : NULL;
-    if (r == FM_OK && copy == NULL)
-        r = fm_nomem();
-    if (r == FM_OK && text.bytes > 0)
-        memcpy(copy, text.data, text.bytes);
-    *out_pattern = (struct fm_text){.data = copy, .bytes = text.bytes};
-    fm_free(text.data);
-    fm_free(other.data);
-    return r;
+    work->text.bytes = 0;
+    work->text.limit = 0;
+    enum fm_result r = fm_buffer_add(&work->text, token->text, token->text_bytes);
+    return r == FM_OK ? fm_steps_apply(NULL, &tok->pipeline->steps, &work->text, &work->other, &work->room) : r;
 }
 
 // Add the tokens for which `hidden` is as wanted. The first of several with the same pattern counts.
-static enum fm_result add_tokens(struct fm_tokenizer *tok, bool hidden, struct fm_map *seen)
+static enum fm_result add_tokens(struct fm_tokenizer *tok, bool hidden, struct fm_map *seen, struct work *work)
 {
     struct fm_pipeline *p = tok->pipeline;
     enum fm_result r = FM_OK;
@@ -127,10 +123,17 @@ static enum fm_result add_tokens(struct fm_tokenizer *tok, bool hidden, struct f
         uint32_t other;
         if (!(p->flags[id] & FM_ADDED) || p->hidden[id] != hidden)
             continue;
-        if (normal)
-            r = pattern_of(tok, id, &pattern);
+        if (normal) {
+            r = make_pattern(tok, id, work);
+            pattern = (struct fm_text){.data = work->text.data, .bytes = work->text.bytes};
+        }
         if (r != FM_OK || pattern.bytes == 0 || fm_map_get(&seen[normal], pattern.data, (size_t)pattern.bytes, &other))
             continue;
+        if (normal) {
+            pattern.data = fm_arena_copy(&tok->arena, pattern.data, (size_t)pattern.bytes);
+            if (pattern.data == NULL)
+                return fm_nomem();
+        }
         r = fm_map_put(&seen[normal], pattern.data, (size_t)pattern.bytes, id, NULL);
         if (r == FM_OK)
             r = fm_matcher_add(normal ? &p->normal.matcher : &p->raw.matcher, pattern.data, (uint32_t)pattern.bytes, id);
@@ -142,9 +145,16 @@ static enum fm_result make_matchers(struct fm_tokenizer *tok)
 {
     struct fm_pipeline *p = tok->pipeline;
     struct fm_map seen[2] = {{0}};
-    enum fm_result r = add_tokens(tok, true, seen);
+    struct work work = {0};
+    size_t added_bytes = 0;
+    for (uint32_t id = 0; id < tok->vocab; id++)
+        added_bytes += p->flags[id] & FM_ADDED ? tok->tokens[id].text_bytes : 0;
+    work.room = fm_growth_limit(added_bytes);
+    enum fm_result r = add_tokens(tok, true, seen, &work);
     if (r == FM_OK)
-        r = add_tokens(tok, false, seen);
+        r = add_tokens(tok, false, seen, &work);
+    fm_buffer_finish(&work.text);
+    fm_buffer_finish(&work.other);
     for (uint32_t id = 0; r == FM_OK && p->kind == SENTENCEPIECE && id < tok->vocab; id++) {
         const struct fm_token *token = &tok->tokens[id];
         if (token->type != FM_TOKEN_USER || (p->flags[id] & FM_ADDED) || token->text_bytes == 0)
@@ -219,17 +229,6 @@ enum fm_result fm_pipeline_prepare(const struct fm_file *file, struct fm_tokeniz
     return r == FM_OK ? make_matchers(tok) : r;
 }
 
-bool fm_pipeline_changes_letters(const struct fm_tokenizer *tok)
-{
-    const struct fm_pipeline *p = tok->pipeline;
-    bool changes = p->kind == SENTENCEPIECE && p->rules.map.n_units > 0;
-    for (uint32_t i = 0; i < p->steps.count; i++) {
-        enum fm_step_kind kind = p->steps.list[i].kind;
-        changes = changes || (kind != FM_STEP_STRIP && kind != FM_STEP_PREPEND && kind != FM_STEP_REPLACE && kind != FM_STEP_NFC);
-    }
-    return changes;
-}
-
 void fm_pipeline_destroy(struct fm_pipeline **pipeline)
 {
     if (*pipeline == NULL)
@@ -245,27 +244,26 @@ void fm_pipeline_destroy(struct fm_pipeline **pipeline)
 
 // ---- encoding -------------------------------------------------------------------------------------------------------
 
-static bool begins_with_mark(const char *text, size_t text_bytes)
-{
-    return text_bytes >= FM_SPACE_MARK_BYTES && memcmp(text, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
-}
-
 // Spaces to marks, and one in front where the scheme wants it.
-static enum fm_result mark_spaces(const struct fm_pipeline *p, const char *text, size_t text_bytes, bool first,
-                                  struct fm_buffer *out)
+static enum fm_result mark_spaces(struct fm_encoder *enc, const char *text, size_t text_bytes, bool first, struct fm_buffer *out)
 {
-    bool wanted = p->metaspace == METASPACE_ALWAYS || (p->metaspace == METASPACE_FIRST && first);
+    const enum metaspace scheme = enc->tok->pipeline->metaspace;
+    bool wanted = scheme == METASPACE_ALWAYS || (scheme == METASPACE_FIRST && first);
     enum fm_result r = FM_OK;
     out->bytes = 0;
-    if (wanted && text[0] != ' ' && !begins_with_mark(text, text_bytes))
+    out->limit = UINT32_MAX;
+    if (wanted && text[0] != ' ' && !fm_begins_with_mark(text, text_bytes))
         r = fm_buffer_add(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
     for (size_t at = 0; r == FM_OK && at < text_bytes;) {
-        const char *space = memchr(text + at, ' ', text_bytes - at);
-        size_t end = space != NULL ? (size_t)(space - text) : text_bytes;
-        r = fm_buffer_add(out, text + at, end - at);
+        const size_t part = FM_MIN(text_bytes - at, COPY_BYTES);
+        const char *space = memchr(text + at, ' ', part);
+        const size_t bytes = space != NULL ? (size_t)(space - text) - at : part;
+        r = fm_buffer_add(out, text + at, bytes);
         if (r == FM_OK && space != NULL)
             r = fm_buffer_add(out, FM_SPACE_MARK, FM_SPACE_MARK_BYTES);
-        at = end + (space != NULL ? 1 : 0);
+        at += bytes + (space != NULL ? 1 : 0);
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, bytes + 1);
     }
     return r;
 }
@@ -287,14 +285,12 @@ static enum fm_result encode_plain(struct fm_encoder *enc, struct work *work, co
     if (enc->tok->kind == FM_TOKENIZER_BPE)
         return fm_bpe_encode(enc, text, text_bytes);
     if (p->metaspace != METASPACE_NONE) {
-        r = mark_spaces(p, text, text_bytes, first, &work->marked);
+        r = mark_spaces(enc, text, text_bytes, first, &work->marked);
         text = work->marked.data;
         text_bytes = work->marked.bytes;
     }
     for (size_t at = 0; r == FM_OK && at < text_bytes;) {
-        size_t end = p->split ? at + 1 : text_bytes;
-        while (end < text_bytes && !begins_with_mark(text + end, text_bytes - end))
-            end++;
+        size_t end = p->split ? fm_next_mark(text, text_bytes, at + 1) : text_bytes;
         r = fm_pairs_encode(enc, &p->pairs, text + at, end - at);
         at = end;
     }
@@ -302,19 +298,28 @@ static enum fm_result encode_plain(struct fm_encoder *enc, struct work *work, co
 }
 
 // Copy the text; of a SentencePiece vocabulary with U+FFFD for each byte that is no part of a well-formed character.
-static enum fm_result copy_text(const struct fm_tokenizer *tok, const char *text, size_t text_bytes, struct fm_buffer *out)
+static enum fm_result copy_text(struct fm_encoder *enc, const char *text, size_t text_bytes, const uint8_t *typed,
+                                struct fm_buffer *out)
 {
     enum fm_result r = FM_OK;
     out->bytes = 0;
-    if (tok->kind == FM_TOKENIZER_BPE)
-        return fm_buffer_add(out, text, text_bytes);
+    out->limit = 0;
+    if (enc->tok->kind == FM_TOKENIZER_BPE)
+        return fm_buffer_add_part(out, text, typed, 0, text_bytes);
     for (size_t at = 0; r == FM_OK && at < text_bytes;) {
-        size_t valid = fm_utf8_valid_prefix(text + at, text_bytes - at);
-        r = fm_buffer_add(out, text + at, valid);
+        const size_t part = FM_MIN(text_bytes - at, COPY_BYTES), valid = fm_utf8_valid_prefix(text + at, part);
+        // A character may reach over the end of the part.
+        const bool broken = valid < part && (part == text_bytes - at || part - valid >= FM_CHAR_BYTES_MAX);
+        r = fm_buffer_add_part(out, text, typed, at, valid);
         at += valid;
-        if (r == FM_OK && at < text_bytes)
+        const size_t from = out->bytes;
+        if (r == FM_OK && broken) {
             r = fm_buffer_add(out, FM_UTF8_REPLACEMENT, FM_UTF8_REPLACEMENT_BYTES);
-        at += at < text_bytes ? 1 : 0;
+            fm_buffer_trace(out, from, typed, at, at + 1);
+        }
+        at += broken ? 1 : 0;
+        if (r == FM_OK)
+            r = fm_encoder_poll(enc, valid + 1);
     }
     return r;
 }
@@ -323,6 +328,7 @@ static enum fm_result copy_text(const struct fm_tokenizer *tok, const char *text
 static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, const char *text, size_t text_bytes, bool first)
 {
     const struct fm_pipeline *p = enc->tok->pipeline;
+    const uint8_t *typed = enc->mixed != NULL ? work->source.typed + (text - enc->mixed->text) : NULL;
     enum fm_result r;
     if (text_bytes == 0)
         return FM_OK;
@@ -330,20 +336,25 @@ static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, 
         const struct fm_matcher *pieces = &p->pieces[enc->plain ? 1 : 0];
         struct fm_spm_rules rules = p->rules;
         rules.dummy_prefix = rules.dummy_prefix && (first || p->metaspace != METASPACE_FIRST);
-        struct fm_buffer escaped = {.data = enc->buffer, .cap = enc->buffer_cap};
-        r = fm_spm_normalize(enc, &rules, pieces, text, text_bytes, &escaped);
+        struct fm_buffer escaped = {.data = enc->buffer, .cap = enc->buffer_cap, .limit = FM_MAX(work->room, (size_t)1),
+                                    .traced = enc->mixed != NULL, .typed = enc->typed, .typed_cap = enc->typed_cap};
+        r = fm_spm_normalize(enc, &rules, pieces, text, text_bytes, typed, &escaped);
+        work->room -= escaped.bytes;
+        enc->typed = escaped.typed;
+        enc->typed_cap = escaped.typed_cap;
         enc->buffer = escaped.data;
         enc->buffer_bytes = escaped.bytes;
         enc->buffer_cap = escaped.cap;
         return r == FM_OK && escaped.bytes > 0 ? fm_spm_merge(enc, pieces) : r;
     }
-    r = copy_text(enc->tok, text, text_bytes, &work->text);
+    work->text.traced = work->other.traced = enc->mixed != NULL;
+    r = copy_text(enc, text, text_bytes, typed, &work->text);
     if (r == FM_OK)
-        r = fm_steps_apply(enc, &p->steps, &work->text, &work->other);
+        r = fm_steps_apply(enc, &p->steps, &work->text, &work->other, &work->room);
     if (r != FM_OK || work->text.bytes == 0)
         return r;
     struct fm_added_search *search = &work->normal;
-    fm_added_start(search, &p->normal, work->text.data, work->text.bytes, !enc->plain);
+    fm_added_start(search, &p->normal, work->text.data, work->text.bytes, work->text.typed, !enc->plain);
     for (uint32_t id = 0; r == FM_OK && id != FM_TOKEN_NONE;) {
         size_t from = search->done, begin = search->text_bytes;
         r = fm_added_next(enc, search, &begin, &id);
@@ -358,11 +369,10 @@ static enum fm_result encode_section(struct fm_encoder *enc, struct work *work, 
 
 enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size_t text_bytes)
 {
-    struct work work = {0};
+    struct work work = {.room = fm_growth_limit(text_bytes)};
     struct fm_added_search *search = &work.raw;
-    enum fm_result r = FM_OK;
-    search->raw = true;
-    fm_added_start(search, &enc->tok->pipeline->raw, text, text_bytes, !enc->plain);
+    enum fm_result r = enc->mixed != NULL ? fm_mixed_trace(enc->mixed, &work.source) : FM_OK;
+    fm_added_start(search, &enc->tok->pipeline->raw, text, text_bytes, work.source.typed, !enc->plain);
     for (uint32_t id = text_bytes > 0 ? 0 : FM_TOKEN_NONE; r == FM_OK && id != FM_TOKEN_NONE;) {
         size_t from = search->done, begin = text_bytes;
         r = fm_added_next(enc, search, &begin, &id);
@@ -374,8 +384,9 @@ enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size
     }
     fm_added_finish(&work.raw);
     fm_added_finish(&work.normal);
-    fm_free(work.text.data);
-    fm_free(work.other.data);
-    fm_free(work.marked.data);
+    fm_buffer_finish(&work.source);
+    fm_buffer_finish(&work.text);
+    fm_buffer_finish(&work.other);
+    fm_buffer_finish(&work.marked);
     return r;
 }

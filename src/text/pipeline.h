@@ -23,9 +23,6 @@ void fm_pipeline_destroy(struct fm_pipeline **pipeline);
 // May merges make this token? true without a pipeline.
 bool fm_pipeline_is_piece(const struct fm_tokenizer *tok, uint32_t id);
 
-// Does it change characters to others, so that a text may come to spell what nobody wrote?
-bool fm_pipeline_changes_letters(const struct fm_tokenizer *tok);
-
 // A whole text; enc->tok has a pipeline. With enc->plain only tokens are found that a user added, and that are no markup.
 enum fm_result fm_pipeline_encode(struct fm_encoder *enc, const char *text, size_t text_bytes);
 

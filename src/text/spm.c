@@ -61,8 +61,7 @@ enum fm_result fm_spm_make_pieces(struct fm_tokenizer *tok)
         }
         token->piece = blob;
         for (uint32_t i = 0; i < token->text_bytes;) {
-            bool mark =
-                token->text_bytes - i >= FM_SPACE_MARK_BYTES && memcmp(token->text + i, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
+            bool mark = fm_begins_with_mark(token->text + i, token->text_bytes - i);
             *blob++ = mark ? ' ' : token->text[i];
             i += mark ? FM_SPACE_MARK_BYTES : 1;
         }
@@ -227,19 +226,13 @@ static enum fm_result escape(struct fm_encoder *enc, const char *text, size_t te
     return FM_OK;
 }
 
-static uint32_t span_id(const struct fm_tokenizer *tok, const char *text, uint32_t bytes)
-{
-    uint32_t id;
-    return bytes <= tok->max_span_bytes && fm_map_get(&tok->spans, text, bytes, &id) ? id : FM_TOKEN_NONE;
-}
-
 // The rule of fm_merge_run. Remembers of what an UNUSED token was made.
 static bool join(const void *user, const char *text, const struct fm_symbol *left, const struct fm_symbol *right,
                  uint32_t *out_priority, uint32_t *out_id)
 {
     const struct fm_encoder *enc = user;
-    uint32_t id = span_id(enc->tok, text + left->begin, left->bytes + right->bytes);
-    if (id == FM_TOKEN_NONE || fm_encoder_is_text(enc, id))
+    uint32_t id = fm_encoder_span(enc, text + left->begin, left->bytes + right->bytes);
+    if (id == FM_TOKEN_NONE)
         return false;
     if (enc->splits != NULL && enc->tok->tokens[id].type == FM_TOKEN_UNUSED)
         enc->splits[id] = left->bytes;
@@ -270,7 +263,7 @@ static enum fm_result emit_span(struct fm_encoder *enc, uint32_t begin, uint32_t
     size_t depth = 0;
     for (;;) {
         enum fm_result r;
-        uint32_t id = span_id(enc->tok, text + begin, bytes);
+        uint32_t id = fm_encoder_span(enc, text + begin, bytes);
         bool unused = id != FM_TOKEN_NONE && enc->splits != NULL && enc->tok->tokens[id].type == FM_TOKEN_UNUSED;
         if (unused && enc->splits[id] > 0 && enc->splits[id] < bytes) {
             uint32_t left = enc->splits[id];
@@ -296,7 +289,7 @@ static enum fm_result emit_symbols(struct fm_encoder *enc, bool *out_known)
     enum fm_result r = FM_OK;
     for (uint32_t i = 0; r == FM_OK && i != FM_SYMBOL_NONE; i = enc->merge.symbols[i].next) {
         const struct fm_symbol *symbol = &enc->merge.symbols[i];
-        *out_known = *out_known && span_id(enc->tok, enc->buffer + symbol->begin, symbol->bytes) != FM_TOKEN_NONE;
+        *out_known = *out_known && fm_encoder_span(enc, enc->buffer + symbol->begin, symbol->bytes) != FM_TOKEN_NONE;
         r = symbol->frozen ? fm_encoder_emit(enc, symbol->id) : emit_span(enc, symbol->begin, symbol->bytes);
         if (r == FM_OK)
             r = fm_encoder_poll(enc, 1);
@@ -346,7 +339,7 @@ static enum fm_result push_symbol(struct fm_encoder *enc, size_t at, uint32_t *p
     enum fm_result r = fm_match_walk_at(&enc->user, at, &entry);
     if (r != FM_OK)
         return r;
-    if (entry != NULL && !fm_encoder_is_text(enc, entry->id)) {
+    if (entry != NULL && !fm_encoder_is_text_at(enc, entry->id, enc->typed, at, at + entry->bytes)) {
         *out_bytes = entry->bytes;
         r = cuts ? flush(enc) : FM_OK;
         return r == FM_OK ? fm_merge_push(&enc->merge, (uint32_t)at, entry->bytes, entry->id, true) : r;

@@ -18,11 +18,6 @@ static const struct model models[] = {
     [FM_TOKENIZER_CHAR_BPE] = {"gemma4", FM_TOKENIZER_CHAR_BPE, fm_char_bpe_create, fm_char_bpe_encode},
 };
 
-static bool equals(struct fm_text text, const char *name)
-{
-    return text.bytes == strlen(name) && memcmp(text.data, name, (size_t)text.bytes) == 0;
-}
-
 static enum fm_result create(const struct fm_file *file, const struct model *model, struct fm_tokenizer **out_tok)
 {
     struct fm_tokenizer *tok = fm_alloc_zero(1, sizeof(*tok));
@@ -59,12 +54,12 @@ enum fm_result fm_tokenizer_create(const struct fm_file *file, struct fm_tokeniz
     enum fm_result r = fm_meta_string(file, "tokenizer.ggml.model", false, &name);
     if (r != FM_OK)
         return r;
-    if (name.data == NULL || equals(name, "none") || equals(name, "no_vocab")) {
+    if (name.data == NULL || fm_text_equals(name, "none") || fm_text_equals(name, "no_vocab")) {
         *out_tok = NULL;
         return FM_OK;
     }
     for (size_t i = 0; i < FM_COUNT(models); i++) {
-        if (equals(name, models[i].name))
+        if (fm_text_equals(name, models[i].name))
             return create(file, &models[i], out_tok);
     }
     return fm_fail(
@@ -137,10 +132,13 @@ static void encoder_finish(struct fm_encoder *enc)
     fm_merge_finish(&enc->merge);
     fm_word_cache_finish(&enc->words);
     fm_match_walk_finish(&enc->special);
+    fm_match_walk_finish(&enc->template_special);
+    fm_match_walk_finish(&enc->template_user);
     fm_match_walk_finish(&enc->user);
     fm_pretok_scratch_destroy(&enc->scratch);
     fm_free(enc->buffer);
-    fm_free(enc->normal.data);
+    fm_free(enc->typed);
+    fm_buffer_finish(&enc->normal);
     fm_free(enc->splits);
     fm_free(enc->pending);
     fm_free(enc->ids);

@@ -105,16 +105,13 @@ bool fm_unicode_needs_pin(const char *text, size_t text_bytes)
     return next_unsettled(text, text_bytes, &at, &bytes) != NULL;
 }
 
-bool fm_unicode_pin(const char *text, size_t text_bytes, char *out)
+void fm_unicode_pin(const char *text, size_t text_bytes, char *out)
 {
     const struct unsettled *row;
-    bool replaced = false;
     size_t at = 0, bytes;
     memcpy(out, text, text_bytes);
     while ((row = next_unsettled(text, text_bytes, &at, &bytes)) != NULL) {
         memcpy(out + at, stand_ins[row->group][bytes - 2], bytes);
         at += bytes;
-        replaced = true;
     }
-    return replaced;
 }

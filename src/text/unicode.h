@@ -14,8 +14,7 @@ bool fm_unicode_is_newer(uint32_t point);
 
 // Copy well-formed text of text_bytes to `out`, with characters that versions of Unicode classify differently replaced by
 // old ones of the same length in bytes that have the category of Unicode 16.0 (and the script Han where they have it).
-// Stops after the text; true when something was replaced.
-bool fm_unicode_pin(const char *text, size_t text_bytes, char *out);
+void fm_unicode_pin(const char *text, size_t text_bytes, char *out);
 
 // Would fm_unicode_pin replace something?
 bool fm_unicode_needs_pin(const char *text, size_t text_bytes);

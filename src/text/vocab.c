@@ -39,7 +39,7 @@ static const struct {
     {"[EOS]", false},
 };
 
-// Where a vocabulary has all of `with`, `text` is no end: there it ends a part of an answer only.
+// Where a vocabulary has all of `with`, `text` is no end by its text: there it ends a part of an answer only.
 static const struct {
     const char *text;
     const char *with[2];
@@ -247,11 +247,11 @@ static enum fm_result read_special(const struct fm_file *file, struct fm_tokeniz
         make_control(tok, tok->bos);
     if (tok->unk != FM_TOKEN_NONE && tok->kind == FM_TOKENIZER_SPM && tok->tokens[tok->unk].type == FM_TOKEN_NORMAL)
         tok->tokens[tok->unk].type = FM_TOKEN_UNKNOWN;
+    mark_ends_by_text(tok);
     mark_end(tok, tok->eos);
     mark_end(tok, eot);
     mark_end(tok, eom);
     enum fm_result r = mark_listed_ends(file, tok);
-    mark_ends_by_text(tok);
     for (uint32_t id = 0; id < tok->vocab; id++) {
         struct fm_token *token = &tok->tokens[id];
         token->markup = token->type == FM_TOKEN_USER && is_markup(token);

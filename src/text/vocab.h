@@ -35,8 +35,31 @@ enum fm_tokenizer_kind {
     FM_TOKENIZER_CHAR_BPE, // "gemma4": BPE over characters
 };
 
+static inline bool fm_text_equals(struct fm_text text, const char *word)
+{
+    return text.bytes == strlen(word) && memcmp(text.data, word, (size_t)text.bytes) == 0;
+}
+
 #define FM_SPACE_MARK "\xE2\x96\x81" // U+2581
 #define FM_SPACE_MARK_BYTES 3
+
+// Does the text begin with U+2581?
+static inline bool fm_begins_with_mark(const char *text, size_t text_bytes)
+{
+    return text_bytes >= FM_SPACE_MARK_BYTES && memcmp(text, FM_SPACE_MARK, FM_SPACE_MARK_BYTES) == 0;
+}
+
+// The place of the first U+2581 at or after `at`, or the end of the text.
+static inline size_t fm_next_mark(const char *text, size_t text_bytes, size_t at)
+{
+    for (const char *hit; at < text_bytes; at++) {
+        hit = memchr(text + at, FM_SPACE_MARK[0], text_bytes - at);
+        at = hit != NULL ? (size_t)(hit - text) : text_bytes;
+        if (hit == NULL || fm_begins_with_mark(hit, text_bytes - at))
+            break;
+    }
+    return at;
+}
 
 struct fm_token {
     const char *text;  // as in the file, not NUL-terminated
@@ -113,10 +136,14 @@ struct fm_encoder {
     struct fm_merge merge;
     struct fm_word_cache words;   // SPM, when texts are cut
     struct fm_match_walk special; // of the whole text
+    struct fm_match_walk template_special; // mixed: of one range of the template
+    struct fm_match_walk template_user;    // likewise; SPM
     struct fm_match_walk user;    // SPM: of the escaped text
     char *buffer;                 // escaped text; not for BPE
     size_t buffer_bytes;
     size_t buffer_cap;
+    uint8_t *typed; // of the escaped text that a pipeline made of a mixed one, as in struct fm_buffer
+    size_t typed_cap;
     struct fm_buffer normal;           // BPE: normalised text
     struct fm_pretok_scratch *scratch; // BPE
     uint32_t *splits;                  // SPM with UNUSED tokens: bytes of the left half that one was made of
@@ -127,11 +154,15 @@ struct fm_encoder {
 // Note `work` bytes or steps done; now and then asks whether to go on. FM_CANCELLED. enc may be NULL: never.
 enum fm_result fm_encoder_poll(struct fm_encoder *enc, size_t work);
 
-// mixed.c: whether a token is not meant where its text stands. Without FM_ENCODE_SPECIAL that is markup; in a mixed text markers
-// that the template did not write, or that an input spells out, too, where it can no longer be told who wrote them.
+// mixed.c: whether a token is not meant where its text stands. Without FM_ENCODE_SPECIAL that is markup. In a mixed text it is a
+// marker that merges would make, or one that is found where an input has a part of its bytes, from `begin` to `end`; `typed` tells
+// which those are, and NULL stands for all.
 bool fm_encoder_is_text(const struct fm_encoder *enc, uint32_t id);
-// mixed.c: whether an input has a part of the bytes [begin, end) of `text`, which lies in the mixed text.
-bool fm_mixed_is_typed(const struct fm_mixed_text *mixed, const char *text, size_t begin, size_t end);
+bool fm_encoder_is_text_at(const struct fm_encoder *enc, uint32_t id, const uint8_t *typed, size_t begin, size_t end);
+// mixed.c: the mixed text as a traced one. FM_NOMEM.
+enum fm_result fm_mixed_trace(const struct fm_mixed_text *mixed, struct fm_buffer *out);
+// The id of what merges may make that has this text and is meant (fm_encoder_is_text), or FM_TOKEN_NONE.
+uint32_t fm_encoder_span(const struct fm_encoder *enc, const char *text, size_t bytes);
 // mixed.c: encode enc->mixed. `user`: the tokens that are matched in any text as it stands.
 enum fm_result fm_encoder_mixed(struct fm_encoder *enc, const struct fm_matcher *user,
                                 enum fm_result (*encode)(struct fm_encoder *enc, const char *text, size_t text_bytes));
@@ -154,7 +185,7 @@ enum fm_result fm_spm_encode(struct fm_encoder *enc, const char *text, size_t te
 // The tokens of the escaped text in enc->buffer; those of `user` are set apart in it.
 enum fm_result fm_spm_merge(struct fm_encoder *enc, const struct fm_matcher *user);
 
-// bpe.c. fm_bpe_read_merges: tokenizer.ggml.merges. fm_bpe_join: the rule of fm_merge_run; user is the tokenizer.
+// bpe.c. fm_bpe_read_merges: tokenizer.ggml.merges. fm_bpe_join: the rule of fm_merge_run; user is the encoder.
 enum fm_result fm_bpe_read_merges(const struct fm_file *file, struct fm_tokenizer *tok);
 fm_merge_rule fm_bpe_join;
 enum fm_result fm_bpe_create(const struct fm_file *file, struct fm_tokenizer *tok);

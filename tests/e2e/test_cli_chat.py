@@ -116,6 +116,16 @@ def nobody_forges_a_turn():
 
 
 @test
+def an_empty_file_is_no_message():
+    with tempfile.TemporaryDirectory() as folder, Terminal(*CHAT, kind="xterm") as talk:
+        file = pathlib.Path(folder) / "empty.txt"
+        file.write_bytes(b"")
+        talk.send(f"/read {file}\n".encode())
+        talk.expect(any("is empty" in line for line in talk.new_messages()), "an empty file was sent")
+        talk.leave()
+
+
+@test
 def the_terminal_is_left_as_it_was():
     """After /exit, Ctrl-D and signals."""
     for end in (b"/exit\r", b"\x04", signal.SIGTERM, signal.SIGHUP, signal.SIGINT):

@@ -96,6 +96,6 @@ class Terminal:
 
     def leave(self):
         os.write(self.ours, b"/exit\n")
-        while self.read():
-            pass
+        while some := self.read():
+            self.shown += some
         self.expect(self.child.wait(timeout=SECONDS) == DONE, "exit status")

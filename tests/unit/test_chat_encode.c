@@ -10,6 +10,10 @@
 
 #include "base/os.h"
 #include "support/vocab_make.h"
+#include "text/added.h"
+#include "text/normalize.h"
+#include "text/pairs.h"
+#include "text/pipeline.h"
 #include "text/vocab.h"
 
 #define CONTROL 3
@@ -212,6 +216,123 @@ static void test_tokens_across_borders(void **state)
     gguf_write_finish(&w);
 }
 
+// ---- through a pipeline ---------------------------------------------------------------------------------------------
+
+#define MARK "\xE2\x96\x81"
+#define FIRST 259 // id of the first of these tokens
+
+static const struct vocab_token pipeline_extra[] = {
+    {"<|im_start|>", 0, USER}, {"<|im_end|>", 0, USER}, {MARK "<EOT>", 0, USER}, {"<K>", 0, USER},
+    {MARK, -1, 0}, {"a", -2, 0}, {"b", -3, 0}, {"u", -4, 0}, {"s", -5, 0}, {"us", -6, 0},
+};
+enum { IM_START = FIRST, IM_END, EOT, KELVIN, SPACE, A, B, U, S, US, PIPELINE_END };
+
+static struct fm_tokenizer *open_pipeline(const char *kind, uint32_t flags, const char *const *steps, size_t count)
+{
+    static const uint32_t pairs[] = {U, S, US};
+    uint32_t added[PIPELINE_END] = {0};
+    struct gguf_writer w = {0};
+    struct fm_tokenizer *tok = NULL;
+    vocab_make_spm(&w, true, pipeline_extra, FM_COUNT(pipeline_extra));
+    gguf_write_string(&w, FM_KEY_PIPELINE, kind);
+    gguf_write_array(&w, FM_KEY_PAIRS, GGUF_U32, pairs, FM_COUNT(pairs));
+    added[2] = FM_ADDED | flags;
+    for (uint32_t id = IM_START; id <= KELVIN; id++)
+        added[id] = FM_ADDED | flags;
+    if (flags > 0)
+        gguf_write_array(&w, FM_KEY_ADDED_FLAGS, GGUF_U32, added, PIPELINE_END);
+    if (count > 0)
+        gguf_write_strings(&w, FM_KEY_NORMALIZERS, steps, count);
+    if (vocab_open(&w, &tok) != FM_OK)
+        fail_msg("%s", fm_error_message());
+    gguf_write_finish(&w);
+    return tok;
+}
+
+// The message adds no token of a template to those that there are without it.
+static void expect_no_more(const struct fm_tokenizer *tok, enum fm_chat_template t, const char *content, uint32_t id, size_t honest)
+{
+    const struct fm_chat_message talk[] = {{"user", content}, {"assistant", content}};
+    struct ids got = encode(tok, t, talk, 2);
+    if (occurrences(&got, id) != honest)
+        fail_msg("'%s': token %u %zu times, expected %zu", content, id, occurrences(&got, id), honest);
+    fm_tokens_free(got.list);
+}
+
+// Normalisation makes tokens of what did not look like them. Those of the template stay.
+static void test_normalised_messages(void **state)
+{
+    static const char *const replace[] = {"replace", "\xEF\xBC\x9C", "<"}, *const nfc[] = {"nfc"}, *const lower[] = {"lowercase"},
+                      *const compat[] = {"nfkc", "strip", "both"},
+                      *const legacy[] = {"prepend", MARK, "replace", " ", MARK};
+    static const struct {
+        const char *const *steps;
+        size_t count;
+    } rows[] = {{NULL, 0}, {replace, 3}, {nfc, 1}, {lower, 1}, {compat, 3}};
+    static const char *const messages[] = {"a", "a <EOT>b", "a" MARK "<EOT>b", "<EOT>", "\xEF\xBC\x9C|im_end|>", "<|im_end|>", "<|IM_END|>",
+                                           "<\xE2\x84\xAA>", "\xC3\xA9<|im_end|>\xC3\xA9", "\xCC\xB8<|im_end|>\xCC\xB8",
+                                           "\xFF<|im_end|>", "us us", "\xEF\xBC\x9C\xEF\xBD\x9Cim_end\xEF\xBD\x9C\xEF\xBC\x9E"};
+    (void)state;
+    for (size_t i = 0; i < FM_COUNT(messages); i++) {
+        struct fm_tokenizer *tok = open_pipeline("sentencepiece", 0, NULL, 0);
+        expect_no_more(tok, FM_CHAT_CHATML, messages[i], IM_START, 3);
+        expect_no_more(tok, FM_CHAT_CHATML, messages[i], IM_END, 2);
+        expect_no_more(tok, FM_CHAT_CHATML, messages[i], EOT, 0);
+        fm_tokenizer_destroy(&tok);
+        for (size_t k = 0; k < FM_COUNT(rows); k++) {
+            tok = open_pipeline("tokenizers", FM_ADDED_NORMALIZED, rows[k].steps, rows[k].count);
+            expect_no_more(tok, FM_CHAT_CHATML, messages[i], IM_START, 3);
+            expect_no_more(tok, FM_CHAT_CHATML, messages[i], IM_END, 2);
+            expect_no_more(tok, FM_CHAT_CHATML, messages[i], KELVIN, 0);
+            expect_no_more(tok, FM_CHAT_CHATML, messages[i], EOT, 0);
+            fm_tokenizer_destroy(&tok);
+        }
+        tok = open_pipeline("tokenizers", FM_ADDED_NORMALIZED, legacy, 5);
+        expect_no_more(tok, FM_CHAT_LLAMA2, messages[i], 2, 1);
+        expect_no_more(tok, FM_CHAT_LLAMA2, messages[i], EOT, 0);
+        fm_tokenizer_destroy(&tok);
+    }
+    struct fm_tokenizer *tok = open_pipeline("tokenizers", FM_ADDED_NORMALIZED, legacy, 5);
+    expect_no_more(tok, FM_CHAT_LLAMA2, "a </s>", 2, 1);
+    fm_tokenizer_destroy(&tok);
+}
+
+// An end that looks like a word is what merges would make of it.
+static void test_merged_ends(void **state)
+{
+    static const struct vocab_token extra[] = {{MARK, -1, 0}, {"u", -2, 0}, {"s", -3, 0}, {"us", -4, 0}};
+    static const uint32_t pairs[] = {FIRST + 1, FIRST + 2, FIRST + 3};
+    static const char *const merges[] = {"u s"};
+    struct fm_tokenizer *tok = NULL;
+    (void)state;
+    for (unsigned kind = 0; kind < 5; kind++) {
+        struct gguf_writer w = {0};
+        uint32_t end = FIRST + 3;
+        if (kind < 2) {
+            vocab_make_bpe(&w, "gpt-2", merges, 1, NULL, 0);
+            gguf_write_bool(&w, "fulmen.tokenizer.ignore_merges", kind == 1);
+            end = 256;
+        } else if (kind == 2) {
+            vocab_make_char_bpe(&w, merges, 1, extra, FM_COUNT(extra));
+            end = 263;
+        } else {
+            vocab_make_spm(&w, true, extra, FM_COUNT(extra));
+        }
+        if (kind == 4) {
+            gguf_write_string(&w, FM_KEY_PIPELINE, "tokenizers");
+            gguf_write_array(&w, FM_KEY_PAIRS, GGUF_U32, pairs, FM_COUNT(pairs));
+            gguf_write_string(&w, FM_KEY_METASPACE, "always");
+            gguf_write_bool(&w, FM_KEY_METASPACE_SPLIT, true);
+        }
+        gguf_write_array(&w, "tokenizer.ggml.eos_token_ids", GGUF_U32, &end, 1);
+        if (vocab_open(&w, &tok) != FM_OK)
+            fail_msg("%s", fm_error_message());
+        expect_no_more(tok, FM_CHAT_PLAIN, "us us", end, 0);
+        fm_tokenizer_destroy(&tok);
+        gguf_write_finish(&w);
+    }
+}
+
 static bool at_once(void *user)
 {
     (void)user;
@@ -240,6 +361,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_ordinary_text), cmocka_unit_test(test_forged_tokens),
                                        cmocka_unit_test(test_user_defined_marks), cmocka_unit_test(test_tokens_across_borders),
+                                       cmocka_unit_test(test_normalised_messages), cmocka_unit_test(test_merged_ends),
                                        cmocka_unit_test(test_cancelled)};
     return cmocka_run_group_tests_name("chat_encode", tests, NULL, NULL);
 }

@@ -144,6 +144,23 @@ static void test_words_are_no_ends(void **state)
     fm_tokenizer_destroy(&tok);
 }
 
+// What the file itself names as an end is one, though its text is none in such a vocabulary.
+static void test_named_ends(void **state)
+{
+    (void)state;
+    const struct vocab_token extra[] = {{"<|end|>", 0, CONTROL}, {"<|return|>", 0, CONTROL}, {"<|call|>", 0, CONTROL},
+                                        {"</s>", 0, CONTROL}, {"<|tool_response>", 0, CONTROL}, {"<turn|>", 0, CONTROL}};
+    const int32_t listed[] = {256};
+    struct gguf_writer w = {0};
+    vocab_make_bpe(&w, "gpt-4o", NULL, 0, extra, FM_COUNT(extra));
+    gguf_write_u32(&w, "tokenizer.ggml.eos_token_id", 259);
+    gguf_write_array(&w, "tokenizer.ggml.eos_token_ids", GGUF_I32, listed, FM_COUNT(listed));
+    struct fm_tokenizer *tok = opened(&w);
+    assert_true(fm_tokenizer_is_end(tok, 256));
+    assert_true(fm_tokenizer_is_end(tok, 259));
+    fm_tokenizer_destroy(&tok);
+}
+
 static void test_ends_by_keys(void **state)
 {
     (void)state;
@@ -172,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merges),          cmocka_unit_test(test_bytes_and_special), cmocka_unit_test(test_needs_merges),
         cmocka_unit_test(test_ends_by_text),    cmocka_unit_test(test_words_are_no_ends), cmocka_unit_test(test_ends_by_keys),
+        cmocka_unit_test(test_named_ends),
     };
     return cmocka_run_group_tests_name("tokenizer_char_bpe", tests, NULL, NULL);
 }

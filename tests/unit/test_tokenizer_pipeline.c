@@ -13,6 +13,7 @@
 #include "text/added.h"
 #include "text/chars.h"
 #include "text/charsmap.h"
+#include "text/forms.h"
 #include "text/normalize.h"
 #include "text/pipeline.h"
 
@@ -282,6 +283,146 @@ static void test_broken_maps(void **state)
     free(good);
 }
 
+// A node that leads to itself: rules of any length.
+static void test_circular_map(void **state)
+{
+    (void)state;
+    size_t bytes, found = 0;
+    struct fm_charsmap map;
+    struct fm_text made;
+    char text[4096];
+    uint8_t *data = charsmap_make(&bytes);
+    const uint32_t node = 256 ^ 'A', units[] = {(uint32_t)'A' << 10 | 1u << 8 | 'A', 1u << 31};
+    memcpy(data + 4 + 4 * (size_t)node, &units[0], 4);
+    memcpy(data + 4 + 4 * 256, &units[1], 4);
+    memset(text, 'A', sizeof(text));
+    assert_int_equal(fm_charsmap_open(data, bytes, "m", &map), FM_OK);
+    assert_true(fm_charsmap_find(&map, text, sizeof(text), &found, &made));
+    assert_int_equal(found, 256);
+    free(data);
+}
+
+// ---- long texts -----------------------------------------------------------------------------------------------------
+
+#define TIMES_8(c) "replace", c, c c c c c c c c
+#define TIMES_512(c) TIMES_8(c), TIMES_8(c), TIMES_8(c)
+STEPS(grow, TIMES_512("a"), TIMES_512("a"), TIMES_512("a"))
+STEPS(grow_pattern, TIMES_512("s"), TIMES_512("s"), TIMES_512("s"))
+STEPS(shorten, "replace", "ab", "\xC3\xA9")
+#define NOTHING "replace", "ac", "b"
+STEPS(find_nothing, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, "strip", "both")
+
+static struct fm_tokenizer *open_with(const char *pipeline, void (*fill)(struct gguf_writer *w))
+{
+    struct gguf_writer w = {0};
+    struct fm_tokenizer *tok = NULL;
+    pipeline_make(&w, pipeline, 0);
+    fill(&w);
+    if (vocab_open(&w, &tok) != FM_OK)
+        fail_msg("%s", fm_error_message());
+    gguf_write_finish(&w);
+    return tok;
+}
+
+static void test_growth(void **state)
+{
+    (void)state;
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    char text[3000];
+    expect_bad("tokenizers", FM_ADDED_NORMALIZED, grow_pattern, FM_UNSUPPORTED, "a text grows to more than");
+    struct fm_tokenizer *tok = open_with("tokenizers", grow);
+    assert_int_equal(fm_tokenizer_encode(tok, "ba", 2, 0, &ids, &count), FM_UNSUPPORTED);
+    assert_non_null(strstr(fm_error_message(), "a text grows to more than 65572 bytes"));
+    assert_null(ids);
+    fm_tokenizer_destroy(&tok);
+    // No character of Unicode grows more than U+FDFA.
+    tok = open_with("tokenizers", compat);
+    for (size_t i = 0; i < sizeof(text); i += 3)
+        memcpy(text + i, "\xEF\xB7\xBA", 3);
+    assert_int_equal(fm_tokenizer_encode(tok, text, sizeof(text), 0, &ids, &count), FM_OK);
+    fm_tokens_free(ids);
+    fm_tokenizer_destroy(&tok);
+}
+
+// A place that lies across the border of two parts of a search.
+static void test_long_replace(void **state)
+{
+    (void)state;
+    char text[70000];
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    struct fm_tokenizer *tok = open_with("tokenizers", shorten);
+    memset(text, 'b', sizeof(text));
+    text[65535] = 'a';
+    assert_int_equal(fm_tokenizer_encode(tok, text, sizeof(text), 0, &ids, &count), FM_OK);
+    assert_int_equal(count, sizeof(text) - 1);
+    assert_int_equal(ids[65535], PIPELINE_E);
+    fm_tokens_free(ids);
+    fm_tokenizer_destroy(&tok);
+}
+
+static bool count_calls(void *user)
+{
+    ++*(unsigned *)user;
+    return false;
+}
+
+// Every pass over a text asks whether to go on.
+static void test_calls(void **state)
+{
+    (void)state;
+    const size_t bytes = (size_t)1 << 20;
+    static const struct {
+        void (*fill)(struct gguf_writer *w);
+        unsigned calls;
+    } rows[] = {{always_split, 500}, {find_nothing, 620}};
+    char *text = malloc(bytes);
+    assert_non_null(text);
+    memset(text, 'b', bytes);
+    for (size_t i = 0; i < FM_COUNT(rows); i++) {
+        uint32_t *ids = NULL;
+        size_t count = 0;
+        unsigned calls = 0;
+        struct fm_tokenizer *tok = open_with("tokenizers", rows[i].fill);
+        assert_int_equal(fm_tokenizer_encode_until(tok, text, bytes, 0, count_calls, &calls, &ids, &count), FM_OK);
+        print_message("%u calls\n", calls);
+        assert_true(calls >= rows[i].calls);
+        fm_tokens_free(ids);
+        fm_tokenizer_destroy(&tok);
+    }
+    free(text);
+}
+
+// Texts without ASCII are normalised in stretches, and nothing is torn apart.
+static void test_long_forms(void **state)
+{
+    (void)state;
+    static const struct {
+        enum fm_form form;
+        const char *from, *to;
+    } rows[] = {{FM_FORM_C, "\xD0\xB8\xCC\x86", "\xD0\xB9"},
+                {FM_FORM_C, "\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", "\xED\x95\x9C"},
+                {FM_FORM_C, "\xE0\xB6\x9A\xE0\xB7\x99\xE0\xB7\x8F", "\xE0\xB6\x9A\xE0\xB7\x9C"},
+                {FM_FORM_KC, "\xEF\xBE\x8A\xEF\xBE\x9E", "\xE3\x83\x90"},
+                {FM_FORM_KC, "\xE1\x84\x92\xE3\x85\x8F", "\xED\x95\x98"}};
+    for (size_t i = 0; i < FM_COUNT(rows); i++) {
+        const size_t from_bytes = strlen(rows[i].from), to_bytes = strlen(rows[i].to), n = 400000 / from_bytes;
+        struct fm_buffer text = {0}, out = {0};
+        unsigned calls = 0;
+        struct fm_encoder enc = {.cancel = count_calls, .cancel_user = &calls};
+        for (size_t k = 0; k < n; k++)
+            assert_int_equal(fm_buffer_add(&text, rows[i].from, from_bytes), FM_OK);
+        assert_int_equal(fm_form(&enc, rows[i].form, text.data, text.bytes, NULL, &out), FM_OK);
+        assert_int_equal(out.bytes, n * to_bytes);
+        for (size_t k = 0; k < n; k++)
+            assert_memory_equal(out.data + k * to_bytes, rows[i].to, to_bytes);
+        assert_true(calls >= 5);
+        fm_buffer_finish(&text);
+        fm_buffer_finish(&out);
+    }
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -331,7 +472,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_metaspace), cmocka_unit_test(test_normalizers),           cmocka_unit_test(test_flags),
         cmocka_unit_test(test_sentencepiece), cmocka_unit_test(test_nonsense), cmocka_unit_test(test_pairs_that_do_not_fit),
-        cmocka_unit_test(test_broken_maps), cmocka_unit_test(test_no_memory), cmocka_unit_test(test_characters),
+        cmocka_unit_test(test_broken_maps), cmocka_unit_test(test_circular_map), cmocka_unit_test(test_growth),
+        cmocka_unit_test(test_long_replace), cmocka_unit_test(test_calls), cmocka_unit_test(test_long_forms),
+        cmocka_unit_test(test_no_memory), cmocka_unit_test(test_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
