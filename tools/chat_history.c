@@ -46,8 +46,7 @@ const char *chat_history_last(const struct chat_history *h)
     return strcmp(role, "system") == 0 ? "" : role;
 }
 
-// ---- as text
-// -----------------------------------------------------------------------------------------------------------
+// ---- as text -----------------------------------------------------------------------------------------------------
 
 char *chat_history_write(const struct chat_history *h, enum fm_chat_template template)
 {

@@ -50,8 +50,7 @@ static const char *test_name(const struct test *t, char out[48])
     return out;
 }
 
-// ---- measuring
-// ---------------------------------------------------------------------------------------------------------
+// ---- measuring ---------------------------------------------------------------------------------------------------
 
 // A recurrent model's state does not go back to the depth of the test: a second slot keeps it.
 static bool keeps_state(const struct bench *b, const struct test *t)
@@ -153,8 +152,7 @@ static enum fm_result run_test(struct bench *b, struct test *t)
     return result;
 }
 
-// ---- printing
-// ----------------------------------------------------------------------------------------------------------
+// ---- printing ----------------------------------------------------------------------------------------------------
 
 static const char *model_label(const struct bench *b, char out[128])
 {
@@ -295,8 +293,7 @@ static void print_csv(const struct bench *b)
     }
 }
 
-// ---- the picture
-// -------------------------------------------------------------------------------------------------------
+// ---- the picture -------------------------------------------------------------------------------------------------
 
 static bool same_kind(const struct test *a, const struct test *b)
 {
@@ -359,8 +356,7 @@ static int plot(const struct bench *b)
     return status;
 }
 
-// ---- the whole
-// ---------------------------------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------------------------
 
 static int add_tests(struct bench *b)
 {

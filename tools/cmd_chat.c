@@ -409,6 +409,8 @@ static int run(const struct tool_options *options)
         status = tool_bad("%s has no tokenizer", options->model);
     if (status == 0)
         status = choose_template(&c);
+    if (status == 0 && options->tuning != NULL && !remember_read(&c, options->tuning))
+        status = tool_fail(FM_NOMEM);
     if (status == 0 && ((c.piece = malloc(fm_tokenizer_max_piece(c.tokenizer) + 8)) == NULL || !begin(&c)))
         status = tool_fail(FM_NOMEM);
     if (status == 0)

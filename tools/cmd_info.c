@@ -184,8 +184,7 @@ static int report_fits(const struct tool_options *options, const struct fm_model
     return status;
 }
 
-// ---- looking at all of a file
-// -------------------------------------------------------------------------------------------------------------
+// ---- looking at all of a file ------------------------------------------------------------------------------------
 
 static void print_finding(void *user, const struct fm_finding *finding)
 {
@@ -224,8 +223,7 @@ static int verify(const char *path)
     return all.findings == 0 ? TOOL_DONE : TOOL_FAILED;
 }
 
-// ---- one file after the other
-// -------------------------------------------------------------------------------------------------------------
+// ---- one file after the other ------------------------------------------------------------------------------------
 
 static int describe(const struct tool_options *options, cJSON *list)
 {

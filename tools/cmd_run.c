@@ -158,8 +158,7 @@ static int print_json(const struct tool_setup *setup, const struct output *out, 
     return TOOL_DONE;
 }
 
-// ---- state files
-// -------------------------------------------------------------------------------------------------------
+// ---- state files -------------------------------------------------------------------------------------------------
 
 // What a run that was interrupted had still to read of its prompt, after the first of it: the note of its file.
 #define UNREAD "unread "
@@ -249,8 +248,7 @@ static int save_end(const struct tool_options *options, const struct tool_setup 
     return status;
 }
 
-// ---- the run
-// -----------------------------------------------------------------------------------------------------------
+// ---- the run -----------------------------------------------------------------------------------------------------
 
 static int generate(const struct tool_options *options, struct tool_setup *setup, const struct fm_sampling *sampling,
                     const uint32_t *tokens, size_t count, struct output *out)

@@ -120,8 +120,7 @@ bool tool_progress(void *user, uint64_t done, uint64_t total)
     return true;
 }
 
-// ---- input
-// -------------------------------------------------------------------------------------------------------------
+// ---- input -------------------------------------------------------------------------------------------------------
 
 int tool_check_output(const struct tool_options *options, const char *path)
 {
@@ -256,8 +255,7 @@ struct fm_sampling tool_sampling(const struct tool_options *o)
                                 .repeat_last_n = o->repeat_last_n, .seed = seed};
 }
 
-// ---- opening
-// -----------------------------------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------------------------
 
 int tool_open_model(const struct tool_options *options, struct fm_model **out_model)
 {

@@ -45,8 +45,7 @@ static const uint32_t colours[N_COLOURS] = {0x1f5fa8, 0xc8451b, 0x2e8b57, 0x8a3f
 #define BLACK 0x202020u
 #define GREY 0xdadadau
 
-// ---- shapes
-// ------------------------------------------------------------------------------------------------------------
+// ---- shapes ------------------------------------------------------------------------------------------------------
 
 static void put(struct canvas *c, int x, int y, uint32_t colour)
 {
@@ -101,8 +100,7 @@ static void put_text(struct canvas *c, double x, double y, double size, double a
             colour);
 }
 
-// ---- axes
-// --------------------------------------------------------------------------------------------------------------
+// ---- axes --------------------------------------------------------------------------------------------------------
 
 static struct x_scale scale_of(const struct plot_panel *panels, size_t n_panels)
 {
@@ -189,8 +187,7 @@ static void draw_axes(struct canvas *c, const struct x_scale *s, const struct pl
     put_text(c, f->left, f->top - 18, TEXT, 0, panel->y_label, BLACK);
 }
 
-// ---- the whole
-// ---------------------------------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------------------------
 
 static void draw_line(struct canvas *c, const struct x_scale *s, const struct frame *f, const struct plot_line *line, uint32_t colour)
 {

@@ -8,8 +8,7 @@
 
 #include <math.h>
 
-// ---- random numbers (splitmix64)
-// -------------------------------------------------------------------------------------
+// ---- random numbers (splitmix64) ---------------------------------------------------------------------------------
 
 static uint64_t next(uint64_t *state)
 {
@@ -45,8 +44,7 @@ static float value(uint64_t *state, enum fm_problem_data data, uint64_t i)
     }
 }
 
-// ---- graph
-// -----------------------------------------------------------------------------------------------------------
+// ---- graph -------------------------------------------------------------------------------------------------------
 
 uint32_t fm_case_operand(struct fm_builder *b, const char *name, uint32_t rows, uint32_t width)
 {
@@ -206,8 +204,7 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
     return n;
 }
 
-// ---- data
-// ------------------------------------------------------------------------------------------------------------
+// ---- data --------------------------------------------------------------------------------------------------------
 
 static enum fm_result fill_value(struct fm_case *c, const struct fm_problem *p, uint32_t id, uint64_t *rng)
 {

@@ -6,8 +6,7 @@
 #include "graph/graph.h"
 #include "kernel/tuning.h"
 
-// ---- capabilities
-// ----------------------------------------------------------------------------------------------------
+// ---- capabilities ------------------------------------------------------------------------------------------------
 
 enum fm_rung { FM_RUNG_BASE, FM_RUNG_SG, FM_RUNG_F16, FM_RUNG_DOT, FM_RUNG_CM, FM_RUNG_CMR, FM_RUNG_COUNT };
 const char *fm_rung_name(enum fm_rung rung); // "base", "sg", ...
@@ -62,8 +61,7 @@ struct fm_caps fm_caps_mask(const struct fm_caps *caps, enum fm_rung rung);
 // Apply the quirk table (quirks.c): may clear bits and set quirk flags; logs each row that applied at DEBUG.
 void fm_caps_apply_quirks(struct fm_caps *caps);
 
-// ---- the kernel table
-// ------------------------------------------------------------------------------------------------
+// ---- the kernel table --------------------------------------------------------------------------------------------
 
 // Numbers that a kernel's window, specialisation and grid may refer to. Filled per node by fm_want_from_node.
 #define FM_PARAMS(X)                                                                                                   \
@@ -143,8 +141,7 @@ extern const size_t fm_kernel_count;
 extern const uint64_t fm_kernel_manifest_hash;
 extern const char *const fm_kernel_rungs_built; // "base sg f16 dot cm cmr"
 
-// ---- selection
-// -------------------------------------------------------------------------------------------------------
+// ---- selection ---------------------------------------------------------------------------------------------------
 
 enum fm_reject { FM_REJECT_NONE, FM_REJECT_NEEDS, FM_REJECT_FORMAT, FM_REJECT_WINDOW, FM_REJECT_SHARED, FM_REJECT_MATRIX,
                  FM_REJECT_WORKGROUP, FM_REJECT_QUIRK, FM_REJECT_SCORE };

@@ -48,8 +48,7 @@ struct fm_build {
     size_t n_buffers, cap_buffers;
 };
 
-// ---- emit.c: helpers of the emitters
-// ---------------------------------------------------------------------------------
+// ---- emit.c: helpers of the emitters -----------------------------------------------------------------------------
 
 // Positions of an op's push constants as enumerators of the function that uses this: bind_<name> and word_<name>.
 #define FM_EMIT_BIND(ref, name) bind_##name,
@@ -101,8 +100,7 @@ fm_emit_fn fm_emit_norm_gate, fm_emit_ssd, fm_emit_ssd_gate; // emit_ssd.c
 fm_emit_fn fm_emit_norm, fm_emit_add_norm, fm_emit_glu, fm_emit_act, fm_emit_add; // emit_rows.c
 fm_emit_fn fm_emit_lrpe, fm_emit_linear_attend; // emit_lightning.c
 
-// ---- resolving
-// -------------------------------------------------------------------------------------------------------
+// ---- resolving ---------------------------------------------------------------------------------------------------
 
 // Barriers (hazard.c): a dispatch gets one iff it touches bytes that were written, or writes bytes that were touched,
 // since the last barrier. WEIGHTS and STEP are never written by the device. out_groups: barrier groups (barriers + 1).

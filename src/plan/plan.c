@@ -7,8 +7,7 @@
 #include "base/map.h"
 #include "pass/pass.h"
 
-// ---- a kernel for every node
-// -----------------------------------------------------------------------------------------
+// ---- a kernel for every node -------------------------------------------------------------------------------------
 
 struct pass_user {
     const struct fm_caps *caps;
@@ -89,8 +88,7 @@ static enum fm_result want_cast(struct fm_build *b, uint32_t id)
     return FM_OK;
 }
 
-// ---- places
-// ----------------------------------------------------------------------------------------------------------
+// ---- places ------------------------------------------------------------------------------------------------------
 
 static enum fm_result place_from_layout(struct fm_build *b, uint32_t id)
 {
@@ -173,8 +171,7 @@ static enum fm_result place_values(struct fm_build *b)
     return result;
 }
 
-// ---- resolving
-// -------------------------------------------------------------------------------------------------------
+// ---- resolving ---------------------------------------------------------------------------------------------------
 
 // Barriers first, as if every buffer had memory of its own; then offsets such that sharing breaks none of them.
 static enum fm_result resolve_memory(struct fm_build *b)
@@ -262,8 +259,7 @@ static enum fm_result finish_plan(struct fm_build *b)
     return FM_OK;
 }
 
-// ---- the whole
-// -------------------------------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------------------------
 
 static enum fm_result start_build(struct fm_build *b)
 {

@@ -25,8 +25,7 @@ enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_
     return FM_OK;
 }
 
-// ---- parameters
-// -------------------------------------------------------------------------------------------------------
+// ---- parameters --------------------------------------------------------------------------------------------------
 
 static enum fm_result cache_type(const char *name, enum fm_type fallback, enum fm_type *out_type)
 {
@@ -142,8 +141,7 @@ static const struct fm_graph *graph_of(const struct fm_blueprint *b)
     return b->graph != NULL ? b->graph : &b->own_graph;
 }
 
-// ---- plans
-// -------------------------------------------------------------------------------------------------------------
+// ---- plans -------------------------------------------------------------------------------------------------------
 
 enum fm_result fm_blueprint_plan(const struct fm_blueprint *b, const struct fm_caps *caps, uint32_t tokens, uint32_t outputs,
                                  struct fm_bucket *out_bucket)
@@ -239,8 +237,7 @@ void fm_blueprint_finish(struct fm_blueprint *b)
     *b = (struct fm_blueprint){0};
 }
 
-// ---- what would fit
-// ------------------------------------------------------------------------------------------------------
+// ---- what would fit ----------------------------------------------------------------------------------------------
 
 #define CONTEXT_STEP 256u
 

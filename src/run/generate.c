@@ -28,8 +28,7 @@ struct generating {
     uint64_t start_ns;
 };
 
-// ---- checks
-// ------------------------------------------------------------------------------------------------------------
+// ---- checks ------------------------------------------------------------------------------------------------------
 
 static enum fm_result check_tokens(const struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count)
 {
@@ -74,8 +73,7 @@ static enum fm_result check_requests(const struct fm_session *session, const str
     return FM_OK;
 }
 
-// ---- one step
-// ----------------------------------------------------------------------------------------------------------
+// ---- one step ----------------------------------------------------------------------------------------------------
 
 static bool wants_decode(const struct generating *g, const struct running *r)
 {
@@ -210,8 +208,7 @@ static enum fm_result collect(struct generating *g)
     return result == FM_OK && !more ? fm_fail(FM_CANCELLED, "cancelled") : result;
 }
 
-// ---- the whole
-// ---------------------------------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------------------------
 
 // Programs of the steps that will come, so that making them is not counted as reading the prompt.
 static enum fm_result prepare(struct generating *g)
@@ -281,8 +278,7 @@ enum fm_result fm_session_generate(struct fm_session *session, struct fm_request
     return result;
 }
 
-// ---- logits
-// ------------------------------------------------------------------------------------------------------------
+// ---- logits ------------------------------------------------------------------------------------------------------
 
 #define LOGITS_BYTES (8u << 20) // downloaded at once
 

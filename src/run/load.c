@@ -27,8 +27,7 @@ static enum fm_result report(struct loading *l)
     return FM_OK;
 }
 
-// ---- into the ring
-// -----------------------------------------------------------------------------------------------------
+// ---- into the ring -----------------------------------------------------------------------------------------------
 
 // What comes next to `offset` of the weight: from memory, or when that is NULL from the tensor.
 struct stream {
@@ -154,8 +153,7 @@ static enum fm_result load_values(struct loading *l)
     return result != FM_OK ? result : drained;
 }
 
-// ---- the whole
-// -----------------------------------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------------------------
 
 static enum fm_result check_room(const struct fm_model *model, const struct fm_caps *caps, const struct fm_blueprint *b)
 {

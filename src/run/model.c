@@ -5,8 +5,7 @@
 
 #include <stdio.h>
 
-// ---- what the weights are
-// -----------------------------------------------------------------------------------------------
+// ---- what the weights are ----------------------------------------------------------------------------------------
 
 static void add_type(struct fm_model *model, enum fm_type type, uint64_t elems, uint64_t bytes)
 {
@@ -83,8 +82,7 @@ static enum fm_result build_graph(struct fm_model *model)
     return result == FM_OK ? measure_weights(model) : result;
 }
 
-// ---- opening
-// -------------------------------------------------------------------------------------------------------------
+// ---- opening -----------------------------------------------------------------------------------------------------
 
 // An adapter names its base model's architecture, and holds nothing that could run.
 static enum fm_result refuse_adapter(const struct fm_file *file)
@@ -213,8 +211,7 @@ void fm_model_close(struct fm_model **handle)
     fm_free(model);
 }
 
-// ---- describing
-// ----------------------------------------------------------------------------------------------------------
+// ---- describing --------------------------------------------------------------------------------------------------
 
 void fm_model_get_info(const struct fm_model *model, struct fm_model_info *out_info)
 {
@@ -255,8 +252,7 @@ enum fm_result fm_model_need(const struct fm_model *model, const struct fm_devic
     return FM_OK;
 }
 
-// ---- explaining
-// ----------------------------------------------------------------------------------------------------------
+// ---- explaining --------------------------------------------------------------------------------------------------
 
 enum fm_result fm_model_explain(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
                                 uint32_t n_tokens, char **out_text)

@@ -87,8 +87,7 @@ void fm_session_cancel(struct fm_session *session)
     atomic_store(&session->cancelled, true);
 }
 
-// ---- slots
-// -------------------------------------------------------------------------------------------------------------
+// ---- slots -------------------------------------------------------------------------------------------------------
 
 static enum fm_result check_slot(const struct fm_session *session, uint32_t slot)
 {

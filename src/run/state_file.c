@@ -56,8 +56,7 @@ static uint64_t layout_identity(const struct fm_session *session)
     return hash;
 }
 
-// ---- saving
-// ------------------------------------------------------------------------------------------------------------
+// ---- saving ------------------------------------------------------------------------------------------------------
 
 struct saving {
     struct fm_session *session;
@@ -154,8 +153,7 @@ enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const 
     return result;
 }
 
-// ---- loading
-// -----------------------------------------------------------------------------------------------------------
+// ---- loading -----------------------------------------------------------------------------------------------------
 
 struct loading {
     struct fm_session *session;

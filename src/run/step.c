@@ -15,8 +15,7 @@ static const struct fm_bucket *bucket_of(const struct fm_session *session, bool 
     return all_rows ? &session->all[index] : &session->paper.bucket[index];
 }
 
-// ---- memory
-// ------------------------------------------------------------------------------------------------------------
+// ---- memory ------------------------------------------------------------------------------------------------------
 
 static void drop_programs(struct fm_session *session)
 {
@@ -58,8 +57,7 @@ static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, 
     return FM_OK;
 }
 
-// ---- programs
-// ----------------------------------------------------------------------------------------------------------
+// ---- programs ----------------------------------------------------------------------------------------------------
 
 static bool is_cancelled(void *user)
 {
@@ -113,8 +111,7 @@ enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool
     return result;
 }
 
-// ---- steps
-// -------------------------------------------------------------------------------------------------------------
+// ---- steps -------------------------------------------------------------------------------------------------------
 
 static uint32_t float_bits(float value)
 {

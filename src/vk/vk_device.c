@@ -164,8 +164,7 @@ uint64_t fm_vk_used_bytes(const struct fm_vk *vk)
     return used;
 }
 
-// ---- queue
-// -----------------------------------------------------------------------------------------------------------
+// ---- queue -------------------------------------------------------------------------------------------------------
 
 enum fm_result fm_vk_submit(struct fm_vk *vk, const VkCommandBuffer *commands, uint32_t count, const char *what,
                             uint64_t *out_value)
@@ -257,8 +256,7 @@ bool fm_vk_reached(struct fm_vk *vk, uint64_t value)
     return atomic_load(&vk->lost);
 }
 
-// ---- command buffers
-// -------------------------------------------------------------------------------------------------
+// ---- command buffers ---------------------------------------------------------------------------------------------
 
 enum fm_result fm_vk_begin_commands(struct fm_vk *vk, VkCommandBuffer commands, bool once)
 {

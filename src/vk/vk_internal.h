@@ -12,8 +12,7 @@
 #include "base/map.h"
 #include "vk/vk.h"
 
-// ---- errors and injected faults (vk_error.c)
-// -------------------------------------------------------------------------
+// ---- errors and injected faults (vk_error.c) ---------------------------------------------------------------------
 
 // Every Vulkan call that can fail goes through one of these two, so that fm_vk_fail_at reaches it. FM_VK_CALL fails
 // with "out of device memory", FM_VK_QUEUE_CALL (submits and waits) with "device lost". The call is not made when it
@@ -30,8 +29,7 @@ enum fm_result fm_vk_no_driver(VkResult result);
 // Record "WHAT: VK_ERROR_..." and return the matching fm_result; VK_ERROR_DEVICE_LOST marks vk (may be NULL) as lost.
 enum fm_result fm_vk_error(struct fm_vk *vk, VkResult result, const char *fmt, ...) FM_PRINTF(3, 4);
 
-// ---- instance (vk_instance.c, vk_debug.c)
-// ----------------------------------------------------------------------------
+// ---- instance (vk_instance.c, vk_debug.c) ------------------------------------------------------------------------
 
 // One instance per process, made by the first call that succeeds and kept until the process ends: on some machines a
 // driver needs seconds to come up, and drivers that were unloaded make leak reports unreadable. Thread-safe.
@@ -49,8 +47,7 @@ enum fm_result fm_vk_instance_devices(const struct fm_vk_instance *instance, VkP
 VkDebugUtilsMessengerCreateInfoEXT fm_vk_debug_messenger_info(void);
 uint32_t fm_vk_debug_messages(void); // validation messages since the process began
 
-// ---- probing (vk_probe.c, vk_features.c)
-// -----------------------------------------------------------------------------
+// ---- probing (vk_probe.c, vk_features.c) -------------------------------------------------------------------------
 
 // The features and properties that fulmen looks at, as one chain each. Extension structs are chained only where the
 // device has the extension.
@@ -90,8 +87,7 @@ const char *fm_vk_extension_name(enum fm_vk_extension extension);
 // First queue family with compute, one without graphics preferred; UINT32_MAX when there is none.
 uint32_t fm_vk_queue_family(VkPhysicalDevice device, uint32_t *out_timestamp_bits);
 
-// ---- device
-// ----------------------------------------------------------------------------------------------------------
+// ---- device ------------------------------------------------------------------------------------------------------
 
 #define FM_VK_STAGE_SLOTS 3
 #define FM_VK_STAGE_SLOT_BYTES (32ull << 20) // times FM_VK_STAGE_SLOTS: host memory that loading needs
@@ -170,8 +166,7 @@ enum fm_result fm_vk_begin_commands(struct fm_vk *vk, VkCommandBuffer commands, 
 void fm_vk_barrier(struct fm_vk *vk, VkCommandBuffer commands, VkPipelineStageFlags2 src_stage, VkAccessFlags2 src,
                    VkPipelineStageFlags2 dst_stage, VkAccessFlags2 dst);
 
-// ---- memory (vk_memory.c)
-// --------------------------------------------------------------------------------------------
+// ---- memory (vk_memory.c) ----------------------------------------------------------------------------------------
 
 struct fm_vk_chunk {
     VkBuffer buffer;
@@ -198,8 +193,7 @@ enum fm_result fm_vk_memory_locate(const struct fm_vk_memory *memory, uint64_t o
 enum fm_result fm_vk_memory_part(const struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes,
                                  const struct fm_vk_chunk **out_chunk, uint64_t *out_offset, uint64_t *out_bytes);
 
-// ---- staging (vk_upload.c, vk_transfer.c)
-// ----------------------------------------------------------------------------
+// ---- staging (vk_upload.c, vk_transfer.c) ------------------------------------------------------------------------
 
 enum fm_result fm_vk_stage_init(struct fm_vk *vk);
 void fm_vk_stage_finish(struct fm_vk *vk);
@@ -208,8 +202,7 @@ void fm_vk_stage_finish(struct fm_vk *vk);
 enum fm_result fm_vk_stage_flush(struct fm_vk *vk);
 enum fm_result fm_vk_stage_drain(struct fm_vk *vk);
 
-// ---- pipelines (vk_pipeline.c, vk_cache.c)
-// ---------------------------------------------------------------------------
+// ---- pipelines (vk_pipeline.c, vk_cache.c) -----------------------------------------------------------------------
 
 enum fm_result fm_vk_pipelines_init(struct fm_vk *vk);
 void fm_vk_pipelines_finish(struct fm_vk *vk);
@@ -219,8 +212,7 @@ enum fm_result fm_vk_pipelines_get(struct fm_vk *vk, const struct fm_plan *plan,
 // A pipeline cache with what the disk holds for this device; without it when there is nothing valid.
 enum fm_result fm_vk_cache_load(struct fm_vk *vk, VkPipelineCache *out_cache);
 
-// ---- programs (vk_program.c, vk_record.c, vk_timer.c)
-// ----------------------------------------------------------------
+// ---- programs (vk_program.c, vk_record.c, vk_timer.c) ------------------------------------------------------------
 
 struct fm_vk_program {
     struct fm_vk *vk;

@@ -20,8 +20,7 @@ struct fm_vk_pipeline {
     bool cached;
 };
 
-// ---- life
-// ------------------------------------------------------------------------------------------------------------
+// ---- life --------------------------------------------------------------------------------------------------------
 
 enum fm_result fm_vk_pipelines_init(struct fm_vk *vk)
 {
@@ -57,8 +56,7 @@ void fm_vk_pipeline_stats(const struct fm_vk *vk, uint64_t *out_ns, uint32_t *ou
     *out_cached = vk->pipelines.cached;
 }
 
-// ---- lookup
-// ----------------------------------------------------------------------------------------------------------
+// ---- lookup ------------------------------------------------------------------------------------------------------
 
 static void make_key(const struct fm_dispatch *dispatch, struct pipeline_key *key)
 {
@@ -99,8 +97,7 @@ static enum fm_result find_entry(struct fm_vk_pipelines *p, const struct fm_disp
     return FM_OK;
 }
 
-// ---- creation
-// --------------------------------------------------------------------------------------------------------
+// ---- creation ----------------------------------------------------------------------------------------------------
 
 static VkResult create_from_module(struct fm_vk *vk, struct fm_vk_pipeline *entry, VkShaderModule module)
 {

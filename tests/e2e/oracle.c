@@ -54,8 +54,7 @@ const char *e2e_model_file(const char *arch, const struct fm_config *config, enu
     return path;
 }
 
-// ---- the reference
-// -----------------------------------------------------------------------------------------------------
+// ---- the reference -----------------------------------------------------------------------------------------------
 
 // Rows [row0, row0 + dims[0]) of the tensor, decoded.
 static void set_weight(struct fm_ref *ref, const struct fm_file *file, const struct fm_value *v, uint32_t id)
@@ -190,8 +189,7 @@ double *e2e_reference(const char *path, const uint32_t *tokens, uint32_t n, unsi
     return copy;
 }
 
-// ---- the library
-// -------------------------------------------------------------------------------------------------------
+// ---- the library -------------------------------------------------------------------------------------------------
 
 struct rows {
     float *to;

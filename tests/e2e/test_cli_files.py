@@ -352,8 +352,12 @@ def a_conversation_is_not_saved_over_the_model(folder):
     before = model.read_bytes()
     os.link(model, folder / "hard")
     os.mkfifo(folder / "pipe")
-    with Chat("-m", model, "-n", 4, "-c", 128, "--temp", 0) as chat:
+    tuning = folder / "tuning.txt"
+    tuning.write_text("attend_part_keys = 32\n", encoding="utf-8")
+    with Chat("-m", model, "-n", 4, "-c", 128, "--temp", 0, "--tuning", tuning) as chat:
         chat.say("Who are you?")
+        assert "would replace a file that is read" in chat.say(f"/save {tuning}")
+        tuning.unlink()
         chat.say(f"/read {notes}")
         assert "would replace a file that is read" in chat.say(f"/save {notes}") and notes.read_text(encoding="utf-8") == "Hello."
         notes.unlink()

@@ -18,8 +18,7 @@
 #include "base/os.h"
 #include "e2e/oracle.h"
 
-// ---- fixtures
-// ----------------------------------------------------------------------------------------------------------
+// ---- fixtures ----------------------------------------------------------------------------------------------------
 
 static char folder[512];
 static const char *const halves_names[] = {"nothing", "caches", "factors", "caches and factors"};
@@ -215,8 +214,7 @@ static void test_fixtures(void **state)
     }
 }
 
-// ---- formats and architectures
-// ---------------------------------------------------------------------------------------------
+// ---- formats and architectures -----------------------------------------------------------------------------------
 
 #define N_TOKENS 21u
 
@@ -275,8 +273,7 @@ static void test_formats_and_architectures(void **state)
     }
 }
 
-// ---- dual chunk attention
-// ---------------------------------------------------------------------------------------------------
+// ---- dual chunk attention ----------------------------------------------------------------------------------------
 
 // Logits of the first n tokens in a session with these chunks.
 static float *chunk_logits(struct fm_model *model, enum fm_dca dca, uint32_t cap, uint32_t local, uint32_t n_ubatch,

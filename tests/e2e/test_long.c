@@ -101,8 +101,7 @@ static void place_marks(struct trial *t, uint32_t last)
     t->marks[t->n_marks++] = last;
 }
 
-// ---- both sides
-// --------------------------------------------------------------------------------------------------------
+// ---- both sides --------------------------------------------------------------------------------------------------
 
 static void read_reference(struct trial *t)
 {
@@ -184,8 +183,7 @@ static void read_side(void *user, uint32_t side)
         t->result = read_device(t, i);
 }
 
-// ---- comparing
-// ---------------------------------------------------------------------------------------------------------
+// ---- comparing ---------------------------------------------------------------------------------------------------
 
 // What f16 factors do to the logits of the first tokens, as a share of the largest.
 static double off_by_factors(const struct trial *t)
@@ -255,8 +253,7 @@ static void compare(const struct trial *t, uint32_t which, double factors)
                   allowed);
 }
 
-// ---- the trial
-// ---------------------------------------------------------------------------------------------------------
+// ---- the trial ---------------------------------------------------------------------------------------------------
 
 static void *room(size_t count, size_t bytes)
 {

@@ -123,8 +123,7 @@ static void assert_close(const float *got, const float *expected, size_t count, 
         fail_msg("%s: off by %g, the largest logit is %g", what, worst, largest);
 }
 
-// ---- going back
-// --------------------------------------------------------------------------------------------------------
+// ---- going back --------------------------------------------------------------------------------------------------
 
 static void check_rewinding(const struct subject *s)
 {
@@ -187,8 +186,7 @@ static void check_keeping(const struct subject *s)
     fm_session_destroy(&session);
 }
 
-// ---- several
-// -----------------------------------------------------------------------------------------------------------
+// ---- several -----------------------------------------------------------------------------------------------------
 
 static void check_forking(const struct subject *s)
 {
@@ -256,8 +254,7 @@ static void check_stopping(const struct subject *s)
     fm_session_destroy(&session);
 }
 
-// ---- files
-// -------------------------------------------------------------------------------------------------------------
+// ---- files -------------------------------------------------------------------------------------------------------
 
 #define NOTE "the caller's own"
 
@@ -343,8 +340,7 @@ static void check_files(const struct subject *s)
     unlink(copy);
 }
 
-// ---- the whole
-// ---------------------------------------------------------------------------------------------------------
+// ---- the whole ---------------------------------------------------------------------------------------------------
 
 static void (*const checks[])(const struct subject *) = {check_rewinding, check_keeping,  check_forking,
                                                          check_together,  check_stopping, check_files};

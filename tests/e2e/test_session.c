@@ -95,8 +95,7 @@ static void assert_same(const struct made *a, const struct made *b)
     assert_memory_equal(a->tokens, b->tokens, a->count * sizeof(a->tokens[0]));
 }
 
-// ---- what is generated
-// -------------------------------------------------------------------------------------------------
+// ---- what is generated -------------------------------------------------------------------------------------------
 
 static void test_twice_the_same(void **state)
 {
@@ -173,8 +172,7 @@ static void test_together_as_alone(void **state)
     fm_session_destroy(&session);
 }
 
-// ---- slots
-// -------------------------------------------------------------------------------------------------------------
+// ---- slots -------------------------------------------------------------------------------------------------------
 
 static void test_rewinding(void **state)
 {
@@ -216,8 +214,7 @@ static void test_fork(void **state)
     fm_session_destroy(&session);
 }
 
-// ---- limits
-// ------------------------------------------------------------------------------------------------------------
+// ---- limits ------------------------------------------------------------------------------------------------------
 
 static void test_context_ends(void **state)
 {
@@ -304,8 +301,7 @@ static void test_ubatch_within_context(void **state)
     fm_session_destroy(&same);
 }
 
-// ---- cancelling
-// --------------------------------------------------------------------------------------------------------
+// ---- cancelling --------------------------------------------------------------------------------------------------
 
 static bool refuse_at_half(void *user, uint64_t done, uint64_t total)
 {
@@ -406,8 +402,7 @@ static void test_cancel(void **state)
     fm_session_destroy(&endless);
 }
 
-// ---- loading
-// -----------------------------------------------------------------------------------------------------------
+// ---- loading -----------------------------------------------------------------------------------------------------
 
 static bool refuse(void *user, uint64_t done, uint64_t total)
 {

@@ -69,8 +69,7 @@ static enum fm_result generate(struct fm_session *session, const uint32_t *token
     return fm_session_generate(session, &request, 1);
 }
 
-// ---- what a thread does
-// ------------------------------------------------------------------------------------------------------
+// ---- what a thread does ------------------------------------------------------------------------------------------
 
 // Opens the file once more, and tokenizes with the shared tokenizer and with the one of its own.
 static bool open_and_tokenize(struct worker *w)
@@ -190,8 +189,7 @@ static void *cancel(void *argument)
     return NULL;
 }
 
-// ---- the test
-// ----------------------------------------------------------------------------------------------------------------
+// ---- the test ----------------------------------------------------------------------------------------------------
 
 // What one thread alone gets.
 static void make_expected(void)

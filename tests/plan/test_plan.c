@@ -231,8 +231,7 @@ static void test_rows_word(void **state)
     unmake(&m);
 }
 
-// ---- random graphs
-// ---------------------------------------------------------------------------------------------------
+// ---- random graphs -----------------------------------------------------------------------------------------------
 
 static uint32_t random_below(uint32_t *seed, uint32_t n)
 {
@@ -324,8 +323,7 @@ static void test_judge(void **state)
     }
 }
 
-// ---- barriers by hand
-// ------------------------------------------------------------------------------------------------
+// ---- barriers by hand --------------------------------------------------------------------------------------------
 
 static void test_barriers(void **state)
 {
@@ -351,8 +349,7 @@ static void test_barriers(void **state)
     assert_int_equal(groups, 0);
 }
 
-// ---- refusals
-// --------------------------------------------------------------------------------------------------------
+// ---- refusals ----------------------------------------------------------------------------------------------------
 
 static void expect_failure(enum fm_result result, enum fm_result expected, const char *words)
 {
@@ -461,8 +458,7 @@ static void test_hash(void **state)
     unmake(&d);
 }
 
-// ---- the listing
-// -----------------------------------------------------------------------------------------------------
+// ---- the listing -------------------------------------------------------------------------------------------------
 
 // tests/plan/golden_<device>_<tokens>.txt; FM_UPDATE_GOLDEN=1 in the environment rewrites them.
 static void golden(const char *device, uint32_t tokens)

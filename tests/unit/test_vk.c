@@ -62,8 +62,7 @@ static int tear_down(void **state)
     return test_remove_folder(cache_dir) && messages == 0 && vk == NULL ? 0 : -1;
 }
 
-// ---- capabilities
-// ----------------------------------------------------------------------------------------------------
+// ---- capabilities ------------------------------------------------------------------------------------------------
 
 static void caps_are_sane(void **state)
 {
@@ -99,8 +98,7 @@ static void opens_on_every_rung(void **state)
     fm_vk_close(&none);
 }
 
-// ---- memory and transfers
-// --------------------------------------------------------------------------------------------
+// ---- memory and transfers ----------------------------------------------------------------------------------------
 
 static void fill_pattern(uint8_t *bytes, size_t count, uint32_t seed)
 {
@@ -222,8 +220,7 @@ static void too_much_memory_is_refused(void **state)
     assert_null(memory);
 }
 
-// ---- programs
-// --------------------------------------------------------------------------------------------------------
+// ---- programs ----------------------------------------------------------------------------------------------------
 
 static void check_run(struct vk_plan *p, struct fm_vk_program *program, uint32_t entry, uint32_t s)
 {
@@ -411,8 +408,7 @@ static void threads_share_a_device(void **state)
     free(workers);
 }
 
-// ---- the pipeline cache on disk
-// --------------------------------------------------------------------------------------
+// ---- the pipeline cache on disk ----------------------------------------------------------------------------------
 
 // Path of the one cache file; false when there is none.
 static bool find_cache(char *out_path, size_t path_bytes)
