@@ -125,6 +125,8 @@ static uint32_t id_in(const struct fm_conf *json, const char *key, uint32_t coun
 {
     const cJSON *item = json->root != NULL ? fm_conf_get(json, NULL, key) : NULL, *entry;
     uint32_t id;
+    if (count == 0)
+        return FM_NO_ID;
     if (cJSON_IsArray(item)) {
         cJSON_ArrayForEach(entry, item)
         {
