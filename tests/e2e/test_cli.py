@@ -443,8 +443,9 @@ def a_tuning_changes_what_is_chosen():
         tuning.write_text("attend_part_keys = 0\n", encoding="utf-8")
         refused(*tuned, says="line 1: expected attend_part_keys = NUMBER")
         refused("plan", "-m", TINY, "--tuning", pathlib.Path(folder) / "absent", says="absent")
-        refused("info", TINY, "--tuning", pathlib.Path(folder) / "absent", says="absent")
-        refused("info", TINY, "--tuning", folder, says="is a directory")
+        for path, says in ((pathlib.Path(folder) / "absent", b"absent"), (folder, b"is a directory")):
+            result = fulmen("info", TINY, "--tuning", path, status=BAD_INPUT)
+            result.expect(says in result.err, "expected the reason")
 
 
 @test
