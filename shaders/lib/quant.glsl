@@ -191,8 +191,38 @@ vec4 fm_q_signed_bytes(uint word)
     return vec4(bitfieldExtract(i, 0, 8), bitfieldExtract(i, 8, 8), bitfieldExtract(i, 16, 8), i >> 24);
 }
 
-// Unit t of a block: q0 = word t of its quants, q1 = word t+4 (bytes only), high = fm_q_high. Values come without scale
-// and offset and times 1/FM_QLO, 1/FM_QHI.
+// Unit t of a block as unsigned bytes, without scale and offset and FM_Q_BIAS too large: q0 = word t of its quants, q1 = word t+4
+// (bytes only), high = fm_q_high.
+#if defined(FM_W_Q8_0)
+#define FM_Q_BIAS 128.0
+#elif defined(FM_W_Q4_0)
+#define FM_Q_BIAS 8.0
+#elif defined(FM_W_Q5_0)
+#define FM_Q_BIAS 16.0
+#elif defined(FM_W_Q6_K)
+#define FM_Q_BIAS 32.0
+#else
+#define FM_Q_BIAS 0.0
+#endif
+void fm_q_bytes(uint q0, uint q1, uvec2 high, uint t, out uint lo, out uint hi)
+{
+#if defined(FM_W_Q8_0)
+    lo = q0 ^ 0x80808080u;
+    hi = q1 ^ 0x80808080u;
+#else
+    lo = q0 & 0x0f0f0f0fu;
+    hi = (q0 >> 4) & 0x0f0f0f0fu;
+#if defined(FM_W_Q6_K)
+    lo |= ((high.x >> (2u * t)) & 0x03030303u) << 4;
+    hi |= ((high.y >> (2u * t)) & 0x03030303u) << 4;
+#elif defined(FM_W_Q5_0) || defined(FM_W_Q5_1) || defined(FM_W_Q5_K)
+    lo |= ((high.x >> t) & 0x01010101u) << 4;
+    hi |= ((high.x >> (4u + t)) & 0x01010101u) << 4;
+#endif
+#endif
+}
+
+// The same as numbers, without the bias. Values come without scale and offset and times 1/FM_QLO, 1/FM_QHI.
 void fm_q_unit(uint q0, uint q1, uvec2 high, uint t, out vec4 lo, out vec4 hi)
 {
 #if defined(FM_W_Q8_0)
@@ -204,21 +234,11 @@ void fm_q_unit(uint q0, uint q1, uvec2 high, uint t, out vec4 lo, out vec4 hi)
 #elif defined(FM_W_Q4_1) || defined(FM_W_Q4_K)
     lo = fm_q_fields(q0, 0x0fu, 0.0);
     hi = fm_q_fields(q0, 0xf0u, 0.0);
-#elif defined(FM_W_Q6_K)
-    uint a = (q0 & 0x0f0f0f0fu) | ((high.x >> (2u * t)) & 0x03030303u) << 4;
-    uint b = ((q0 >> 4) & 0x0f0f0f0fu) | ((high.y >> (2u * t)) & 0x03030303u) << 4;
-    lo = fm_q_fields(a, 0xffu, 32.0);
-    hi = fm_q_fields(b, 0xffu, 32.0);
 #else
-    uint a = (q0 & 0x0f0f0f0fu) | ((high.x >> t) & 0x01010101u) << 4;
-    uint b = ((q0 >> 4) & 0x0f0f0f0fu) | ((high.x >> (4u + t)) & 0x01010101u) << 4;
-#if defined(FM_W_Q5_0)
-    lo = fm_q_fields(a, 0xffu, 16.0);
-    hi = fm_q_fields(b, 0xffu, 16.0);
-#else
-    lo = fm_q_fields(a, 0xffu, 0.0);
-    hi = fm_q_fields(b, 0xffu, 0.0);
-#endif
+    uint a, b;
+    fm_q_bytes(q0, q1, high, t, a, b);
+    lo = fm_q_fields(a, 0xffu, FM_Q_BIAS);
+    hi = fm_q_fields(b, 0xffu, FM_Q_BIAS);
 #endif
 }
 

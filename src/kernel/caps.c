@@ -52,6 +52,12 @@ const char *fm_cap_name(enum fm_cap_index index)
     return (unsigned)index < FM_CAP_COUNT ? cap_infos[index].name : "unknown";
 }
 
+const char *fm_matrix_order_name(enum fm_matrix_order order)
+{
+    static const char *const names[FM_MATRIX_ORDER_COUNT] = {"none", "quads", "lane_k"};
+    return order < FM_MATRIX_ORDER_COUNT ? names[order] : names[0];
+}
+
 uint64_t fm_rung_bits(enum fm_rung rung)
 {
     uint64_t bits = 0;
@@ -77,7 +83,9 @@ struct fm_caps fm_caps_mask(const struct fm_caps *caps, enum fm_rung rung)
 {
     struct fm_caps masked = *caps;
     masked.bits &= fm_rung_bits(rung);
-    if (rung < FM_RUNG_CM)
+    if (rung < FM_RUNG_CM) {
         masked.n_matrix = 0;
+        masked.matrix_order = FM_MATRIX_ORDER_NONE;
+    }
     return masked;
 }

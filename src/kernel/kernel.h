@@ -28,6 +28,15 @@ struct fm_matrix_shape { // one listed cooperative matrix shape of a subgroup, f
     uint32_t m, n, k;
 };
 
+// Which elements of a matrix a lane's components hold (shaders/lib/matrix_order.glsl), for kernels that fill matrices by components.
+enum fm_matrix_order {
+    FM_MATRIX_ORDER_NONE, // any will do (kernel); none of those known (device)
+    FM_MATRIX_ORDER_QUADS,
+    FM_MATRIX_ORDER_LANE_K,
+    FM_MATRIX_ORDER_COUNT
+};
+const char *fm_matrix_order_name(enum fm_matrix_order order); // "none", "quads", "lane_k"
+
 // Immutable snapshot of a device. Limits of 0 mean "unsupported".
 struct fm_caps {
     char name[256], driver[256], driver_info[256];
@@ -48,6 +57,7 @@ struct fm_caps {
     float timestamp_ns;        // ns per timestamp tick; 0 = none
     uint32_t n_matrix;
     struct fm_matrix_shape matrix[32];
+    enum fm_matrix_order matrix_order; // found out when the device is opened (vk_matrix_order.c)
     uint32_t quirks; // FM_QUIRK_* bits of quirks.c
     const struct fm_tuning *tuning; // what was measured on this device; NULL = what is shipped. Outlives the snapshot
 };
@@ -127,6 +137,7 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     uint32_t split;         // most parts a reduction may be cut into (attention keys, K); 1 = no split
     uint32_t shared_bytes;
     uint32_t matrix_m, matrix_n, matrix_k; // cooperative matrix shape that must be listed; 0 = none
+    enum fm_matrix_order matrix_order; // that the device must have
     bool dequantize;        // the weights are written out as f16 before (op DEQUANTIZE), and the kernel reads that
     bool full_subgroups;    // require subgroup size = caps.subgroup_size and full subgroups
     int32_t priority;       // higher wins

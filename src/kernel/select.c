@@ -101,11 +101,14 @@ static bool check_limits(const struct fm_caps *caps, const struct fm_kernel *ker
     return true;
 }
 
-// Matrices must be listed as they are.
+// Matrices must be listed as they are, and their elements lie as the kernel takes for granted.
 static bool check_matrix(const struct fm_caps *caps, const struct fm_kernel *kernel, struct verdict *v)
 {
     if (kernel->matrix_m == 0)
         return true;
+    if (kernel->matrix_order != FM_MATRIX_ORDER_NONE && kernel->matrix_order != caps->matrix_order)
+        return refuse(v, FM_REJECT_MATRIX, "elements of matrices: order %s, not %s", fm_matrix_order_name(caps->matrix_order),
+                      fm_matrix_order_name(kernel->matrix_order));
     for (uint32_t i = 0; i < caps->n_matrix && i < FM_COUNT(caps->matrix); i++) {
         const struct fm_matrix_shape *shape = &caps->matrix[i];
         if (shape->m == kernel->matrix_m && shape->n == kernel->matrix_n && shape->k == kernel->matrix_k)

@@ -114,7 +114,7 @@ enum fm_result fm_vk_open(const struct fm_caps *caps, struct fm_vk **out_vk)
     vkGetPhysicalDeviceMemoryProperties(vk->physical, &vk->memory);
     vk->queue_family = fm_vk_queue_family(vk->physical, &vk->timestamp_bits);
     if ((err = create_device(vk)) || (err = create_timeline(vk)) || (err = fm_vk_stage_init(vk)) ||
-        (err = fm_vk_pipelines_init(vk)))
+        (err = fm_vk_pipelines_init(vk)) || (err = fm_vk_matrix_order_find(vk)))
         goto fail;
     *out_vk = vk;
     return FM_OK;

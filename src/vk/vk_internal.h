@@ -80,6 +80,8 @@ void fm_vk_features_enable(const struct fm_caps *caps, const struct fm_vk_featur
                            struct fm_vk_features *want);
 // Cooperative matrix shapes f16 x f16 -> f32; leaves caps->n_matrix at 0 where there is none.
 enum fm_result fm_vk_matrix_shapes(VkPhysicalDevice device, uint32_t extensions, struct fm_caps *caps);
+// Sets vk->caps.matrix_order: runs a small product for each order that a kernel is made for.
+enum fm_result fm_vk_matrix_order_find(struct fm_vk *vk);
 // Everything about one device. *out_usable = false (and FM_OK, with *out_why) when it is below what fulmen needs.
 enum fm_result fm_vk_probe_device(VkPhysicalDevice device, struct fm_caps *out_caps, bool *out_usable,
                                   const char **out_why);

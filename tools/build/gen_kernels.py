@@ -39,7 +39,7 @@ MOST_SHARED = [16384, 49152]            # bytes of shared memory: rung base, run
 TILE_PARAM = 0x80000000                 # FM_TILE_PARAM: the tile is the value of a parameter
 
 ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "workgroup", "spec", "tile", "split",
-            "matrix", "full_subgroups", "dequantize", "priority", "bound", "define", "opt"}
+            "matrix", "order", "full_subgroups", "dequantize", "priority", "bound", "define", "opt"}
 TABLE_KEYS = ROW_KEYS | {"variants"}
 INHERITED_BY_KEY = {"expand", "window", "spec", "define", "bound"}  # tables whose keys a variant adds to or replaces one by one
 OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend"}   # the planner casts their first operand
@@ -86,6 +86,8 @@ class Tables:
         rows = re.findall(r'^X\((\w+), "(\w+)", (\w+),', caps, re.M)
         self.caps = {name: ident for ident, name, _ in rows}
         enum = re.search(r"enum fm_rung \{([^}]*)\}", kernel_h).group(1)
+        orders = re.search(r"enum fm_matrix_order \{([^}]*)\}", kernel_h).group(1)
+        self.orders = [o.lower() for o in re.findall(r"^ *FM_MATRIX_ORDER_(\w+)", orders, re.M) if o != "COUNT"]
         self.rungs = [r.lower() for r in re.findall(r"FM_RUNG_(\w+)", enum) if r != "COUNT"]
         self.cap_rung = {name: self.rungs.index(rung.lower()) for _, name, rung in rows}
         params = re.search(r"#define FM_PARAMS\(X\)(.*?)enum fm_param", kernel_h, re.S).group(1)
@@ -283,6 +285,8 @@ def row_defines(row, tables, extra):
         read = "F16" if row.dequantize else row.w
         defines |= {"FM_W": str(tables.type_number[read]), f"FM_W_{read}": "1"}
     defines[f"FM_X_{row.x or 'F32'}"] = "1"
+    if row.order != "none":
+        defines[f"FM_ORDER_{row.order.upper()}"] = "1"
     for key, value in extra.items():
         if not re.fullmatch(r"[A-Za-z_]\w*", key) or key in defines:
             raise ManifestError(f"{row.name}: define.{key} is no name that is free")
@@ -323,6 +327,7 @@ def parse_row(raw, source, tables):
     if not isinstance(matrix, list) or len(matrix) != 3:
         raise ManifestError(f"{name}: matrix = {matrix!r}, expected [m, n, k]")
     row.matrix = [number(name, "matrix", m) for m in matrix]
+    row.order = known(name, "order", raw.get("order", "none"), tables.orders)
     row.full_subgroups = bool(raw.get("full_subgroups", False))
     row.dequantize = bool(raw.get("dequantize", False))
     if row.dequantize and row.op not in OPS_WITH_TILE:
@@ -514,6 +519,7 @@ def c_row(row, offset):
               f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".workgroup = {row.workgroup}u",
               f".tile_rows = {row.tile[0]}u", f".tile_cols = {row.tile[1]}u", f".split = {row.split}u",
               f".shared_bytes = {row.shared}u", *(f".matrix_{d} = {v}u" for d, v in zip("mnk", row.matrix)),
+              f".matrix_order = FM_MATRIX_ORDER_{row.order.upper()}",
               f".dequantize = {'true' if row.dequantize else 'false'}",
               f".full_subgroups = {'true' if row.full_subgroups else 'false'}", f".priority = {row.priority}",
               f".bound_c = {row.bound_c!r}f", f".bound_unit = {row.bound_unit!r}",
