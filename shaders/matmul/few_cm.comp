@@ -4,10 +4,9 @@
 // Shapes: x [rows, k] with stride_x elements from row to row, f32 or (FM_X_F16) a cast copy; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of 32.
 // One workgroup: LINES * MM rows of weights (with two streams half of them gate and half up), and BLOCKS * MN rows of x. Its
-//     subgroups share k among them: each takes UNITS units of 32 after the others'. What its next turn reads is on its way while the
-//     present turn is multiplied. The subgroups' sums are added in shared memory.
-// Precision: an f32 x is the sum of two f16 numbers, high + low / 2048, each with sums of its own: 22 bits of x are kept, also below f16's
-//     smallest normal number. Beyond 65504 x saturates. Quantised weights become exact small integers in f16; the sums of a block of 32
+//     subgroups take turns along k, a unit of 32 at a time. What the next one needs is on its way while the present one is multiplied. The subgroups' sums are added in shared memory.
+// Precision: an f32 x is the sum of two f16 numbers, 64 (high + low / 2048), each with sums of its own. That keeps 22 bits of x, at
+//     best 2^-30; beyond 4e6 the sums are no numbers. Quantised weights become exact small integers in f16; the sums of a block of 32
 //     are multiplied by its scales in f32, and an offset by the sum of the block's x.
 // Order of elements: which element a lane's component holds is the device's choice. lib/matrix_order.glsl has the orders that
 //     this kernel knows; vk/vk_matrix_order.c finds out whether a device has one.
@@ -27,13 +26,18 @@
 #include "args.glsl"
 #include "matrix_order.glsl"
 
-// LINES, BLOCKS, UNITS come from the manifest.
+// LINES and BLOCKS come from the manifest.
 const uint SUBGROUPS = gl_WorkGroupSize.x / FM_SUBGROUP;
 const uint HALF = FM_ORDER_ELEMENTS / 2u;                  // neighbours in k that a lane loads at once; two such pieces a unit
 const uint MATRICES = FM_ORDER_ELEMENTS / FM_ORDER_K;      // along k in a unit
 const uint COLS = LINES * MM / uint(FM_STREAMS);           // columns of y
 const uint XROWS = BLOCKS * MN;
 const float LOW = 2048.0;
+#ifdef FM_X_F16
+const float X_SCALE = 1.0;
+#else
+const float X_SCALE = 1.0 / 64.0; // x up to 4e6
+#endif
 
 #ifdef FM_X_F16
 #define PARTS 1
@@ -45,23 +49,15 @@ const float LOW = 2048.0;
 #define MAT_B coopmat<float16_t, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB>
 #define MAT_C coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>
 
+#ifdef FM_W_Q6_K
+#define SCALES 2 // of the halves of a block
+#else
+#define SCALES 1
+#endif
+
+#include "few_weights.glsl"
+
 shared float sums[SUBGROUPS * LINES * MM * XROWS]; // [subgroup][row of x][line of weights]
-
-// ---- weights: from memory into registers, from there into matrices
-
-#ifdef FM_W_QUANT
-struct fm_raw { // what a lane loads of one block and row
-    uint q0, q1;
-    uvec2 high;
-    fm_q_raw_scales scales;
-};
-#else
-#if FM_ORDER_ELEMENTS == 8
-#define fm_raw uvec4
-#else
-#define fm_raw uvec2
-#endif
-#endif
 
 // Elements of x that a lane loads at once.
 #if PARTS == 2 && FM_ORDER_ELEMENTS == 8
@@ -74,9 +70,9 @@ struct fm_raw { // what a lane loads of one block and row
 #define fm_raw_x uint
 #endif
 
-#define W_LOADS (UNITS * LINES * FM_ORDER_ROWS)
-#define X_LOADS (UNITS * BLOCKS * FM_ORDER_COLS * 2u)
-fm_raw next[W_LOADS];
+#define W_LOADS (LINES * FM_ORDER_ROWS)
+#define X_LOADS (BLOCKS * FM_ORDER_COLS * 2u)
+fm_raw next_w[W_LOADS]; // of the next unit
 fm_raw_x next_x[X_LOADS];
 #ifdef FM_W_QUANT
 MAT_C acc[LINES * BLOCKS];
@@ -90,9 +86,12 @@ uint weight_row(uint col0, uint line, uint row)
     return min(col0 + (line % (LINES / uint(FM_STREAMS))) * MM + row, pc.n - 1u);
 }
 
-fm_u32s weight_of(uint line)
+void fetch_w(uint col0, uint unit, uint units, uint lane)
 {
-    return FM_WEIGHT(line / (LINES / uint(FM_STREAMS)));
+    [[unroll]] for (uint line = 0u; line < LINES; line++)
+        [[unroll]] for (uint j = 0u; j < FM_ORDER_ROWS; j++)
+            next_w[line * FM_ORDER_ROWS + j] = load_weights(FM_WEIGHT(line / (LINES / uint(FM_STREAMS))),
+                                                            weight_row(col0, line, fm_order_row(lane, j)) * units + unit, lane);
 }
 
 // First of the HALF elements of a unit that the lane's piece `piece` (0 or 1) holds.
@@ -105,136 +104,49 @@ uint piece_of(uint lane, uint piece)
 #endif
 }
 
-void fetch(uint row0, uint rows, uint col0, uint unit0, uint units, uint lane)
+void fetch_x(uint row0, uint rows, uint unit, uint lane)
 {
-    [[unroll]] for (uint u = 0u; u < UNITS; u++)
-        [[unroll]] for (uint block = 0u; block < BLOCKS; block++)
-            [[unroll]] for (uint j = 0u; j < FM_ORDER_COLS; j++)
-                [[unroll]] for (uint piece = 0u; piece < 2u; piece++) {
-                    uint i = ((u * BLOCKS + block) * FM_ORDER_COLS + j) * 2u + piece;
-                    uint row = min(row0 + block * MN + fm_order_col(lane, j), rows - 1u);
-                    uint from = row * pc.stride_x + min(unit0 + u, units - 1u) * 32u + piece_of(lane, piece);
+    [[unroll]] for (uint block = 0u; block < BLOCKS; block++)
+        [[unroll]] for (uint j = 0u; j < FM_ORDER_COLS; j++)
+            [[unroll]] for (uint piece = 0u; piece < 2u; piece++) {
+                uint i = (block * FM_ORDER_COLS + j) * 2u + piece;
+                uint row = min(row0 + block * MN + fm_order_col(lane, j), rows - 1u);
+                uint from = row * pc.stride_x + unit * 32u + piece_of(lane, piece);
 #if PARTS == 2 && FM_ORDER_ELEMENTS == 8
-                    next_x[i] = FM_CAST(fm_f32x4s, pc.x).d[from >> 2];
+                next_x[i] = FM_CAST(fm_f32x4s, pc.x).d[from >> 2];
 #elif PARTS == 2
-                    next_x[i] = vec2(pc.x.d[from], pc.x.d[from + 1u]);
+                next_x[i] = vec2(pc.x.d[from], pc.x.d[from + 1u]);
 #elif FM_ORDER_ELEMENTS == 8
-                    next_x[i] = FM_CAST(fm_u32x2s, pc.x).d[from >> 2];
+                next_x[i] = FM_CAST(fm_u32x2s, pc.x).d[from >> 2];
 #else
-                    next_x[i] = FM_CAST(fm_u32s, pc.x).d[from >> 1];
-#endif
-                }
-#ifdef FM_W_QUANT
-    fm_planes planes = fm_w_planes(pc.n, pc.k);
-    uint t = fm_order_k(lane) * HALF / 4u;
-#endif
-    [[unroll]] for (uint u = 0u; u < UNITS; u++)
-        [[unroll]] for (uint line = 0u; line < LINES; line++)
-            [[unroll]] for (uint j = 0u; j < FM_ORDER_ROWS; j++) {
-                uint i = (u * LINES + line) * FM_ORDER_ROWS + j;
-                uint block = weight_row(col0, line, fm_order_row(lane, j)) * units + min(unit0 + u, units - 1u);
-                fm_u32s w = weight_of(line);
-#ifdef FM_W_QUANT
-                next[i].q0 = w.d[block * uint(FM_Q_WORDS) + t];
-#if FM_Q_WORDS == 8
-                next[i].q1 = w.d[block * 8u + 4u + t];
-#else
-                next[i].q1 = 0u;
-#endif
-                next[i].high = fm_q_high(w, planes, block);
-                next[i].scales = fm_q_load_scales(w, planes, block);
-#elif FM_ORDER_ELEMENTS == 8
-                next[i] = fm_u32x4s(w).d[block * 4u + fm_order_k(lane)];
-#else
-                next[i] = fm_u32x2s(w).d[block * 8u + fm_order_k(lane)];
+                next_x[i] = FM_CAST(fm_u32s, pc.x).d[from >> 1];
 #endif
             }
 }
-
-#ifdef FM_W_QUANT
-// Bytes 0 and 2, and 1 and 3, less their bias.
-f16vec4 halves_of(uint bytes)
-{
-    const f16vec2 zero = f16vec2(1024.0 + FM_Q_BIAS); // 0x6400 is 1024, whose last place is 1
-    return f16vec4(unpackFloat2x16((bytes & 0x00ff00ffu) | 0x64006400u) - zero, unpackFloat2x16(((bytes >> 8) & 0x00ff00ffu) | 0x64006400u) - zero);
-}
-#define X_ORDER(v) (v).xzyw // of a quad, to go with halves_of
-#else
-#define X_ORDER(v) (v)
-f16vec2 pair_of(uint word)
-{
-#ifdef FM_W_F16
-    return unpackFloat2x16(word);
-#else
-    return f16vec2(clamp(fm_w_pair(word), vec2(-65504.0), vec2(65504.0)));
-#endif
-}
-#endif
-
-// The elements of a lane's row, piece after piece.
-void decode(fm_raw raw, uint lane, out float16_t e[FM_ORDER_ELEMENTS])
-{
-#ifdef FM_W_QUANT
-    uint lo, hi;
-    fm_q_bytes(raw.q0, raw.q1, raw.high, fm_order_k(lane) * HALF / 4u, lo, hi);
-    f16vec4 a = halves_of(lo), b = halves_of(hi);
-#if FM_ORDER_ELEMENTS == 8
-    [[unroll]] for (uint i = 0u; i < 4u; i++) {
-        e[i] = a[i];
-        e[4u + i] = b[i];
-    }
-#else
-    bool second = (fm_order_k(lane) & 1u) != 0u; // elements 2 and 3 of the quads, which are their components y and w
-    e[0] = second ? a.y : a.x;
-    e[1] = second ? a.w : a.z;
-    e[2] = second ? b.y : b.x;
-    e[3] = second ? b.w : b.z;
-#endif
-#else
-    [[unroll]] for (uint i = 0u; i < FM_ORDER_ELEMENTS / 2u; i++) {
-        f16vec2 pair = pair_of(raw[i]);
-        e[2u * i] = pair.x;
-        e[2u * i + 1u] = pair.y;
-    }
-#endif
-}
-
-// ---- x
-
-#if PARTS == 2
-// x = high + low / LOW. By bits, not by a conversion there and back, which a driver took for nothing to do.
-void split(float x, out float16_t high, out float16_t low)
-{
-    float leading = uintBitsToFloat(floatBitsToUint(x) & 0xffffe000u); // the 11 bits that f16 has
-    high = float16_t(leading);
-    low = float16_t((x - leading) * LOW);
-}
-
-float saturated(float x)
-{
-    return abs(x) > 65504.0 ? sign(x) * 65504.0 : x; // a NaN stays
-}
-#endif
 
 // A piece of x in the order of the weights' elements.
 void decode_x(fm_raw_x raw, out float16_t high[HALF], out float16_t low[HALF])
 {
 #if PARTS == 1 && FM_ORDER_ELEMENTS == 8
-    f16vec4 x = X_ORDER(f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y)));
+    f16vec4 h = X_ORDER(f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y)));
 #elif PARTS == 1
-    f16vec2 x = unpackFloat2x16(raw);
-#elif FM_ORDER_ELEMENTS == 8
-    vec4 x = X_ORDER(raw), size = abs(x);
-    if (max(max(size.x, size.y), max(size.z, size.w)) > 65504.0)
-        x = vec4(saturated(x.x), saturated(x.y), saturated(x.z), saturated(x.w));
+    f16vec2 h = unpackFloat2x16(raw);
 #else
-    vec2 x = vec2(saturated(raw.x), saturated(raw.y));
+    // By bits, not by a conversion there and back, which a driver took for nothing to do. Two at a time, which is one instruction.
+#if FM_ORDER_ELEMENTS == 8
+    vec4 x = X_ORDER(raw), leading = uintBitsToFloat(floatBitsToUint(x) & 0xffffe000u); // the 11 bits that f16 has
+    vec4 a = leading * X_SCALE, b = (x - leading) * (X_SCALE * LOW);
+    f16vec4 h = f16vec4(unpackFloat2x16(packHalf2x16(a.xy)), unpackFloat2x16(packHalf2x16(a.zw)));
+    f16vec4 l = f16vec4(unpackFloat2x16(packHalf2x16(b.xy)), unpackFloat2x16(packHalf2x16(b.zw)));
+#else
+    vec2 leading = uintBitsToFloat(floatBitsToUint(raw) & 0xffffe000u);
+    f16vec2 h = unpackFloat2x16(packHalf2x16(leading * X_SCALE)), l = unpackFloat2x16(packHalf2x16((raw - leading) * (X_SCALE * LOW)));
+#endif
 #endif
     [[unroll]] for (uint i = 0u; i < HALF; i++) {
-#if PARTS == 1
-        high[i] = x[i];
-#else
-        split(x[i], high[i], low[i]);
+        high[i] = h[i];
+#if PARTS == 2
+        low[i] = l[i];
 #endif
     }
 }
@@ -247,9 +159,9 @@ void add_unit(uint line, uint block, MAT_A a[MATRICES], MAT_B high[MATRICES], MA
 {
     uint at = line * BLOCKS + block;
 #ifdef FM_W_QUANT
-    MAT_C part[2];
-    [[unroll]] for (uint h = 0u; h < 2u; h++) { // halves of the block, which may have scales of their own
-        const uint per = MATRICES / 2u;
+    MAT_C part[SCALES];
+    [[unroll]] for (uint h = 0u; h < SCALES; h++) {
+        const uint per = MATRICES / SCALES;
         part[h] = MAT_C(0.0);
 #if PARTS == 2
         [[unroll]] for (uint t = 0u; t < per; t++)
@@ -262,7 +174,9 @@ void add_unit(uint line, uint block, MAT_A a[MATRICES], MAT_B high[MATRICES], MA
     [[unroll]] for (uint i = 0u; i < acc[0].length(); i++) {
         vec3 s = scale[fm_order_sum_row(lane, i)];
         float sum = fma(s.x, part[0][i], acc[at][i]);
+#if SCALES == 2
         sum = fma(s.y, part[1][i], sum);
+#endif
 #ifdef FM_W_AFFINE
         sum = fma(s.z, sum_x[i], sum);
 #endif
@@ -278,52 +192,49 @@ void add_unit(uint line, uint block, MAT_A a[MATRICES], MAT_B high[MATRICES], MA
 #endif
 }
 
-void multiply(fm_raw present[W_LOADS], fm_raw_x present_x[X_LOADS], uint unit0, uint units, uint col0, uint lane)
+void multiply(fm_raw w[W_LOADS], fm_raw_x x[X_LOADS], uint unit, uint units, uint col0, uint lane)
 {
-    [[unroll]] for (uint u = 0u; u < UNITS; u++)
-        if (unit0 + u < units) {
-            MAT_A a[LINES][MATRICES];
-            vec3 scale[LINES][FM_ORDER_ROWS];
-            [[unroll]] for (uint line = 0u; line < LINES; line++)
-                [[unroll]] for (uint j = 0u; j < FM_ORDER_ROWS; j++) {
-                    fm_raw raw = present[(u * LINES + line) * FM_ORDER_ROWS + j];
-                    float16_t e[FM_ORDER_ELEMENTS];
-                    decode(raw, lane, e);
-                    [[unroll]] for (uint i = 0u; i < FM_ORDER_ELEMENTS; i++)
-                        a[line][i / FM_ORDER_K][j * FM_ORDER_K + i % FM_ORDER_K] = e[i];
+    MAT_A a[LINES][MATRICES];
+    vec3 scale[LINES][FM_ORDER_ROWS];
+    [[unroll]] for (uint line = 0u; line < LINES; line++)
+        [[unroll]] for (uint j = 0u; j < FM_ORDER_ROWS; j++) {
+            fm_raw raw = w[line * FM_ORDER_ROWS + j];
+            float16_t e[FM_ORDER_ELEMENTS];
+            decode(raw, lane, e);
+            [[unroll]] for (uint i = 0u; i < FM_ORDER_ELEMENTS; i++)
+                a[line][i / FM_ORDER_K][j * FM_ORDER_K + i % FM_ORDER_K] = e[i];
 #ifdef FM_W_QUANT
-                    scale[line][j] = fm_q_scales(raw.scales, weight_row(col0, line, fm_order_row(lane, j)) * units + unit0 + u);
+            scale[line][j] = fm_q_scales(raw.scales, weight_row(col0, line, fm_order_row(lane, j)) * units + unit);
+#endif
+        }
+    [[unroll]] for (uint block = 0u; block < BLOCKS; block++) {
+        MAT_B high[MATRICES], low[MATRICES];
+        [[unroll]] for (uint j = 0u; j < FM_ORDER_COLS; j++)
+            [[unroll]] for (uint piece = 0u; piece < 2u; piece++) {
+                float16_t h[HALF], l[HALF];
+                decode_x(x[(block * FM_ORDER_COLS + j) * 2u + piece], h, l);
+                [[unroll]] for (uint i = 0u; i < HALF; i++) {
+                    uint e = piece * HALF + i;
+                    high[e / FM_ORDER_K][j * FM_ORDER_K + e % FM_ORDER_K] = h[i];
+#if PARTS == 2
+                    low[e / FM_ORDER_K][j * FM_ORDER_K + e % FM_ORDER_K] = l[i];
 #endif
                 }
-            [[unroll]] for (uint block = 0u; block < BLOCKS; block++) {
-                MAT_B high[MATRICES], low[MATRICES];
-                [[unroll]] for (uint j = 0u; j < FM_ORDER_COLS; j++)
-                    [[unroll]] for (uint piece = 0u; piece < 2u; piece++) {
-                        float16_t h[HALF], l[HALF];
-                        decode_x(present_x[((u * BLOCKS + block) * FM_ORDER_COLS + j) * 2u + piece], h, l);
-                        [[unroll]] for (uint i = 0u; i < HALF; i++) {
-                            uint e = piece * HALF + i;
-                            high[e / FM_ORDER_K][j * FM_ORDER_K + e % FM_ORDER_K] = h[i];
-#if PARTS == 2
-                            low[e / FM_ORDER_K][j * FM_ORDER_K + e % FM_ORDER_K] = l[i];
-#endif
-                        }
-                    }
-                MAT_C sum_x = MAT_C(0.0);
-#ifdef FM_W_AFFINE
-                const MAT_A ones = MAT_A(float16_t(1.0));
-#if PARTS == 2
-                [[unroll]] for (uint t = 0u; t < MATRICES; t++)
-                    sum_x = coopMatMulAdd(ones, low[t], sum_x);
-                sum_x = sum_x * (1.0 / LOW);
-#endif
-                [[unroll]] for (uint t = 0u; t < MATRICES; t++)
-                    sum_x = coopMatMulAdd(ones, high[t], sum_x);
-#endif
-                [[unroll]] for (uint line = 0u; line < LINES; line++)
-                    add_unit(line, block, a[line], high, low, scale[line], sum_x, lane);
             }
-        }
+        MAT_C sum_x = MAT_C(0.0);
+#ifdef FM_W_AFFINE
+        const MAT_A ones = MAT_A(float16_t(1.0));
+#if PARTS == 2
+        [[unroll]] for (uint t = 0u; t < MATRICES; t++)
+            sum_x = coopMatMulAdd(ones, low[t], sum_x);
+        sum_x = sum_x * (1.0 / LOW);
+#endif
+        [[unroll]] for (uint t = 0u; t < MATRICES; t++)
+            sum_x = coopMatMulAdd(ones, high[t], sum_x);
+#endif
+        [[unroll]] for (uint line = 0u; line < LINES; line++)
+            add_unit(line, block, a[line], high, low, scale[line], sum_x, lane);
+    }
 }
 
 // Adds the subgroups' sums and stores y.
@@ -346,6 +257,7 @@ void finish(uint row0, uint rows, uint col0, uint subgroup, uint tid)
             sum[stream] = 0.0;
             [[unroll]] for (uint s = 0u; s < SUBGROUPS; s++)
                 sum[stream] += sums[(s * XROWS + row) * LINES * MM + stream * COLS + col];
+            sum[stream] *= 1.0 / X_SCALE;
         }
         if (row0 + row < rows && col0 + col < pc.n)
 #if FM_STREAMS == 2
@@ -366,12 +278,16 @@ void main()
     uint units = pc.k >> 5;
     [[unroll]] for (uint i = 0u; i < acc.length(); i++)
         acc[i] = MAT_C(0.0);
-    fetch(row0, rows, col0, subgroup * UNITS, units, lane);
-    for (uint unit = subgroup * UNITS; unit < units; unit += SUBGROUPS * UNITS) {
-        fm_raw present[W_LOADS] = next;
-        fm_raw_x present_x[X_LOADS] = next_x;
-        fetch(row0, rows, col0, unit + SUBGROUPS * UNITS, units, lane);
-        multiply(present, present_x, unit, units, col0, lane);
+    uint first = min(subgroup, units - 1u);
+    fetch_w(col0, first, units, lane);
+    fetch_x(row0, rows, first, lane);
+    for (uint unit = subgroup; unit < units; unit += SUBGROUPS) {
+        fm_raw w[W_LOADS] = next_w;
+        fm_raw_x x[X_LOADS] = next_x;
+        uint following = min(unit + SUBGROUPS, units - 1u);
+        fetch_w(col0, following, units, lane);
+        fetch_x(row0, rows, following, lane);
+        multiply(w, x, unit, units, col0, lane);
     }
     finish(row0, rows, col0, subgroup, subgroup * FM_SUBGROUP + lane);
 }
