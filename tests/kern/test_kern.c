@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The kernel suite on one device: every problem, every rung that the device reaches. One line per failure, with the
 // command that repeats it.
-// Usage: test_kern [--device SEL] [--rung RUNG] [--op OP] [--kernel TEXT] [--problem TEXT] [--seed N] [-v]
+// Usage: test_kern [--device SEL] [--rung RUNG] [--op OP] [--kernel TEXT] [--problem TEXT] [--seed N] [--quick] [-v]
+// --quick: not every problem on every kernel, but every kind of problem that fits a kernel (src/check/choose.h).
 #include "check/check.h"
 
 #include <stdio.h>
@@ -42,6 +43,10 @@ int main(int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(argv[i], "-v") == 0) {
             state.verbose = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--quick") == 0) {
+            params.quick = true;
             continue;
         }
         if (strcmp(argv[i], "--device") == 0)
