@@ -112,7 +112,7 @@ enum fm_result fm_check_validate(const struct fm_check_params *params);
 // the reference and for stray stores. FM_OK even when checks failed (see totals).
 enum fm_result fm_check_run(struct fm_vk *vk, const struct fm_check_params *params, struct fm_check_totals *out_totals);
 
-// One problem with one kernel of its op, which need not be of the table. For tests of the check itself.
+// One problem with one kernel of its op, which need not be of the table, but must outlive `vk`. For tests of the check itself.
 enum fm_result fm_check_kernel(struct fm_vk *vk, const struct fm_problem *problem, const struct fm_kernel *kernel, uint32_t seed,
                                struct fm_check_result *out_result);
 
