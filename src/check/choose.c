@@ -248,6 +248,16 @@ static enum fm_result choose(struct fm_check_list *list)
     return r;
 }
 
+// All problems of a kernel are in one part, which makes its pipelines; neighbours in the table, which differ in cost, in any.
+static void keep_part(struct fm_check_list *list, const struct fm_check_params *params)
+{
+    for (size_t i = 0; i < list->n_pairs && params->parts > 1; i++) {
+        const struct fm_kernel *kernel = list->pairs[i].kernel;
+        uint32_t index = kernel ? (uint32_t)(kernel - fm_kernels) : 0;
+        list->pairs[i].chosen &= (index * 2654435761u >> 16) % params->parts == params->part;
+    }
+}
+
 static bool wanted(const struct fm_check_params *params, const struct fm_problem *p)
 {
     return !p->bench && (!params->problem || strstr(p->name, params->problem)) &&
@@ -263,7 +273,11 @@ enum fm_result fm_check_list_make(const struct fm_caps *caps, const struct fm_ch
     for (size_t i = 0; i < n_problems && !r; i++)
         if (wanted(params, &problems[i]))
             r = add_pairs(out_list, params->kernel, &problems[i], (uint32_t)i);
-    return !r && params->quick ? choose(out_list) : r;
+    if (!r && params->quick)
+        r = choose(out_list);
+    if (!r)
+        keep_part(out_list, params);
+    return r;
 }
 
 void fm_check_list_finish(struct fm_check_list *list)

@@ -31,8 +31,8 @@ struct fm_check_list {
 
 // Every problem of `params` in every view of the device: limited to each rung up to params->max_rung, quirks aside (a kernel that
 // would be slow must be right all the same), and as it is. No two pairs of a problem have the same kernels. Chosen are all, or, with
-// params->quick, so many that every kernel meets each trait that any of its problems has. Release with fm_check_list_finish, also
-// after errors.
+// params->quick, so many that every kernel meets each trait that any of its problems has; and of these the part of params->parts.
+// Release with fm_check_list_finish, also after errors.
 enum fm_result fm_check_list_make(const struct fm_caps *caps, const struct fm_check_params *params, const struct fm_problem *problems,
                                   size_t n_problems, struct fm_check_list *out_list);
 void fm_check_list_finish(struct fm_check_list *list);

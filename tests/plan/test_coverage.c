@@ -96,6 +96,32 @@ static void test_quick_choice(void **state)
     free(met);
 }
 
+// Two parts have every chosen pair once.
+static void test_parts(void **state)
+{
+    (void)state;
+    struct fm_problem *problems;
+    size_t count, n_first = 0, n_all = 0;
+    struct fm_caps caps = device(1);
+    struct fm_check_params params = {.op = "matmul", .max_rung = FM_RUNG_CMR, .quick = true};
+    struct fm_check_list all, part[2];
+    assert_int_equal(fm_problems_list(&problems, &count), FM_OK);
+    assert_int_equal(fm_check_list_make(&caps, &params, problems, count, &all), FM_OK);
+    params.parts = 2;
+    for (; params.part < params.parts; params.part++)
+        assert_int_equal(fm_check_list_make(&caps, &params, problems, count, &part[params.part]), FM_OK);
+    for (size_t i = 0; i < all.n_pairs; i++) {
+        assert_int_equal(all.pairs[i].chosen, part[0].pairs[i].chosen + part[1].pairs[i].chosen);
+        n_all += all.pairs[i].chosen;
+        n_first += part[0].pairs[i].chosen;
+    }
+    assert_true(n_first > n_all / 3 && n_first < n_all * 2 / 3);
+    fm_check_list_finish(&all);
+    fm_check_list_finish(&part[0]);
+    fm_check_list_finish(&part[1]);
+    fm_free(problems);
+}
+
 static struct fm_check_list views_of(struct fm_caps caps, enum fm_rung max_rung)
 {
     const struct fm_check_params params = {.max_rung = max_rung};
@@ -130,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_kernel_is_met),
         cmocka_unit_test(test_quick_choice),
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_views),
     };
     return cmocka_run_group_tests_name("coverage", tests, NULL, NULL);
