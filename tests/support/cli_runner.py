@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -19,6 +20,9 @@ TINY = MODELS / "llama.gguf"        # F32 weights, no tokenizer
 DONE, FAILED, BAD_INPUT, NO_DEVICE = 0, 1, 2, 3
 SECONDS = 300
 LAYER_LINE = re.compile(rb"^Validation Layer Info - Logging [^\n]*\n", re.MULTILINE)  # of tools/dev/device.sh with FM_VALIDATION_DIR
+
+# Whoever started the tests may ignore it (nohup), and the tool would go on to: what is caught here is as ever in a new program.
+signal.signal(signal.SIGHUP, lambda *_: None)
 
 tests = []
 
