@@ -65,7 +65,7 @@ bool e2e_within(struct e2e_off off, struct e2e_off bound);      // NaN is not
 // EXACT for the rest (ADR 0006). The slack is for what the reference does not round: the weights of attention, about as much as the
 // values that they multiply; and numbers so near a tie that the device rounds them the other way.
 #define E2E_EXACT 2e-4
-#define E2E_EXACT_RMS 2e-5
+#define E2E_EXACT_RMS 1e-5
 #define E2E_SLACK 2
 struct e2e_off e2e_exact(void);
 struct e2e_off e2e_bound(struct e2e_off off);
