@@ -32,7 +32,6 @@ const char *bench_model_label(const struct bench *b, char out[128])
 
 // ---- sequences together -------------------------------------------------------------------------------------------
 
-// Mean times of a test, in seconds.
 static double mean_of(const double *seconds, size_t count)
 {
     double sum = 0;
@@ -178,12 +177,13 @@ static void fields_of(const struct bench *b, const struct bench_test *t, struct 
         add_alone(b, t, f);
 }
 
-static void add_samples(cJSON *o, const char *key, const struct bench_test *t, double from, double seconds_weight, double prompt_weight)
+// Of each sample the time, in ns, or the speed where `tokens` are given: of the prompts, of generation or of both.
+static void add_samples(cJSON *o, const char *key, const struct bench_test *t, bool prompt, bool gen, double tokens)
 {
     cJSON *list = cJSON_AddArrayToObject(o, key);
     for (size_t i = 0; i < t->n_samples; i++) {
-        double seconds = seconds_weight * t->seconds[i] + prompt_weight * t->prompt_seconds[i];
-        cJSON_AddItemToArray(list, cJSON_CreateNumber(from > 0 ? from / seconds : floor(seconds * 1e9)));
+        double seconds = (gen ? t->seconds[i] : t->prompt_seconds[i]) - (gen && !prompt ? t->prompt_seconds[i] : 0);
+        cJSON_AddItemToArray(list, cJSON_CreateNumber(tokens > 0 ? tokens / seconds : floor(seconds * 1e9)));
     }
 }
 
@@ -199,11 +199,11 @@ static cJSON *json_of(const struct bench *b, const struct bench_test *t)
             cJSON_AddNumberToObject(o, f.list[i].key, f.list[i].number); // null where it is none
     }
     if (t->n_seqs > 0) {
-        add_samples(o, "samples_pp_ns", t, 0, 0, 1);
-        add_samples(o, "samples_tg_ns", t, 0, 1, -1);
+        add_samples(o, "samples_pp_ns", t, true, false, 0);
+        add_samples(o, "samples_tg_ns", t, false, true, 0);
     } else {
-        add_samples(o, "samples_ns", t, 0, 1, 0);
-        add_samples(o, "samples_ts", t, (double)t->n_prompt + t->n_gen, 1, 0);
+        add_samples(o, "samples_ns", t, true, true, 0);
+        add_samples(o, "samples_ts", t, true, true, (double)t->n_prompt + t->n_gen);
     }
     if (b->options->profile)
         cJSON_AddItemToObject(o, "profile", bench_profile_json(t));
