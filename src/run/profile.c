@@ -41,8 +41,6 @@ struct fm_profile {
     enum fm_profile_mode mode;
     struct kind *kinds;
     size_t n_kinds, cap_kinds;
-    uint64_t *scratch; // [cap_scratch] times of parts
-    size_t cap_scratch;
     struct {
         struct fm_vk_program *program; // NULL = not under way
         size_t kind;
@@ -84,7 +82,6 @@ void fm_profile_destroy(struct fm_profile **handle)
     *handle = NULL;
     forget(profile);
     fm_free(profile->kinds);
-    fm_free(profile->scratch);
     fm_free(profile);
 }
 
