@@ -84,7 +84,8 @@ enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, 
         step[2] = c->segments; // FM_STEP_SEGMENTS
         for (int i = 0; i < FM_INPUT_COUNT; i++)
             memcpy((uint8_t *)step + run.plan.step.input_offset[i], c->input[i], c->input_words[i] * sizeof(uint32_t));
-        struct fm_vk_program_info info = {.plan = &run.plan, .ring = timed ? FM_TIMING_RING : 1, .timed = timed};
+        struct fm_vk_program_info info = {.plan = &run.plan, .ring = timed ? FM_TIMING_RING : 1,
+                                          .timing = timed ? FM_VK_TIMED_GROUPS : FM_VK_UNTIMED};
         memcpy(info.memory, run.memory, sizeof info.memory);
         r = fm_vk_program_create(vk, &info, &run.program);
     }
