@@ -110,6 +110,7 @@ static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung 
 static int bench(const struct tool_options *options, struct state *s, struct fm_vk *vk, struct fm_check_params *params)
 {
     const struct fm_caps *caps = fm_vk_caps(vk);
+    const enum fm_rung rung = FM_MIN(params->max_rung, fm_caps_rung(caps));
     if (isatty(STDERR_FILENO))
         fprintf(stderr, "measuring the read bandwidth of %s\n", TOOL_QUOTE(caps->name));
     enum fm_result result = fm_check_read_bandwidth(vk, tool_cancel, NULL, &s->read_gbps);
@@ -121,12 +122,12 @@ static int bench(const struct tool_options *options, struct state *s, struct fm_
     int status = TOOL_DONE;
     if (result == FM_OK && s->count == 0)
         return tool_bad("bench kernels: no problem matches --op, --kernel and --problem at rung %s",
-                        fm_rung_name(params->max_rung));
+                        fm_rung_name(rung));
     if (s->rows != NULL)
-        status = print_json(s, caps, params->max_rung);
+        status = print_json(s, caps, rung);
     if (strcmp(s->format, "md") == 0)
         printf("\nfulmen %s (%s); %s, driver %s %s, rung %s; reads %.1f GB/s\n", fm_version(), fm_commit(),
-               TOOL_QUOTE(caps->name), TOOL_QUOTE(caps->driver), TOOL_QUOTE(caps->driver_info), fm_rung_name(params->max_rung),
+               TOOL_QUOTE(caps->name), TOOL_QUOTE(caps->driver), TOOL_QUOTE(caps->driver_info), fm_rung_name(rung),
                s->read_gbps);
     return result == FM_OK ? status : tool_fail(result);
 }

@@ -101,21 +101,22 @@ static int print_json(struct state *s, const struct fm_caps *caps, enum fm_rung 
 static int check(struct state *s, struct fm_vk *vk, struct fm_check_params *params)
 {
     const struct fm_caps *caps = fm_vk_caps(vk);
+    const enum fm_rung rung = FM_MIN(params->max_rung, fm_caps_rung(caps));
     struct fm_check_totals totals = {0};
     double start = tool_seconds();
     s->device = caps->name;
     if (!s->options->json)
         printf("fulmen %s (%s); %s, driver %s %s, rung %s\n", fm_version(), fm_commit(), TOOL_QUOTE(caps->name), TOOL_QUOTE(caps->driver),
-               TOOL_QUOTE(caps->driver_info), fm_rung_name(params->max_rung));
+               TOOL_QUOTE(caps->driver_info), fm_rung_name(rung));
     enum fm_result result = fm_check_run(vk, params, &totals);
     clear_progress(s);
     if (result == FM_OK && totals.passed + totals.failed == 0)
         return tool_bad("check: no problem matches --op, --kernel and --problem at rung %s",
-                        fm_rung_name(params->max_rung));
+                        fm_rung_name(rung));
     int status = TOOL_DONE;
     double seconds = tool_seconds() - start;
     if (s->failures != NULL)
-        status = print_json(s, caps, params->max_rung, &totals, seconds);
+        status = print_json(s, caps, rung, &totals, seconds);
     else
         printf("%u kernels, worst error %.3f of its bound, %.1f s\n%u passed, %u failed\n", totals.kernels, s->worst,
                seconds, totals.passed, totals.failed);

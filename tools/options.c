@@ -413,29 +413,3 @@ const char *tool_nearest(const char *word, const char *const *names, size_t coun
     }
     return found;
 }
-
-int tool_parse_list(const char *text, const char *what, uint32_t **out_list, size_t *out_count)
-{
-    size_t cap = 1, count = 0;
-    for (const char *at = text; *at; at++)
-        cap += *at == ',';
-    uint32_t *list = malloc(cap * sizeof(*list));
-    if (list == NULL)
-        return tool_fail(FM_NOMEM);
-    for (const char *at = text;;) {
-        char *end;
-        errno = 0;
-        unsigned long long value = strtoull(at, &end, 10);
-        if (end == at || errno != 0 || value > UINT32_MAX || *at == '-' || (*end != ',' && *end != '\0')) {
-            free(list);
-            return tool_bad("%s: '%s' is no list of whole numbers, as 5,17,3", what, text);
-        }
-        list[count++] = (uint32_t)value;
-        if (*end == '\0')
-            break;
-        at = end + 1;
-    }
-    *out_list = list;
-    *out_count = count;
-    return 0;
-}

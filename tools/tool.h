@@ -69,6 +69,8 @@ struct tool_dca {
     X(BENCH_P, "-p", "--n-prompt", "N,...", TEXT, bench_p, "prompt lengths (512)")                                     \
     X(BENCH_N, "-n", "--n-gen", "N,...", TEXT, bench_n, "numbers of tokens to generate (128)")                         \
     X(BENCH_D, "-d", "--n-depth", "N,...", TEXT, bench_d, "tokens in the cache before (0)")                            \
+    X(BENCH_NP, "-np", "--parallel", "N,...", TEXT, bench_np, "sequences at once, each with a prompt of its own")      \
+    X(PROFILE, NULL, "--profile", NULL, FLAG, profile, "where the time of a step goes, by op and by kernel")           \
     X(BENCH_R, "-r", "--repetitions", "N", U32, bench_r, "samples of each test (5)")                                   \
     X(BENCH_O, "-o", "--output", "FORMAT", TEXT, bench_o, "md, json, jsonl or csv (md)")                               \
     X(PLOT, NULL, "--plot", "FILE.png", TEXT, plot, "draw tokens/s against depth into a picture")                      \
@@ -168,8 +170,14 @@ int tool_parse(const struct tool_command *command, int argc, char **argv, struct
                bool *out_help);
 // The name that `word` was probably meant to be, whatever its case; NULL when none is near.
 const char *tool_nearest(const char *word, const char *const *names, size_t count);
-// "5,17,3" to numbers; release with free. The line says what is wrong. At least one.
+
+// ---- lists of numbers (lists.c) ------------------------------------------------------------------------------------
+
+// "5,17,3" to numbers [*out_count], at least one; release with free. 0, or an exit code after a line that begins with `what`, the
+// option, and says what is wrong.
 int tool_parse_list(const char *text, const char *what, uint32_t **out_list, size_t *out_count);
+// The same, with ranges among the numbers: A-B counts by one, A-B+N by N, A-B*F multiplies by F, up to B and with B where it is met.
+int tool_parse_ranges(const char *text, const char *what, uint32_t **out_list, size_t *out_count);
 
 // ---- helpers (common.c) --------------------------------------------------------------------------------------------
 

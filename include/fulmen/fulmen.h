@@ -11,6 +11,7 @@
 #include "fulmen/convert.h"
 #include "fulmen/device.h"
 #include "fulmen/model.h"
+#include "fulmen/profile.h"
 #include "fulmen/session.h"
 #include "fulmen/text.h"
 #include "fulmen/writer.h"

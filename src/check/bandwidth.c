@@ -77,7 +77,7 @@ static enum fm_result make_program(struct fm_vk *vk, struct fm_reader *reader)
     d.word[word_width] = ROW_WORDS;
     struct fm_plan plan = {.dims = {.t = reader->rows, .o = reader->rows, .s = 1, .l = 1}, .dispatches = &d, .n_dispatches = 1,
                            .barriers = 1};
-    struct fm_vk_program_info info = {.plan = &plan, .ring = FM_TIMING_RING, .timed = true};
+    struct fm_vk_program_info info = {.plan = &plan, .ring = FM_TIMING_RING, .timing = FM_VK_TIMED_GROUPS};
     info.memory[FM_POOL_WEIGHTS] = reader->data;
     info.memory[FM_POOL_STEP] = reader->step;
     info.memory[FM_POOL_RESULT] = reader->sums;

@@ -27,7 +27,9 @@ static enum fm_result time_kernel(struct bench *b, struct fm_case *c, const stru
     if (!ns)
         r = fm_nomem();
     if (!r)
-        r = fm_case_run_once(b->vk, c, &run);
+        r = fm_case_run_reset(b->vk, c, &run);
+    if (!r)
+        r = fm_case_run_submit(b->vk, &run);
     if (!r)
         r = fm_timing_run(b->vk, run.program, b->sweep, b->repeat, b->params->cancel, b->params->user, ns);
     if (!r) {

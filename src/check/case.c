@@ -326,6 +326,8 @@ enum fm_result fm_case_create(const struct fm_problem *problem, struct fm_case *
     for (uint32_t i = 0; i < c.graph.nodes[0].n_dst; i++)
         if (c.graph.values[dst[i]].kind == FM_VALUE_TEMP)
             c.graph.values[dst[i]].kind = FM_VALUE_OUTPUT;
+    if (problem->op == FM_OP_SAMPLE) // in the pool of results, as a session's
+        c.graph.ids = dst[0];
     *out_case = c;
     return FM_OK;
 }

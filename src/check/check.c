@@ -1,35 +1,21 @@
 // SPDX-License-Identifier: MIT
-// Rung by rung, the kernels that the production selector newly chooses, against the reference, element by element.
+// Problems on their kernels against the reference, element by element.
 #include "check/check.h"
 
 #include "base/half.h"
+#include "check/choose.h"
+#include "check/strays.h"
 #include "ref/ref.h"
 
 #include <math.h>
 #include <stdio.h>
 
-struct done_pair { // (problem, kernel) that was run under a lower rung
-    uint32_t problem;
-    const struct fm_kernel *kernel;
-};
-
 struct checker {
     struct fm_vk *vk;
     const struct fm_check_params *params;
     struct fm_check_totals *totals;
-    struct done_pair *done;
-    size_t n_done, cap_done;
+    bool *seen; // [fm_kernel_count]: was run
 };
-
-static enum fm_result download(struct fm_vk *vk, const struct fm_case_run *run, const struct fm_place *place, void *data)
-{
-    void *host = fm_vk_memory_host(run->memory[place->pool]);
-    if (host) {
-        memcpy(data, (uint8_t *)host + place->offset, place->bytes);
-        return FM_OK;
-    }
-    return fm_vk_download(vk, run->memory[place->pool], place->offset, data, place->bytes);
-}
 
 static double element(enum fm_type type, const void *data, uint64_t i)
 {
@@ -113,25 +99,6 @@ static void compare(const struct fm_value *v, const struct fm_ref_tensor *ref, c
     }
 }
 
-// Guard zones before and after a place must still hold the poison.
-static enum fm_result check_guards(struct checker *k, const struct fm_case_run *run, const struct fm_place *place, const char *name,
-                                   struct fm_check_result *result)
-{
-    if (place->pool != FM_POOL_ARENA && place->pool != FM_POOL_STATE)
-        return FM_OK;
-    const uint64_t words = 256;
-    uint32_t guard[256];
-    uint64_t after = (place->offset + place->bytes + 15) & ~15ull;
-    enum fm_result r = fm_vk_download(k->vk, run->memory[place->pool], after, guard, sizeof guard);
-    for (uint64_t i = 0; i < words && !r && result->passed; i++)
-        if (guard[i] != 0x7fc0beefu) {
-            result->passed = false;
-            snprintf(result->message, sizeof result->message, "%s: wrote %llu bytes behind its end", name,
-                     (unsigned long long)(after + i * 4 - place->offset - place->bytes));
-        }
-    return r;
-}
-
 // `got` is as the device holds it.
 static enum fm_result compare_value(const struct fm_case *c, uint32_t root, const struct fm_value *v, const struct fm_ref_tensor *ref,
                                     const void *got, uint64_t bytes, struct fm_check_result *result)
@@ -151,7 +118,8 @@ static enum fm_result compare_value(const struct fm_case *c, uint32_t root, cons
     return FM_OK;
 }
 
-static enum fm_result compare_all(struct checker *k, struct fm_case *c, const struct fm_case_run *run, struct fm_ref *ref, void **first,
+// Of the first run: every element. Of the second: the same bits.
+static enum fm_result compare_all(struct fm_vk *vk, struct fm_case *c, const struct fm_case_run *run, struct fm_ref *ref, void **first,
                                   struct fm_check_result *result)
 {
     const struct fm_node *node = &c->graph.nodes[0];
@@ -163,14 +131,11 @@ static enum fm_result compare_all(struct checker *k, struct fm_case *c, const st
         void *got = fm_alloc(place->bytes);
         if (!got)
             return fm_nomem();
-        enum fm_result r = download(k->vk, run, place, got);
+        enum fm_result r = fm_check_read(vk, run, place->pool, place->offset, got, place->bytes);
         if (!r && !first[d]) {
             first[d] = got;
             r = compare_value(c, root, v, fm_ref_tensor(ref, id), got, place->bytes, result);
-            if (!r)
-                r = check_guards(k, run, place, v->name, result);
         } else if (!r) {
-            // The second run: the rows that count must agree bit for bit.
             uint64_t width = fm_ref_tensor(ref, id)->elems, bytes = 0;
             fm_type_bytes(v->type, width, &bytes);
             if (result->passed && memcmp(first[d], got, bytes) != 0) {
@@ -187,19 +152,41 @@ static enum fm_result compare_all(struct checker *k, struct fm_case *c, const st
     return FM_OK;
 }
 
-static enum fm_result run_one(struct checker *k, const struct fm_caps *caps, const struct fm_problem *p, struct fm_case *c,
-                              struct fm_check_result *result)
+static enum fm_result run_once(struct fm_vk *vk, const struct fm_problem *p, struct fm_case *c, struct fm_case_run *run,
+                               struct fm_check_result *result)
+{
+    struct fm_strays strays = {0};
+    char message[sizeof result->message];
+    enum fm_result r = fm_case_run_reset(vk, c, run);
+    if (!r)
+        r = fm_strays_remember(vk, run, &strays);
+    if (!r)
+        r = fm_case_run_submit(vk, run);
+    if (!r)
+        r = fm_strays_find(vk, &strays, c, run, p->rows, message, sizeof message);
+    if (!r && message[0] && result->passed) {
+        result->passed = false;
+        memcpy(result->message, message, sizeof message);
+    }
+    fm_strays_finish(&strays);
+    return r;
+}
+
+static enum fm_result run_case(struct fm_vk *vk, const struct fm_caps *caps, const struct fm_problem *p, struct fm_case *c,
+                               const struct fm_kernel *force, struct fm_check_result *result)
 {
     struct fm_case_run run = {0};
     struct fm_ref *ref = NULL;
     void *first[FM_MAX_DST] = {0};
-    enum fm_result r = reference(p, c, &ref);
+    enum fm_result r = fm_case_fill(p, result->seed, c);
     if (!r)
-        r = fm_case_run_create(k->vk, caps, c, NULL, p->rows, false, &run);
+        r = reference(p, c, &ref);
+    if (!r)
+        r = fm_case_run_create(vk, caps, c, force, p->rows, false, &run);
     for (int pass = 0; pass < 2 && !r; pass++) {
-        r = fm_case_run_once(k->vk, c, &run);
+        r = run_once(vk, p, c, &run, result);
         if (!r)
-            r = compare_all(k, c, &run, ref, first, result);
+            r = compare_all(vk, c, &run, ref, first, result);
     }
     for (int d = 0; d < FM_MAX_DST; d++)
         fm_free(first[d]);
@@ -208,90 +195,89 @@ static enum fm_result run_one(struct checker *k, const struct fm_caps *caps, con
     return r;
 }
 
-static bool was_done(struct checker *k, uint32_t problem, const struct fm_kernel *kernel, bool *out_kernel_seen)
-{
-    bool same = false;
-    *out_kernel_seen = false;
-    for (size_t i = 0; i < k->n_done; i++) {
-        *out_kernel_seen |= k->done[i].kernel == kernel;
-        same |= k->done[i].kernel == kernel && k->done[i].problem == problem;
-    }
-    return same;
-}
-
-// One problem under one mask.
-static enum fm_result check_problem(struct checker *k, const struct fm_caps *caps, enum fm_rung rung, const struct fm_problem *p,
-                                    uint32_t index)
+// Failures of the kernel or of its plan are in the result; an error is what ends the check.
+static enum fm_result check_case(struct fm_vk *vk, const struct fm_caps *caps, const struct fm_problem *p, const struct fm_kernel *force,
+                                 struct fm_check_result *result)
 {
     struct fm_case c;
     enum fm_result r = fm_case_create(p, &c);
     if (r)
         return r;
-    struct fm_check_result result = {.problem = p, .rung = rung, .seed = k->params->seed, .passed = true};
-    struct fm_want want;
-    bool seen = false;
-    r = fm_want_from_node(&c.graph, &c.graph.nodes[0], &c.dims, caps, &want);
-    if (!r) {
-        result.kernel = fm_kernel_select(caps, &want, NULL, NULL);
-        if (!result.kernel) {
-            k->totals->unsupported++;
-            result.passed = false;
-            snprintf(result.message, sizeof result.message, "no kernel");
-        } else if (was_done(k, index, result.kernel, &seen) ||
-                   (k->params->kernel && !strstr(result.kernel->name, k->params->kernel))) {
-            fm_case_finish(&c);
-            return FM_OK;
-        }
-    }
-    if (!r && result.kernel)
-        r = fm_case_fill(p, k->params->seed, &c);
-    if (!r && result.kernel)
-        r = run_one(k, caps, p, &c, &result);
+    r = run_case(vk, caps, p, &c, force, result);
     fm_case_finish(&c);
-    if (r == FM_LOST || r == FM_NOMEM)
+    if (r == FM_OK || r == FM_LOST || r == FM_NOMEM)
         return r;
-    if (r) {
-        result.passed = false;
-        snprintf(result.message, sizeof result.message, "%s", fm_error_message());
-    }
-    *(result.passed ? &k->totals->passed : &k->totals->failed) += 1;
-    k->totals->kernels += result.kernel && !seen;
-    if (k->params->report)
-        k->params->report(k->params->user, &result);
-    r = fm_array_reserve((void **)&k->done, &k->cap_done, k->n_done + 1, sizeof *k->done);
+    result->passed = false;
+    snprintf(result->message, sizeof result->message, "%s", fm_error_message());
+    return FM_OK;
+}
+
+enum fm_result fm_check_kernel(struct fm_vk *vk, const struct fm_problem *problem, const struct fm_kernel *kernel, uint32_t seed,
+                               struct fm_check_result *out_result)
+{
+    struct fm_check_result result = {.problem = problem, .kernel = kernel, .rung = kernel->rung, .seed = seed, .passed = true};
+    enum fm_result r = check_case(vk, fm_vk_caps(vk), problem, kernel, &result);
     if (!r)
-        k->done[k->n_done++] = (struct done_pair){index, result.kernel};
+        *out_result = result;
     return r;
 }
 
-static bool wanted(const struct fm_check_params *params, const struct fm_problem *p)
+static enum fm_result check_pair(struct checker *k, const struct fm_check_list *list, const struct fm_check_pair *pair,
+                                 const struct fm_problem *p)
 {
-    return (!params->problem || strstr(p->name, params->problem)) && (!params->op || strcmp(params->op, fm_op_info(p->op)->name) == 0);
+    const struct fm_check_view *view = &list->view[pair->view];
+    struct fm_check_result result = {.problem = p, .kernel = pair->kernel, .rung = view->rung, .seed = k->params->seed, .passed = true};
+    enum fm_result r = FM_OK;
+    if (pair->kernel) {
+        r = check_case(k->vk, &view->caps, p, NULL, &result);
+    } else {
+        k->totals->unsupported++;
+        result.passed = false;
+        snprintf(result.message, sizeof result.message, "no kernel");
+    }
+    if (r)
+        return r;
+    *(result.passed ? &k->totals->passed : &k->totals->failed) += 1;
+    for (uint32_t i = 0; i < pair->n_used; i++) {
+        bool *seen = &k->seen[list->used[pair->first_used + i]];
+        k->totals->kernels += !*seen;
+        *seen = true;
+    }
+    if (k->params->report)
+        k->params->report(k->params->user, &result);
+    return FM_OK;
+}
+
+static enum fm_result check_view(struct checker *k, const struct fm_check_list *list, uint32_t view, const struct fm_problem *problems)
+{
+    enum fm_result r = FM_OK;
+    for (size_t i = 0; i < list->n_pairs && !r; i++) {
+        const struct fm_check_pair *pair = &list->pairs[i];
+        if (pair->view != view || !pair->chosen)
+            continue;
+        if (k->params->cancel && k->params->cancel(k->params->user))
+            r = fm_fail(FM_CANCELLED, "cancelled");
+        else
+            r = check_pair(k, list, pair, &problems[pair->problem]);
+    }
+    return r;
 }
 
 enum fm_result fm_check_run(struct fm_vk *vk, const struct fm_check_params *params, struct fm_check_totals *out_totals)
 {
+    struct fm_check_list list = {0};
     struct fm_problem *problems;
     size_t count;
     enum fm_result r = fm_problems_list(&problems, &count);
     if (r)
         return r;
     *out_totals = (struct fm_check_totals){0};
-    struct checker k = {.vk = vk, .params = params, .totals = out_totals};
-    enum fm_rung top = FM_MIN(fm_caps_rung(fm_vk_caps(vk)), params->max_rung);
-    for (int rung = 0; rung <= (int)top && !r; rung++) {
-        struct fm_caps caps = fm_caps_mask(fm_vk_caps(vk), (enum fm_rung)rung);
-        caps.quirks = 0; // a kernel that would be slow here must be right all the same
-        for (size_t i = 0; i < count && !r; i++) {
-            if (problems[i].bench || !wanted(params, &problems[i]))
-                continue;
-            if (params->cancel && params->cancel(params->user))
-                r = fm_fail(FM_CANCELLED, "cancelled");
-            else
-                r = check_problem(&k, &caps, (enum fm_rung)rung, &problems[i], (uint32_t)i);
-        }
-    }
-    fm_free(k.done);
+    struct checker k = {.vk = vk, .params = params, .totals = out_totals, .seen = fm_alloc_zero(fm_kernel_count, sizeof *k.seen)};
+    r = k.seen ? fm_check_list_make(fm_vk_caps(vk), params, problems, count, &list) : fm_nomem();
+    for (uint32_t view = 0; view < list.n_views && !r; view++)
+        r = check_view(&k, &list, view, problems);
+    fm_check_list_finish(&list);
+    fm_free(k.seen);
     fm_free(problems);
     return r;
 }

@@ -68,13 +68,15 @@ struct fm_case_run {
 enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, struct fm_case *c, const struct fm_kernel *force,
                                   uint32_t rows, bool timed, struct fm_case_run *out_run);
 void fm_case_run_finish(struct fm_case_run *run);
-// Upload the states again (they may have been changed by a run), poison the arena, run once and wait.
-enum fm_result fm_case_run_once(struct fm_vk *vk, const struct fm_case *c, struct fm_case_run *run);
+// Upload the states again (they may have been changed by a run), and poison the arena and the results.
+enum fm_result fm_case_run_reset(struct fm_vk *vk, const struct fm_case *c, struct fm_case_run *run);
+// Run once and wait.
+enum fm_result fm_case_run_submit(struct fm_vk *vk, struct fm_case_run *run);
 
 struct fm_check_result {
     const struct fm_problem *problem;
     const struct fm_kernel *kernel;
-    enum fm_rung rung;    // mask under which the selector chose it
+    enum fm_rung rung;    // limit under which the selector chose it
     uint32_t seed;
     bool passed;
     double worst;         // largest |got - ref| / bound
@@ -87,6 +89,8 @@ struct fm_check_params {
     const char *op;      // only this op
     uint32_t seed;
     enum fm_rung max_rung;
+    bool quick;          // not every problem on every kernel: see fm_check_list_make (choose.h)
+    uint32_t part, parts; // only the kernels of part `part` (from 0) of `parts`; 0 parts = all. Parts can run side by side
     void (*report)(void *user, const struct fm_check_result *result); // after each
     fm_cancel_fn *cancel; // may be NULL
     void *user;           // of both
@@ -98,16 +102,20 @@ struct fm_check_totals {
     uint32_t unsupported; // problems for which no kernel exists under a rung (each also counts as failed)
 };
 
-// Open the device that `selector` names (as fm_vk_choose takes it; NULL = the default). *out_rung: the rung that it
-// reaches, but at most the one called `rung` (NULL = no limit), for params.max_rung. FM_ARG for an unknown rung. Close
-// with fm_vk_close.
-enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_vk **out_vk, enum fm_rung *out_rung);
+// Open the device that `selector` names (as fm_vk_choose takes it; NULL = the default). *out_limit: the rung called `rung`, or the
+// last where that is NULL, for params.max_rung: a device may have capabilities beyond the rung that it reaches, and kernels that
+// need no others. FM_ARG for an unknown rung. Close with fm_vk_close.
+enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_vk **out_vk, enum fm_rung *out_limit);
 // FM_ARG when params name an op or a kernel that does not exist.
 enum fm_result fm_check_validate(const struct fm_check_params *params);
 
-// Rung by rung: mask, ask the selector, skip what was run before, run twice, compare. FM_OK even when checks failed
-// (see totals).
+// Rung by rung, then without a limit: every kernel that the production selector can choose on the device, each problem twice, against
+// the reference and for stray stores. FM_OK even when checks failed (see totals).
 enum fm_result fm_check_run(struct fm_vk *vk, const struct fm_check_params *params, struct fm_check_totals *out_totals);
+
+// One problem with one kernel of its op, which need not be of the table, but must outlive `vk`. For tests of the check itself.
+enum fm_result fm_check_kernel(struct fm_vk *vk, const struct fm_problem *problem, const struct fm_kernel *kernel, uint32_t seed,
+                               struct fm_check_result *out_result);
 
 struct fm_kernel_time {
     const struct fm_problem *problem;

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_vk **out_vk, enum fm_rung *out_rung)
+enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_vk **out_vk, enum fm_rung *out_limit)
 {
     struct fm_caps *caps = NULL;
     size_t count, index;
@@ -17,7 +17,7 @@ enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_v
     if (!r)
         r = fm_vk_open(&caps[index], out_vk);
     if (!r)
-        *out_rung = FM_MIN(limit, fm_caps_rung(&caps[index]));
+        *out_limit = limit;
     fm_free(caps);
     return r;
 }

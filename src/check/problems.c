@@ -55,14 +55,15 @@ static void matmuls(struct fm_problems *l)
             matmul(l, ops[o], (enum fm_type)t, 256, 131, 264, 512, can_bias, FM_DATA_NORMAL, false);
             if (unit == 1 && o < 2) // more columns than the kernels for most widths take
                 matmul(l, ops[o], (enum fm_type)t, 1, 1, 65601, 16, false, FM_DATA_NORMAL, false);
-            if (unit == 1) // no multiple of the slices that most matrix kernels take along k
-                matmul(l, ops[o], (enum fm_type)t, 160, 129, 67, 96, false, FM_DATA_NORMAL, false);
-            if (t == FM_TYPE_F16 || t == FM_TYPE_Q4_0) { // matrix kernels for wide results, decoding as they load and before
-                matmul(l, ops[o], (enum fm_type)t, 128, 66, 8200, 64, can_bias, FM_DATA_NORMAL, false);
-                matmul(l, ops[o], (enum fm_type)t, 256, 130, 8200, 64, false, FM_DATA_NORMAL, false);
-            }
-            // Long sums: more than any kernel holds of x at once.
-            static const struct { uint32_t rows, k; } deep[] = {{1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
+            for (uint32_t bucket = 32; unit == 1 && bucket <= 160; bucket += 128) // no multiple of the slices that most take along k
+                matmul(l, ops[o], (enum fm_type)t, bucket, bucket - 31, 67, 96, false, FM_DATA_NORMAL, false);
+            // Matrix kernels for wide results, decoding as they load and before; whole and with few rows in use.
+            const uint32_t shallow = FM_MAX(unit, 64);
+            const bool whole = t == FM_TYPE_F16 || t == FM_TYPE_Q4_0;
+            matmul(l, ops[o], (enum fm_type)t, 128, whole ? 66 : 5, 8200, shallow, can_bias, FM_DATA_NORMAL, false);
+            matmul(l, ops[o], (enum fm_type)t, 256, whole ? 130 : 3, 8200, shallow, false, FM_DATA_NORMAL, false);
+            // Long sums: more than kernels for most widths hold of x at once, and more than any does.
+            static const struct { uint32_t rows, k; } deep[] = {{1, 6400}, {1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
             for (size_t i = 0; i < FM_COUNT(deep); i++)
                 matmul(l, ops[o], (enum fm_type)t, deep[i].rows, deep[i].rows, 9, deep[i].k, false, FM_DATA_NORMAL, false);
             for (int d = FM_DATA_ZERO; d <= FM_DATA_NAN; d++) {
@@ -100,7 +101,8 @@ static void normed_matmuls(struct fm_problems *l)
         for (size_t o = 0; o < FM_COUNT(ops); o++) {
             const bool can_bias = ops[o] != FM_OP_NORM_MATMUL_GLU;
             const struct { uint32_t n, k; bool bias; } shapes[] = {
-                {1, least, true}, {67, 3 * least, false}, {131, 5 * least, true}, {128, 512, false}, {300, 4096, true}, {9, 16640, false}};
+                {1, least, true}, {67, 3 * least, false}, {131, 5 * least, true}, {128, 512, false}, {300, 4096, true},
+                {9, 6400, true},   {9, 16640, false}};
             for (size_t i = 0; i < FM_COUNT(shapes); i++)
                 matmul(l, ops[o], w, 1, 1, shapes[i].n, shapes[i].k, can_bias && shapes[i].bias, FM_DATA_NORMAL, false);
             for (int d = FM_DATA_ZERO; d <= FM_DATA_NAN; d++)
@@ -170,7 +172,7 @@ static void copies(struct fm_problems *l)
 static void rowwise(struct fm_problems *l)
 {
     static const enum fm_op ops[] = {FM_OP_NORM, FM_OP_ADD_NORM, FM_OP_GLU, FM_OP_ACT, FM_OP_ADD, FM_OP_GATHER};
-    static const uint32_t widths[] = {1, 7, 64, 255, 256, 257, 1024, 4099};
+    static const uint32_t widths[] = {1, 7, 64, 255, 256, 257, 1024, 4099, 3076, 5120, 16384};
     for (size_t o = 0; o < FM_COUNT(ops); o++) {
         bool norm = ops[o] == FM_OP_NORM || ops[o] == FM_OP_ADD_NORM;
         uint8_t variants = norm || ops[o] == FM_OP_GLU || ops[o] == FM_OP_ACT ? 2 : 1;

@@ -43,10 +43,14 @@ static void attends(struct fm_problems *l)
     static const struct rows parts[] = {{1024, 1024, 1, 0, 1}, {1024, 1000, 3, 5, 1}, {768, 530, 1, 77, 3}};
     for (size_t r = 0; r < FM_COUNT(parts); r++)
         attend(l, &small, &parts[r], 0, FM_DATA_NORMAL, false);
-    static const struct shape thin = {2, 16, 16};
+    // Kernels for wide values, and for wide keys.
+    static const struct shape wide[] = {{1, 32, 128}, {1, 144, 16}};
+    for (size_t s = 0; s < FM_COUNT(wide); s++)
+        attend(l, &wide[s], &parts[2], 1, FM_DATA_NORMAL, false);
+    static const struct shape thin = {1, 16, 16};
     static const struct rows short_rows = {256, 131, 1, 5, 1};
     attend(l, &thin, &short_rows, 0, FM_DATA_NORMAL, false);
-    static const struct rows long_rows = {100352, 100003, 1, 0, 1};
+    static const struct rows long_rows = {66560, 66003, 1, 0, 1};
     attend(l, &thin, &long_rows, 0, FM_DATA_NORMAL, false);
     for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
         static const struct rows rows[] = {{1, 1, 1, 3, 1}, {128, 100, 1, 3, 1}};

@@ -80,7 +80,7 @@ static void scans(struct fm_problems *l)
                 scan(l, &shapes[s], &parts[r], FM_DATA_NORMAL, false);
     }
     static const struct scan_shape narrow = {20, 4, 1, 1};
-    static const struct rows endless = {100003, 100003, 1, 0, 1};
+    static const struct rows endless = {66003, 66003, 1, 0, 1};
     scan(l, &narrow, &endless, FM_DATA_NORMAL, false);
     for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++) {
         scan(l, &shapes[0], &few[1], (enum fm_problem_data)d, false);

@@ -84,7 +84,8 @@ enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, 
         step[2] = c->segments; // FM_STEP_SEGMENTS
         for (int i = 0; i < FM_INPUT_COUNT; i++)
             memcpy((uint8_t *)step + run.plan.step.input_offset[i], c->input[i], c->input_words[i] * sizeof(uint32_t));
-        struct fm_vk_program_info info = {.plan = &run.plan, .ring = timed ? FM_TIMING_RING : 1, .timed = timed};
+        struct fm_vk_program_info info = {.plan = &run.plan, .ring = timed ? FM_TIMING_RING : 1,
+                                          .timing = timed ? FM_VK_TIMED_GROUPS : FM_VK_UNTIMED};
         memcpy(info.memory, run.memory, sizeof info.memory);
         r = fm_vk_program_create(vk, &info, &run.program);
     }
@@ -119,8 +120,11 @@ static enum fm_result upload_cache(struct fm_vk *vk, const struct fm_case *c, ui
     return r;
 }
 
-enum fm_result fm_case_run_once(struct fm_vk *vk, const struct fm_case *c, struct fm_case_run *run)
+enum fm_result fm_case_run_reset(struct fm_vk *vk, const struct fm_case *c, struct fm_case_run *run)
 {
+    uint32_t *result = fm_vk_memory_host(run->memory[FM_POOL_RESULT]);
+    for (uint64_t i = 0; i < run->plan.result_bytes / sizeof *result; i++)
+        result[i] = POISON;
     enum fm_result r = fm_vk_fill(vk, run->memory[FM_POOL_ARENA], 0, fm_vk_memory_bytes(run->memory[FM_POOL_ARENA]) & ~3ull, POISON);
     if (!r && run->memory[FM_POOL_STATE]) {
         for (uint32_t i = 0; i < run->layout.pool[FM_POOL_STATE].n_chunks && !r; i++)
@@ -132,11 +136,13 @@ enum fm_result fm_case_run_once(struct fm_vk *vk, const struct fm_case *c, struc
             else if (c->graph.values[id].kind == FM_VALUE_STATE && c->data[id])
                 r = fm_vk_upload(vk, run->memory[FM_POOL_STATE], run->layout.place[id].offset, c->data[id], c->data_bytes[id]);
     }
-    if (!r)
-        r = fm_vk_upload_finish(vk);
+    return r ? r : fm_vk_upload_finish(vk);
+}
+
+enum fm_result fm_case_run_submit(struct fm_vk *vk, struct fm_case_run *run)
+{
     uint64_t done = 0;
-    if (!r)
-        r = fm_vk_program_submit(run->program, 0, &done);
+    enum fm_result r = fm_vk_program_submit(run->program, 0, &done);
     if (!r)
         r = fm_vk_wait(vk, done, UINT64_MAX);
     return r;

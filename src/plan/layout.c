@@ -36,13 +36,14 @@ bool fm_value_device_bytes(const struct fm_value *value, const struct fm_dims *d
 struct filling {
     struct fm_pool_size *size;
     size_t cap_chunks;
+    uint64_t front_bytes; // left empty at the beginning of each chunk
 };
 
 // The first chunk with room for `bytes` and what must follow them; a new one when there is none.
 static enum fm_result take(struct filling *f, const char *name, uint64_t bytes, uint64_t gap_bytes, struct fm_place *place)
 {
     uint64_t need, start = 0;
-    if (!fm_add_u64(bytes, gap_bytes, &need) || need > f->size->chunk_bytes)
+    if (!fm_add_u64(bytes, gap_bytes, &need) || need > f->size->chunk_bytes - f->front_bytes)
         return fm_fail(FM_NOSPACE, "'%s' is %llu bytes, but the device's largest allocation is %llu bytes", name,
                        (unsigned long long)bytes, (unsigned long long)f->size->chunk_bytes);
     uint32_t chunk = 0;
@@ -59,7 +60,7 @@ static enum fm_result take(struct filling *f, const char *name, uint64_t bytes, 
         if (result != FM_OK)
             return result;
         f->size->n_chunks++;
-        start = 0;
+        start = f->front_bytes;
     }
     f->size->chunk_used[chunk] = start + need;
     place->bytes = bytes;
@@ -112,12 +113,14 @@ enum fm_result fm_layout_create(const struct fm_graph *graph, const struct fm_ca
 {
     struct fm_layout layout = {.n_values = graph->n_values};
     struct filling filling[FM_POOL_COUNT] = {{0}};
-    uint64_t largest = caps->max_alloc_bytes;
+    uint64_t largest = caps->max_alloc_bytes, front_bytes;
     if (caps->max_buffer_bytes != 0 && caps->max_buffer_bytes < largest)
         largest = caps->max_buffer_bytes;
+    if (!fm_align_u64(guard_bytes, PLACE_ALIGN_BYTES, &front_bytes) || front_bytes > largest)
+        return fm_fail(FM_ARG, "guard zones of %llu bytes are too large", (unsigned long long)guard_bytes);
     for (unsigned i = 0; i < FM_POOL_COUNT; i++) {
         layout.pool[i].chunk_bytes = largest & ~(uint64_t)(PLACE_ALIGN_BYTES - 1);
-        filling[i].size = &layout.pool[i];
+        filling[i] = (struct filling){.size = &layout.pool[i], .front_bytes = front_bytes};
     }
     enum fm_result result = FM_OK;
     layout.place = fm_arena_alloc(&layout.arena, graph->n_values, sizeof(*layout.place));

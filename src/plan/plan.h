@@ -41,7 +41,7 @@ struct fm_layout {
 
 // Weights go packed (fm_pack_layout); constants too, into the WEIGHTS pool. dims: s and l give the states' size. Each
 // place starts at a multiple of 256 and is followed by at least `guard_bytes` (tests), and never less than 16, of
-// nothing, so that 16-byte loads may overrun.
+// nothing, so that 16-byte loads may overrun; as many stand before the first.
 // FM_NOSPACE when one tensor is larger than caps->max_alloc_bytes or than kernels can index; the message names it.
 enum fm_result fm_layout_create(const struct fm_graph *graph, const struct fm_caps *caps, const struct fm_dims *dims,
                                 uint64_t guard_bytes, struct fm_layout *out_layout);
@@ -99,7 +99,7 @@ struct fm_plan {
 struct fm_plan_options {
     bool keep_values;
     bool no_fuse;            // skip the passes (tests of single ops)
-    uint64_t guard_bytes;    // empty bytes round every TEMP and OUTPUT
+    uint64_t guard_bytes;    // empty bytes before and after every TEMP and OUTPUT
     const struct fm_kernel *force; // take this kernel for the nodes of its op (must fit); NULL = selector's choice
 };
 enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *layout, const struct fm_caps *caps,

@@ -60,6 +60,7 @@ void fm_session_destroy(struct fm_session **handle)
         return;
     *handle = NULL;
     fm_step_finish(session);
+    fm_profile_destroy(&session->profile);
     fm_vk_memory_destroy(&session->state);
     for (uint32_t i = 0; i < FM_RUN_RING; i++)
         fm_batch_finish(&session->batch[i]);

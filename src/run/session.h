@@ -4,6 +4,7 @@
 #define FM_RUN_SESSION_H
 
 #include "run/batch.h"
+#include "run/profile.h"
 #include "run/run.h"
 
 struct fm_slot {
@@ -30,6 +31,7 @@ struct fm_session {
     struct fm_batch batch[FM_RUN_RING]; // what ring entry i is about
     uint64_t value[FM_RUN_RING];        // timeline value of ring entry i
     uint32_t next_entry;
+    struct fm_profile *profile; // NULL = steps are not timed
     atomic_bool cancelled;
     fm_cancel_fn *cancel; // the caller's, or NULL
     void *cancel_user;

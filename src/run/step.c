@@ -104,7 +104,7 @@ enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool
         .memory = {[FM_POOL_WEIGHTS] = session->model->weights, [FM_POOL_STATE] = session->state, [FM_POOL_ARENA] = session->arena,
                    [FM_POOL_STEP] = session->step, [FM_POOL_RESULT] = session->result},
         .ring = FM_RUN_RING, .step_stride = session->step_stride, .result_stride = session->result_stride,
-        .cancel = is_cancelled, .cancel_user = session};
+        .timing = fm_profile_timing(session->profile), .cancel = is_cancelled, .cancel_user = session};
     result = fm_vk_program_create(session->vk, &info, program);
     if (result == FM_CANCELLED)
         atomic_store(&session->cancelled, false);
@@ -160,8 +160,14 @@ enum fm_result fm_step_submit(struct fm_session *session, uint32_t entry, bool a
     enum fm_result result = fm_step_prepare(session, tokens, all_rows);
     if (result != FM_OK)
         return result;
-    write_step(session, entry, &bucket_of(session, all_rows, index)->plan, sampling);
-    result = fm_vk_program_submit(programs_of(session, all_rows)->program[index], entry, &session->value[entry]);
+    const struct fm_plan *plan = &bucket_of(session, all_rows, index)->plan;
+    struct fm_vk_program *program = programs_of(session, all_rows)->program[index];
+    if (session->profile != NULL)
+        result = fm_profile_begin(session->profile, entry, program, plan, &session->batch[entry]);
+    if (result != FM_OK)
+        return result;
+    write_step(session, entry, plan, sampling);
+    result = fm_vk_program_submit(program, entry, &session->value[entry]);
     for (uint32_t i = 0; i < session->batch[entry].n_segments && result == FM_OK; i++) {
         const uint32_t *segment = session->batch[entry].segment + (size_t)i * FM_SEGMENT_WORDS;
         fm_state_read(session, segment[FM_SEGMENT_SLOT], segment[FM_SEGMENT_POS], segment[FM_SEGMENT_ROWS],
@@ -173,6 +179,8 @@ enum fm_result fm_step_submit(struct fm_session *session, uint32_t entry, bool a
 enum fm_result fm_step_wait(struct fm_session *session, uint32_t entry, const uint32_t **out_ids)
 {
     enum fm_result result = fm_vk_wait(session->vk, session->value[entry], UINT64_MAX);
+    if (result == FM_OK && session->profile != NULL)
+        result = fm_profile_end(session->profile, entry);
     if (result == FM_OK && out_ids != NULL)
         *out_ids = (const uint32_t *)fm_vk_memory_host(session->result) + entry * session->result_stride / sizeof(uint32_t);
     return result;

@@ -77,6 +77,12 @@ enum fm_result fm_vk_stage_commit(struct fm_vk *vk, struct fm_vk_memory *memory,
 
 // ---- programs -------------------------------------------------------------------------------------------------------
 
+enum fm_vk_timing {
+    FM_VK_UNTIMED,
+    FM_VK_TIMED_WHOLE,  // two timestamps a step
+    FM_VK_TIMED_GROUPS, // and one between any two barrier groups, which makes the step slower
+};
+
 // Create the plan's pipelines (in parallel, through the cache) and record one command buffer per step-ring entry: entry
 // i reads the step block at step_memory + i * step_stride and writes results at result_memory + i * result_stride.
 // Memories must outlive the program, kernels (known by their address) the device. FM_CANCELLED when `cancel` (may be
@@ -86,7 +92,7 @@ struct fm_vk_program_info {
     struct fm_vk_memory *memory[FM_POOL_COUNT];
     uint32_t ring;
     uint64_t step_stride, result_stride;
-    bool timed; // a timestamp after every barrier group
+    enum fm_vk_timing timing;
     bool (*cancel)(void *user); // called from any thread, one call at a time
     void *cancel_user;
 };
@@ -102,9 +108,17 @@ enum fm_result fm_vk_program_submit(struct fm_vk_program *program, uint32_t ring
 enum fm_result fm_vk_wait(struct fm_vk *vk, uint64_t value, uint64_t timeout_ns);
 bool fm_vk_reached(struct fm_vk *vk, uint64_t value);
 // After a timed submit was waited for: GPU time of the whole, and of every dispatch (dispatches of one barrier group
-// share its time in proportion to the bytes that they move); out_dispatch_ns has plan->n_dispatches entries or is NULL.
+// share its time by their fm_vk_work); out_dispatch_ns has plan->n_dispatches entries or is NULL. FM_ARG when the program was not
+// created with the timing that this needs, or the entry never ran; FM_BUSY, FM_LOST, FM_NOMEM.
 enum fm_result fm_vk_program_times(struct fm_vk_program *program, uint32_t ring_entry, uint64_t *out_total_ns,
                                    uint64_t *out_dispatch_ns);
+
+// What a dispatch has to do, in bytes: those that it must move, and its arithmetic at 32 flops to the byte, which lies between what
+// processors and matrix units do in that time. For comparing dispatches of one group; a time is not made of it.
+double fm_vk_work(uint64_t moved_bytes, double flops);
+// Share `ns` among `count` (at least one) dispatches in proportion to their work [count], evenly where none has any. The parts
+// are whole and their sum is `ns`.
+void fm_vk_share_time(uint64_t ns, const double *work, size_t count, uint64_t *out_ns);
 
 // Time spent creating pipelines for this device so far, and how many came from the cache on disk.
 void fm_vk_pipeline_stats(const struct fm_vk *vk, uint64_t *out_ns, uint32_t *out_created, uint32_t *out_cached);

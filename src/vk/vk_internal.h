@@ -220,12 +220,13 @@ struct fm_vk_program {
     struct fm_vk *vk;
     uint32_t ring, n_segments, n_groups;
     size_t n_dispatches;
-    uint64_t *moved_bytes;  // [n_dispatches]
+    double *work;           // [n_dispatches] fm_vk_work
     uint32_t *group;        // [n_dispatches] barrier group
     uint32_t *segment;      // [n_dispatches] submit that it belongs to
     VkCommandPool pool;
     VkCommandBuffer *commands; // [ring, n_segments]
-    VkQueryPool *queries;      // [ring] n_groups + 1 timestamps each; NULL when not timed
+    VkQueryPool *queries;      // [ring] n_queries timestamps each; NULL when not timed
+    uint32_t n_queries;        // 2, or n_groups + 1
     uint64_t *value;           // [ring] timeline value of the last submit
 };
 

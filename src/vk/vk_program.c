@@ -2,9 +2,10 @@
 // A plan ready to run: pipelines, and one recorded set of command buffers per entry of the step ring.
 #include "vk/vk_internal.h"
 
-static enum fm_result create_queries(struct fm_vk_program *program)
+static enum fm_result create_queries(struct fm_vk_program *program, enum fm_vk_timing timing)
 {
     struct fm_vk *vk = program->vk;
+    program->n_queries = timing == FM_VK_TIMED_GROUPS ? program->n_groups + 1 : 2;
     if (vk->timestamp_bits == 0)
         return fm_fail(FM_UNSUPPORTED, "%s has no timestamps", vk->caps.name);
     program->queries = fm_alloc_zero(program->ring, sizeof(*program->queries));
@@ -13,7 +14,7 @@ static enum fm_result create_queries(struct fm_vk_program *program)
     for (uint32_t i = 0; i < program->ring; i++) {
         VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
                                       .queryType = VK_QUERY_TYPE_TIMESTAMP,
-                                      .queryCount = program->n_groups + 1};
+                                      .queryCount = program->n_queries};
         VkResult result = FM_VK_CALL(vk->fn.vkCreateQueryPool(vk->device, &info, NULL, &program->queries[i]));
         if (result) {
             program->queries[i] = VK_NULL_HANDLE;
@@ -50,17 +51,17 @@ static enum fm_result copy_plan(struct fm_vk_program *program, const struct fm_p
 {
     size_t n = plan->n_dispatches;
     program->n_dispatches = n;
-    program->moved_bytes = fm_alloc_zero(n, sizeof(*program->moved_bytes));
+    program->work = fm_alloc_zero(n, sizeof(*program->work));
     program->group = fm_alloc_zero(n, sizeof(*program->group));
     program->segment = fm_alloc_zero(n, sizeof(*program->segment));
     program->value = fm_alloc_zero(program->ring, sizeof(*program->value));
-    if (!program->moved_bytes || !program->group || !program->segment || !program->value)
+    if (!program->work || !program->group || !program->segment || !program->value)
         return fm_nomem();
     program->n_groups = 1;
     for (size_t i = 0; i < n; i++) {
         program->n_groups += i > 0 && plan->dispatches[i].barrier_before;
         program->group[i] = program->n_groups - 1;
-        program->moved_bytes[i] = plan->dispatches[i].moved_bytes;
+        program->work[i] = fm_vk_work(plan->dispatches[i].moved_bytes, plan->dispatches[i].flops);
     }
     fm_vk_record_cut(program, plan);
     return FM_OK;
@@ -90,7 +91,7 @@ enum fm_result fm_vk_program_create(struct fm_vk *vk, const struct fm_vk_program
     program->ring = info->ring;
     if ((err = copy_plan(program, plan)) ||
         (err = fm_vk_pipelines_get(vk, plan, info->cancel, info->cancel_user, pipelines)) ||
-        (err = create_commands(program)) || (info->timed && (err = create_queries(program))))
+        (err = create_commands(program)) || (info->timing != FM_VK_UNTIMED && (err = create_queries(program, info->timing))))
         goto fail;
     for (uint32_t i = 0; i < info->ring; i++) {
         if ((err = fm_vk_record(program, info, pipelines, i)))
@@ -125,7 +126,7 @@ void fm_vk_program_destroy(struct fm_vk_program **handle)
     fm_free(program->value);
     fm_free(program->segment);
     fm_free(program->group);
-    fm_free(program->moved_bytes);
+    fm_free(program->work);
     fm_free(program);
 }
 

@@ -81,7 +81,7 @@ static void record_start(struct fm_vk_program *program, VkCommandBuffer commands
 {
     struct fm_vk *vk = program->vk;
     if (program->queries)
-        vk->fn.vkCmdResetQueryPool(commands, program->queries[entry], 0, program->n_groups + 1);
+        vk->fn.vkCmdResetQueryPool(commands, program->queries[entry], 0, program->n_queries);
     fm_vk_barrier(vk, commands, VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_2_ALL_TRANSFER_BIT,
                   VK_ACCESS_2_SHADER_WRITE_BIT | VK_ACCESS_2_TRANSFER_WRITE_BIT,
                   VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_READ_BIT | VK_ACCESS_2_SHADER_WRITE_BIT);
@@ -145,7 +145,8 @@ enum fm_result fm_vk_record(struct fm_vk_program *program, const struct fm_vk_pr
             bind = true;
         }
         if (d->barrier_before && i > 0) {
-            timestamp(program, buffers[segment], entry, program->group[i]);
+            if (info->timing == FM_VK_TIMED_GROUPS)
+                timestamp(program, buffers[segment], entry, program->group[i]);
             fm_vk_barrier(vk, buffers[segment], VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_WRITE_BIT,
                           VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
                           VK_ACCESS_2_SHADER_READ_BIT | VK_ACCESS_2_SHADER_WRITE_BIT);
@@ -153,7 +154,7 @@ enum fm_result fm_vk_record(struct fm_vk_program *program, const struct fm_vk_pr
         if ((err = record_dispatch(program, info, d, pipelines[i], bind, buffers[segment], entry)))
             return err;
     }
-    timestamp(program, buffers[segment], entry, program->n_groups);
+    timestamp(program, buffers[segment], entry, program->n_queries - 1);
     // Results for the host, states for transfers.
     fm_vk_barrier(vk, buffers[segment], VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_WRITE_BIT,
                   VK_PIPELINE_STAGE_2_HOST_BIT, VK_ACCESS_2_HOST_READ_BIT);

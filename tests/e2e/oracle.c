@@ -213,31 +213,47 @@ float *e2e_logits(struct fm_session *session, const uint32_t *tokens, size_t n, 
     return rows.to;
 }
 
-double e2e_distance(const float *got, const double *expected, size_t count)
+struct e2e_off e2e_distance(const float *got, const double *expected, size_t count)
 {
-    double worst = 0, greatest = 0;
+    double most = 0, squares = 0, greatest = 0;
     for (size_t i = 0; i < count; i++) {
         double off = fabs((double)got[i] - expected[i]);
-        worst = off > worst || isnan(off) ? off : worst;
+        most = off > most || isnan(off) ? off : most;
+        squares += off * off;
         greatest = fmax(greatest, fabs(expected[i]));
     }
-    return worst / greatest;
+    return (struct e2e_off){most / greatest, sqrt(squares / (double)count) / greatest};
 }
 
-double e2e_rounding_distance(const double *exact, const double *rounded, size_t count)
+struct e2e_off e2e_rounding_distance(const double *exact, const double *rounded, size_t count)
 {
     float *got = calloc(count, sizeof(*got));
     assert_non_null(got);
     for (size_t i = 0; i < count; i++)
         got[i] = (float)rounded[i];
-    double distance = e2e_distance(got, exact, count);
+    struct e2e_off off = e2e_distance(got, exact, count);
     free(got);
-    return distance;
+    return off;
 }
 
-double e2e_bound(double off)
+struct e2e_off e2e_greater(struct e2e_off a, struct e2e_off b)
 {
-    return E2E_EXACT + E2E_SLACK * off;
+    return (struct e2e_off){fmax(a.most, b.most), fmax(a.rms, b.rms)};
+}
+
+bool e2e_within(struct e2e_off off, struct e2e_off bound)
+{
+    return off.most <= bound.most && off.rms <= bound.rms;
+}
+
+struct e2e_off e2e_exact(void)
+{
+    return (struct e2e_off){E2E_EXACT, E2E_EXACT_RMS};
+}
+
+struct e2e_off e2e_bound(struct e2e_off off)
+{
+    return (struct e2e_off){E2E_EXACT + E2E_SLACK * off.most, E2E_EXACT_RMS + E2E_SLACK * off.rms};
 }
 
 bool e2e_multiplies_activations(const char *arch)
@@ -245,7 +261,10 @@ bool e2e_multiplies_activations(const char *arch)
     return strcmp(arch, "transnormer") == 0 || strcmp(arch, "mamba2") == 0 || strcmp(arch, "mambainllama") == 0;
 }
 
-double e2e_bound_of_factors(const char *arch, double off)
+struct e2e_off e2e_bound_of_factors(const char *arch, struct e2e_off off)
 {
-    return e2e_multiplies_activations(arch) ? fmin(e2e_bound(2 * off), 1e-2) : e2e_bound(off);
+    if (!e2e_multiplies_activations(arch))
+        return e2e_bound(off);
+    struct e2e_off bound = e2e_bound((struct e2e_off){2 * off.most, 2 * off.rms});
+    return (struct e2e_off){fmin(bound.most, 1e-2), bound.rms};
 }

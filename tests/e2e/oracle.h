@@ -49,23 +49,30 @@ void e2e_reader_close(struct e2e_reader *reader);
 // All logits [n,V] of tokens appended to slot 0 of a session. Release with free.
 float *e2e_logits(struct fm_session *session, const uint32_t *tokens, size_t n, size_t vocab);
 
-// Largest difference as a share of the largest expected magnitude.
-double e2e_distance(const float *got, const double *expected, size_t count);
+// How far logits are off, as shares of the largest expected magnitude: the largest difference, which one wrong element shows in, and
+// the root of the mean square, which an error of many does.
+struct e2e_off {
+    double most, rms;
+};
+struct e2e_off e2e_distance(const float *got, const double *expected, size_t count);
 // The same of logits of the reference that were rounded from those that were not.
-double e2e_rounding_distance(const double *exact, const double *rounded, size_t count);
+struct e2e_off e2e_rounding_distance(const double *exact, const double *rounded, size_t count);
+struct e2e_off e2e_greater(struct e2e_off a, struct e2e_off b); // each of the two
+bool e2e_within(struct e2e_off off, struct e2e_off bound);      // NaN is not
 
-// Bounds, as shares of the largest logit. EXACT: f32 arithmetic and caches throughout, where weights are decoded exactly and
-// sums differ in order only. Else what rounding to f16 does to this model's logits (`off`), as the reference shows when it rounds
-// where the kernels do, SLACK times, and EXACT for the rest (ADR 0006). The slack is for what the reference does not round: the
-// weights of attention, about as much as the values that they multiply; and numbers so near a tie that the device rounds them
-// the other way.
+// Bounds. EXACT: f32 arithmetic and caches throughout, where weights are decoded exactly and sums differ in order only. Else what
+// rounding to f16 does to this model's logits (`off`), as the reference shows when it rounds where the kernels do, SLACK times, and
+// EXACT for the rest (ADR 0006). The slack is for what the reference does not round: the weights of attention, about as much as the
+// values that they multiply; and numbers so near a tie that the device rounds them the other way.
 #define E2E_EXACT 2e-4
+#define E2E_EXACT_RMS 1e-5
 #define E2E_SLACK 2
-double e2e_bound(double off);
+struct e2e_off e2e_exact(void);
+struct e2e_off e2e_bound(struct e2e_off off);
 // Linear attention and SSD, where activations meet one another.
 bool e2e_multiplies_activations(const char *arch);
 // Where matrix units round factors. The reference rounds a factor once; in linear attention and SSD kernels round it up to three
 // times, itself, with its decay and in the state, which is sqrt(3) as much; at most 1e-2.
-double e2e_bound_of_factors(const char *arch, double off);
+struct e2e_off e2e_bound_of_factors(const char *arch, struct e2e_off off);
 
 #endif

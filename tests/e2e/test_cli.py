@@ -139,7 +139,8 @@ PRINTING = (("--help",), ("--version",), ("run", "--help"), ("devices",), ("devi
             ("tokenize", "-m", DEMO, "-f", ROOT / "README.md", "--json"), ("logits", "-m", TINY, "--tokens", "5"),
             ("run", "-m", DEMO, "-p", "x", "-n", 2), ("run", "-m", DEMO, "-p", "x", "-n", 2, "--json"),
             ("chat", "-m", DEMO, "-p", "x", "-n", 2), ("perplexity", "-m", DEMO, "-p", "one two three " * 9, "-c", 16),
-            ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1), ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1, "-o", "csv"),
+            ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1), ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1, "-np", 2, "--profile"),
+            ("bench", "-m", TINY, "-p", 4, "-n", 2, "-r", 1, "-o", "csv"),
             ("check", "--op", "embed", "--rung", "base"))
 
 

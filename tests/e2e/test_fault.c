@@ -29,14 +29,33 @@ static bool take_rows(void *user, size_t first_token, size_t n_rows, const float
     return true;
 }
 
+static const uint32_t tokens[] = {5, 17, 3, 40, 41};
+
+static enum fm_result use_profile(struct fm_session *session)
+{
+    struct fm_request request = {.tokens = tokens, .n_tokens = 5, .n_predict = 2};
+    struct fm_profile_step *steps = NULL;
+    size_t count;
+    enum fm_result result = fm_session_profile(session, FM_PROFILE_GROUPS);
+    if (result == FM_UNSUPPORTED) // no timestamps
+        return FM_OK;
+    if (result == FM_OK)
+        result = fm_session_generate(session, &request, 1);
+    if (result == FM_OK)
+        result = fm_session_profile_read(session, &steps, &count);
+    fm_profile_free(steps);
+    return result;
+}
+
 static enum fm_result use_session(struct fm_session *session)
 {
-    static const uint32_t tokens[] = {5, 17, 3, 40, 41};
     struct fm_request request = {.tokens = tokens, .n_tokens = 5, .n_predict = 3};
     enum fm_result result = fm_session_generate(session, &request, 1);
     if (result == FM_OK)
         result = fm_session_fork(session, 0, 1);
-    return result == FM_OK ? fm_session_logits(session, 1, tokens, 3, true, take_rows, NULL) : result;
+    if (result == FM_OK)
+        result = fm_session_logits(session, 1, tokens, 3, true, take_rows, NULL);
+    return result == FM_OK ? use_profile(session) : result;
 }
 
 static enum fm_result whole_life(void)

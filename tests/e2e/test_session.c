@@ -479,6 +479,122 @@ static void test_explaining(void **state)
     assert_true(need.total_bytes == need.weights_bytes + need.state_bytes + need.arena_bytes + need.step_bytes + need.result_bytes);
 }
 
+// ---- profiles ----------------------------------------------------------------------------------------------------
+
+// Fails, or skips where the device has no timestamps.
+static void profile(struct fm_session *session, enum fm_profile_mode mode)
+{
+    enum fm_result result = fm_session_profile(session, mode);
+    if (result == FM_UNSUPPORTED && mode != FM_PROFILE_OFF) {
+        assert_non_null(strstr(fm_error_message(), "has no timestamps"));
+        fm_session_destroy(&session);
+        skip();
+    }
+    E2E_OK(result);
+}
+
+static void check_rows(const struct fm_profile_row *rows, size_t count, const struct fm_profile_step *step, bool ops)
+{
+    uint64_t ns = 0;
+    uint32_t calls = 0;
+    assert_true(count > 3);
+    for (size_t i = 0; i < count; i++) {
+        assert_true(i == 0 || rows[i].ns <= rows[i - 1].ns);
+        assert_true((rows[i].kernel == NULL) == ops && rows[i].op != NULL);
+        assert_true(rows[i].groups >= 1 && rows[i].groups <= rows[i].calls && rows[i].groups <= step->groups);
+        assert_true(rows[i].bytes > 0 && rows[i].flops >= 0);
+        ns += rows[i].ns;
+        calls += rows[i].calls;
+    }
+    assert_int_equal(calls, step->calls);
+    assert_true(ns + step->calls >= step->ns && ns <= step->ns + step->calls); // each was rounded
+}
+
+static const struct fm_profile_row *row_of(const struct fm_profile_step *step, const char *op)
+{
+    for (size_t i = 0; i < step->n_ops; i++)
+        if (strcmp(step->ops[i].op, op) == 0)
+            return &step->ops[i];
+    fail_msg("no row of %s", op);
+    return NULL;
+}
+
+// Measuring changes no token, and every step is counted: a prompt of 40 tokens in steps of 16, 16 and 8, then single ones.
+static void test_profile(void **state)
+{
+    struct fm_session *session = make_session(128, 1, 16);
+    struct fm_profile_step *steps = NULL;
+    size_t count = 0;
+    (void)state;
+    assert_int_equal(fm_session_profile_read(session, &steps, &count), FM_ARG);
+    struct made plain = generate(session, 0, prompt(0, 40), 40, greedy);
+    for (int mode = FM_PROFILE_STEPS; mode <= FM_PROFILE_GROUPS; mode++) {
+        for (int again = 0; again < 2; again++) { // what the first measured is forgotten
+            profile(session, (enum fm_profile_mode)mode);
+            E2E_OK(fm_session_rewind(session, 0, 0));
+            struct made timed = generate(session, 0, prompt(0, 40), 40, greedy);
+            assert_same(&plain, &timed);
+        }
+        E2E_OK(fm_session_profile_read(session, &steps, &count));
+        assert_int_equal(count, 3);
+        const uint32_t tokens[] = {16, 8, 1}, times[] = {2, 1, N_NEW - 1};
+        for (size_t i = 0; i < count; i++) {
+            assert_int_equal(steps[i].tokens, tokens[i]);
+            assert_int_equal(steps[i].steps, times[i]);
+            assert_true(steps[i].ns > 0 && steps[i].groups > 1 && steps[i].calls >= steps[i].groups);
+            if (mode == FM_PROFILE_GROUPS) {
+                check_rows(steps[i].ops, steps[i].n_ops, &steps[i], true);
+                check_rows(steps[i].kernels, steps[i].n_kernels, &steps[i], false);
+            } else {
+                assert_int_equal(steps[i].n_ops + steps[i].n_kernels, 0);
+            }
+        }
+        fm_profile_free(steps);
+    }
+    E2E_OK(fm_session_profile(session, FM_PROFILE_OFF));
+    assert_int_equal(fm_session_profile_read(session, &steps, &count), FM_ARG);
+    E2E_OK(fm_session_rewind(session, 0, 0));
+    struct made after = generate(session, 0, prompt(0, 40), 40, greedy);
+    assert_same(&plain, &after);
+    fm_session_destroy(&session);
+}
+
+// More steps than samples are kept of; and attention moves more bytes and does more, the more it looks back at.
+static void test_profile_of_many_steps(void **state)
+{
+    struct fm_session *session = make_session(256, 1, 16);
+    struct fm_profile_step *steps = NULL;
+    size_t count = 0;
+    uint64_t bytes[2];
+    double flops[2];
+    (void)state;
+    for (int deep = 0; deep < 2; deep++) {
+        E2E_OK(fm_session_rewind(session, 0, 0));
+        if (deep)
+            generate(session, 0, prompt(0, 200), 200, greedy);
+        profile(session, FM_PROFILE_GROUPS);
+        for (int i = 0; i < 60 && deep; i++) {
+            generate(session, 0, prompt(1, 1), 1, greedy);
+            E2E_OK(fm_session_rewind(session, 0, 211));
+        }
+        for (int i = 0; i < 10 && !deep; i++) {
+            generate(session, 0, prompt(1, 1), 1, greedy);
+            E2E_OK(fm_session_rewind(session, 0, 0));
+        }
+        E2E_OK(fm_session_profile_read(session, &steps, &count));
+        assert_int_equal(count, 1);
+        assert_int_equal(steps[0].steps, (deep ? 60 : 10) * N_NEW);
+        check_rows(steps[0].kernels, steps[0].n_kernels, &steps[0], false);
+        bytes[deep] = row_of(&steps[0], "attend")->bytes;
+        flops[deep] = row_of(&steps[0], "attend")->flops;
+        fm_profile_free(steps);
+    }
+    // Positions 0 to 11 and 211 to 222: 6.5 and 217.5 keys in the mean.
+    assert_true(flops[1] / flops[0] > 217.5 / 6.5 * 0.999 && flops[1] / flops[0] < 217.5 / 6.5 * 1.001);
+    assert_true(bytes[1] > bytes[0]);
+    fm_session_destroy(&session);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -487,7 +603,8 @@ int main(void)
         cmocka_unit_test(test_context_ends),     cmocka_unit_test(test_caller_stops), cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_cancel),           cmocka_unit_test(test_cancel_loading), cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_explaining),       cmocka_unit_test(test_ubatch_within_context),
-        cmocka_unit_test(test_cancel_keeps_what_was_chosen),
+        cmocka_unit_test(test_cancel_keeps_what_was_chosen), cmocka_unit_test(test_profile),
+        cmocka_unit_test(test_profile_of_many_steps),
     };
     return cmocka_run_group_tests_name("session", tests, open_model, close_model);
 }

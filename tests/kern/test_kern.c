@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The kernel suite on one device: every problem, every rung that the device reaches. One line per failure, with the
 // command that repeats it.
-// Usage: test_kern [--device SEL] [--rung RUNG] [--op OP] [--kernel TEXT] [--problem TEXT] [--seed N] [-v]
+// Usage: test_kern [--device SEL] [--rung RUNG] [--op OP] [--kernel TEXT] [--problem TEXT] [--seed N] [--quick] [--part I/N] [-v]
+// --quick: not every problem on every kernel, but every kind of problem that fits a kernel (src/check/choose.h).
+// --part I/N: part I, from 1, of the kernels in N parts.
 #include "check/check.h"
 
 #include <stdio.h>
@@ -44,6 +46,10 @@ int main(int argc, char **argv)
             state.verbose = true;
             continue;
         }
+        if (strcmp(argv[i], "--quick") == 0) {
+            params.quick = true;
+            continue;
+        }
         if (strcmp(argv[i], "--device") == 0)
             device = value;
         else if (strcmp(argv[i], "--rung") == 0)
@@ -56,6 +62,9 @@ int main(int argc, char **argv)
             params.problem = value;
         else if (strcmp(argv[i], "--seed") == 0)
             params.seed = (uint32_t)strtoul(value, NULL, 10);
+        else if (strcmp(argv[i], "--part") == 0 && sscanf(value, "%u/%u", &params.part, &params.parts) == 2 && params.part >= 1 &&
+                 params.part <= params.parts)
+            params.part--;
         else {
             printf("unknown option %s\n", argv[i]);
             return 2;

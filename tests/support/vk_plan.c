@@ -77,7 +77,7 @@ void vk_plan_memory_finish(struct vk_plan *p)
 struct fm_vk_program_info vk_plan_info(struct vk_plan *p, bool timed)
 {
     struct fm_vk_program_info info = {.plan = &p->plan, .ring = VK_PLAN_RING, .step_stride = VK_PLAN_STEP_STRIDE,
-                                      .result_stride = VK_PLAN_RESULT_STRIDE, .timed = timed};
+                                      .result_stride = VK_PLAN_RESULT_STRIDE, .timing = timed ? FM_VK_TIMED_GROUPS : FM_VK_UNTIMED};
     memcpy(info.memory, p->memory, sizeof(info.memory));
     return info;
 }

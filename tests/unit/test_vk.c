@@ -311,8 +311,16 @@ static void program_times(void **state)
         for (uint32_t i = 0; i < VK_PLAN_DISPATCHES; i++)
             sum += ns[i];
         assert_true(total > 0 && total < MINUTE_NS);
-        assert_true(sum + VK_PLAN_DISPATCHES >= total && sum <= total + VK_PLAN_DISPATCHES);
+        assert_true(sum + VK_PLAN_DISPATCHES >= total && sum <= total + VK_PLAN_DISPATCHES); // groups are rounded each
         assert_ok(fm_vk_program_times(program, 0, &total, NULL));
+        fm_vk_program_destroy(&program);
+        info.timing = FM_VK_TIMED_WHOLE;
+        assert_ok(fm_vk_program_create(vk, &info, &program));
+        check_run(&p, program, 0, 9);
+        total = 0;
+        assert_ok(fm_vk_program_times(program, 0, &total, NULL));
+        assert_true(total > 0 && total < MINUTE_NS);
+        assert_int_equal(fm_vk_program_times(program, 0, &total, ns), FM_ARG);
         fm_vk_program_destroy(&program);
     }
     vk_plan_memory_finish(&p);

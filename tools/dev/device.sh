@@ -8,7 +8,8 @@
 #
 # Environment
 #   FM_VALIDATION_DIR   an existing folder: the Khronos validation layer is on, and each program leaves its messages in
-#                       a file there (an empty file: none)
+#                       a file there (an empty file: none). The layer says on standard output where: whoever reads a program's
+#                       output drops that line (tests/support/cli_runner.py)
 #   FM_KEEP_DRIVER      set: the driver stays mapped until the program ends, so that a leak report can name it
 #   FM_TEST_DEVICE      set for CMD: NAME
 #   FM_TEST_RUNNER      set for CMD: the command line, in a shell's quotes, with which it must start further programs, so that they too see
@@ -73,10 +74,6 @@ if [ -n "${FM_VALIDATION_DIR:-}" ]; then
     export VK_LAYER_SETTINGS_PATH=$log.settings FULMEN_VALIDATE=1
     # The layer was fetched too, and wants the fetched C library on any device.
     [ ${#runner[@]} -gt 0 ] || runner=("$toolchain/bin/with-fetched-libs")
-    # It says on standard output where its log is. Whoever reads a program's output through a pipe must not see that.
-    if [ -p /dev/stdout ]; then
-        exec > >(LC_ALL=C exec sed -u '/^Validation Layer Info - Logging/d')
-    fi
 fi
 
 exec "${runner[@]}" "$@"

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// Every kernel that ships is met by a problem of the kernel suite on some made-up device: none is untested, and none is there that
+// nothing chooses.
+#include "check.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "check/choose.h"
+
+// Subgroups of each size, with the matrices that kernels for it are made for; much shared memory and little.
+static const struct {
+    uint32_t subgroup, matrix, shared_bytes, cores;
+} devices[] = {
+    {4, 8, 49152, 0},   {8, 8, 49152, 0},   {16, 8, 32768, 0},   {32, 16, 49152, 132},
+    {32, 16, 32768, 0}, {64, 16, 65536, 0}, {128, 16, 32768, 0},
+};
+
+static struct fm_caps device(size_t i)
+{
+    struct fm_caps caps = check_caps(FM_RUNG_CMR);
+    caps.subgroup_size = caps.subgroup_min = caps.subgroup_max = devices[i].subgroup;
+    caps.shared_bytes = devices[i].shared_bytes;
+    caps.cores = devices[i].cores;
+    caps.matrix[0] = (struct fm_matrix_shape){.m = devices[i].matrix, .n = devices[i].matrix, .k = devices[i].matrix};
+    return caps;
+}
+
+static void test_every_kernel_is_met(void **state)
+{
+    (void)state;
+    struct fm_problem *problems;
+    size_t count, missing = 0;
+    bool *met = calloc(fm_kernel_count, sizeof *met);
+    assert_non_null(met);
+    assert_int_equal(fm_problems_list(&problems, &count), FM_OK);
+    for (size_t d = 0; d < FM_COUNT(devices); d++) {
+        const struct fm_check_params params = {.max_rung = FM_RUNG_CMR, .quick = true};
+        struct fm_check_list list;
+        struct fm_caps caps = device(d);
+        assert_int_equal(fm_check_list_make(&caps, &params, problems, count, &list), FM_OK);
+        for (size_t i = 0; i < list.n_pairs; i++) {
+            const struct fm_check_pair *pair = &list.pairs[i];
+            if (!pair->kernel)
+                fail_msg("%s, rung %s, subgroups of %u: no kernel", problems[pair->problem].name,
+                         fm_rung_name(list.view[pair->view].rung), caps.subgroup_size);
+            for (uint32_t u = 0; pair->chosen && u < pair->n_used; u++)
+                met[list.used[pair->first_used + u]] = true;
+        }
+        fm_check_list_finish(&list);
+    }
+    for (size_t k = 0; k < fm_kernel_count; k++) {
+        // The kernel that measures the bandwidth checks its own sums (fm_check_read_bandwidth).
+        if (met[k] || fm_kernels[k].op == FM_OP_READ_SUM)
+            continue;
+        print_error("%s: no problem of src/check/problems*.c chooses it\n", fm_kernels[k].name);
+        missing++;
+    }
+    fm_free(problems);
+    free(met);
+    assert_int_equal(missing, 0);
+}
+
+// The quick choice is a part of the whole, and leaves out no kernel of it.
+static void test_quick_choice(void **state)
+{
+    (void)state;
+    struct fm_problem *problems;
+    size_t count, n_chosen = 0;
+    struct fm_caps caps = device(1);
+    const struct fm_check_params whole = {.op = "attend", .max_rung = FM_RUNG_CMR};
+    const struct fm_check_params quick = {.op = "attend", .max_rung = FM_RUNG_CMR, .quick = true};
+    struct fm_check_list all, some;
+    bool *met = calloc(fm_kernel_count, sizeof *met);
+    assert_non_null(met);
+    assert_int_equal(fm_problems_list(&problems, &count), FM_OK);
+    assert_int_equal(fm_check_list_make(&caps, &whole, problems, count, &all), FM_OK);
+    assert_int_equal(fm_check_list_make(&caps, &quick, problems, count, &some), FM_OK);
+    assert_int_equal(all.n_pairs, some.n_pairs);
+    for (size_t i = 0; i < all.n_pairs; i++) {
+        assert_true(all.pairs[i].chosen);
+        n_chosen += some.pairs[i].chosen;
+        for (uint32_t u = 0; some.pairs[i].chosen && u < some.pairs[i].n_used; u++)
+            met[some.used[some.pairs[i].first_used + u]] = true;
+    }
+    for (size_t u = 0; u < all.n_used; u++)
+        assert_true(met[all.used[u]]);
+    assert_true(n_chosen > 0 && n_chosen < all.n_pairs / 2);
+    fm_check_list_finish(&all);
+    fm_check_list_finish(&some);
+    fm_free(problems);
+    free(met);
+}
+
+// Two parts have every chosen pair once.
+static void test_parts(void **state)
+{
+    (void)state;
+    struct fm_problem *problems;
+    size_t count, n_first = 0, n_all = 0;
+    struct fm_caps caps = device(1);
+    struct fm_check_params params = {.op = "matmul", .max_rung = FM_RUNG_CMR, .quick = true};
+    struct fm_check_list all, part[2];
+    assert_int_equal(fm_problems_list(&problems, &count), FM_OK);
+    assert_int_equal(fm_check_list_make(&caps, &params, problems, count, &all), FM_OK);
+    params.parts = 2;
+    for (; params.part < params.parts; params.part++)
+        assert_int_equal(fm_check_list_make(&caps, &params, problems, count, &part[params.part]), FM_OK);
+    for (size_t i = 0; i < all.n_pairs; i++) {
+        assert_int_equal(all.pairs[i].chosen, part[0].pairs[i].chosen + part[1].pairs[i].chosen);
+        n_all += all.pairs[i].chosen;
+        n_first += part[0].pairs[i].chosen;
+    }
+    assert_true(n_first > n_all / 3 && n_first < n_all * 2 / 3);
+    fm_check_list_finish(&all);
+    fm_check_list_finish(&part[0]);
+    fm_check_list_finish(&part[1]);
+    fm_free(problems);
+}
+
+static struct fm_check_list views_of(struct fm_caps caps, enum fm_rung max_rung)
+{
+    const struct fm_check_params params = {.max_rung = max_rung};
+    struct fm_check_list list;
+    assert_int_equal(fm_check_list_make(&caps, &params, NULL, 0, &list), FM_OK);
+    return list;
+}
+
+// A device that lacks a capability of a low rung still has the kernels above that do not need it; a slow one is seen as it is, too.
+static void test_views(void **state)
+{
+    (void)state;
+    struct fm_caps caps = device(1);
+    struct fm_check_list list = views_of(caps, FM_RUNG_CMR);
+    assert_int_equal(list.n_views, FM_RUNG_COUNT);
+    caps.bits &= ~FM_CAP_INT_DOT;
+    assert_int_equal(fm_caps_rung(&caps), FM_RUNG_F16);
+    list = views_of(caps, FM_RUNG_CMR);
+    assert_int_equal(list.n_views, FM_RUNG_COUNT - 1);
+    assert_true(list.view[list.n_views - 1].caps.bits & FM_CAP_COOPMAT_REG);
+    list = views_of(caps, FM_RUNG_F16);
+    assert_int_equal(list.n_views, 3);
+    caps.quirks = 1;
+    list = views_of(caps, FM_RUNG_CMR);
+    assert_int_equal(list.n_views, FM_RUNG_COUNT);
+    assert_int_equal(list.view[list.n_views - 2].caps.quirks, 0);
+    assert_int_equal(list.view[list.n_views - 1].caps.quirks, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_kernel_is_met),
+        cmocka_unit_test(test_quick_choice),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_views),
+    };
+    return cmocka_run_group_tests_name("coverage", tests, NULL, NULL);
+}
