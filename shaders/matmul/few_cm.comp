@@ -4,7 +4,8 @@
 // Shapes: x [rows, k] with stride_x elements from row to row, f32 or (FM_X_F16) a cast copy; w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of 32.
 // One workgroup: LINES * MM rows of weights (with two streams half of them gate and half up), and BLOCKS * MN rows of x. Its
-//     subgroups take turns along k, a unit of 32 at a time. What the next one needs is on its way while the present one is multiplied. The subgroups' sums are added in shared memory.
+//     subgroups take turns along k, a unit of 32 at a time. What the next unit needs is on its way while the present one is
+//     multiplied. The subgroups' sums are added in shared memory.
 // Precision: an f32 x is the sum of two f16 numbers, 64 (high + low / 2048), each with sums of its own. That keeps 22 bits of x, at
 //     best 2^-30; beyond 4e6 the sums are no numbers. Quantised weights become exact small integers in f16; the sums of a block of 32
 //     are multiplied by its scales in f32, and an offset by the sum of the block's x.
@@ -247,7 +248,8 @@ void finish(uint row0, uint rows, uint col0, uint subgroup, uint tid)
 #else
             MAT_C sum = acc[line * BLOCKS + block];
 #endif
-            coopMatStore(sum, sums, (subgroup * XROWS + block * MN) * LINES * MM + line * MM, LINES * MM, gl_CooperativeMatrixLayoutColumnMajor);
+            coopMatStore(sum, sums, ((subgroup * XROWS + block * MN) * LINES + line) * MM, LINES * MM,
+                         gl_CooperativeMatrixLayoutColumnMajor);
         }
     barrier();
     for (uint e = tid; e < COLS * XROWS; e += gl_WorkGroupSize.x) {

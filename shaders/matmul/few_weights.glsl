@@ -12,7 +12,8 @@
 f16vec4 halves_of(uint bytes)
 {
     const f16vec2 zero = f16vec2(1024.0 + FM_Q_BIAS); // 0x6400 is 1024, whose last place is 1
-    return f16vec4(unpackFloat2x16((bytes & 0x00ff00ffu) | 0x64006400u) - zero, unpackFloat2x16(((bytes >> 8) & 0x00ff00ffu) | 0x64006400u) - zero);
+    return f16vec4(unpackFloat2x16((bytes & 0x00ff00ffu) | 0x64006400u) - zero,
+                   unpackFloat2x16(((bytes >> 8) & 0x00ff00ffu) | 0x64006400u) - zero);
 }
 #define X_ORDER(v) (v).xzyw // of a quad, to go with halves_of
 

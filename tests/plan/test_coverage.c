@@ -12,12 +12,16 @@
 
 #include "check/choose.h"
 
-// Subgroups of each size, with the matrices that kernels for it are made for; much shared memory and little.
+// Subgroups of each size, with the matrices that kernels for it are made for; much shared memory and little; orders of matrices.
 static const struct {
     uint32_t subgroup, matrix, shared_bytes, cores;
+    enum fm_matrix_order order;
 } devices[] = {
-    {4, 8, 49152, 0},   {8, 8, 49152, 0},   {16, 8, 32768, 0},   {32, 16, 49152, 132},
-    {32, 16, 32768, 0}, {64, 16, 65536, 0}, {128, 16, 32768, 0},
+    {4, 8, 49152, 0, FM_MATRIX_ORDER_NONE},     {8, 8, 49152, 0, FM_MATRIX_ORDER_NONE},
+    {16, 8, 32768, 0, FM_MATRIX_ORDER_NONE},    {32, 16, 49152, 132, FM_MATRIX_ORDER_NONE},
+    {32, 16, 32768, 0, FM_MATRIX_ORDER_NONE},   {64, 16, 65536, 0, FM_MATRIX_ORDER_NONE},
+    {128, 16, 32768, 0, FM_MATRIX_ORDER_NONE},  {32, 16, 49152, 132, FM_MATRIX_ORDER_QUADS},
+    {8, 8, 49152, 0, FM_MATRIX_ORDER_LANE_K},
 };
 
 static struct fm_caps device(size_t i)
@@ -27,6 +31,9 @@ static struct fm_caps device(size_t i)
     caps.shared_bytes = devices[i].shared_bytes;
     caps.cores = devices[i].cores;
     caps.matrix[0] = (struct fm_matrix_shape){.m = devices[i].matrix, .n = devices[i].matrix, .k = devices[i].matrix};
+    caps.matrix_order = devices[i].order;
+    if (caps.matrix_order == FM_MATRIX_ORDER_QUADS)
+        caps.matrix[caps.n_matrix++] = (struct fm_matrix_shape){.m = 16, .n = 8, .k = 16};
     return caps;
 }
 
