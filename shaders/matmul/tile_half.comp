@@ -14,7 +14,7 @@
 //     A tile whose sums leave f16's range is done again with f32 sums of the same factors.
 // Bytes moved: w once per BM rows, x once per BN columns, y once.
 // Limits: weights beyond 65504 (bf16, quantised) saturate. RUN divides BK / TEAMS. Shared memory (BM + BN) (2 BK + 16) bytes, and
-//     with teams 4 BM BN.
+//     with teams a TM-th of 4 BM BN for all but the first.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
@@ -33,9 +33,9 @@ layout(constant_id = 8) const uint TEAMS = 1;
 
 const uint GX = BN / TN, GY = BM / TM;
 const uint TEAM_OCTETS = OCTETS / TEAMS; // of each line, for one team
-const uint TEAM_CELLS = TEAMS > 1u ? BM * BN : 1u;
+const uint PLACES = GX * GY;             // invocations of a team
 
-shared float sums[TEAM_CELLS]; // handed from team to team
+shared float sums[TEAMS > 1u ? (TEAMS - 1u) * TN * PLACES : 1u]; // of one row of each invocation, but those of the first team
 shared uint overflows;         // invocations whose sums left the range of f16
 
 float acc[TM * TN];
@@ -121,17 +121,18 @@ bool is_lost()
     return overflows != 0u;
 }
 
-// The first team gets the sums of all, in the teams' order.
-void add_teams(uint team, uint tx, uint ty)
+// The first team gets the sums of all, in the teams' order, row by row.
+void add_teams(uint team, uint place)
 {
-    for (uint other = 1u; other < TEAMS; other++) {
-        if (team == other)
-            [[unroll]] for (uint i = 0u; i < TM * TN; i++)
-                sums[i * (GX * GY) + ty * GX + tx] = acc[i];
+    [[unroll]] for (uint i = 0u; i < TM; i++) {
+        if (team != 0u)
+            [[unroll]] for (uint j = 0u; j < TN; j++)
+                sums[((team - 1u) * TN + j) * PLACES + place] = acc[i * TN + j];
         barrier();
         if (team == 0u)
-            [[unroll]] for (uint i = 0u; i < TM * TN; i++)
-                acc[i] += sums[i * (GX * GY) + ty * GX + tx];
+            for (uint other = 0u; other + 1u < TEAMS; other++)
+                [[unroll]] for (uint j = 0u; j < TN; j++)
+                    acc[i * TN + j] += sums[(other * TN + j) * PLACES + place];
         barrier();
     }
 }
@@ -156,7 +157,7 @@ void main()
     uint row0 = gl_WorkGroupID.y * BM, col0 = gl_WorkGroupID.x * (BN / uint(FM_STREAMS));
     if (row0 >= rows)
         return;
-    uint tid = gl_LocalInvocationID.x, tx = tid % GX, ty = tid / GX % GY, team = tid / (GX * GY);
+    uint tid = gl_LocalInvocationID.x, team = tid / PLACES, place = tid % PLACES, tx = place % GX, ty = place / GX;
     if (tid == 0u)
         overflows = 0u;
     for (uint pass = 0u; pass < 2u; pass++) {
@@ -164,7 +165,8 @@ void main()
         if (pass != 0u || !is_lost())
             break;
     }
-    add_teams(team, tx, ty);
+    if (TEAMS > 1u)
+        add_teams(team, place);
     if (team == 0u)
         store(row0, rows, col0, tx, ty);
 }

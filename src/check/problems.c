@@ -75,6 +75,7 @@ static void matmuls(struct fm_problems *l)
         for (size_t i = 0; i < FM_COUNT(large); i++) {
             matmul(l, FM_OP_MATMUL, (enum fm_type)t, 1, 1, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
             matmul(l, FM_OP_MATMUL, (enum fm_type)t, 8, 8, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
+            matmul(l, FM_OP_MATMUL, (enum fm_type)t, 32, 32, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
             matmul(l, FM_OP_MATMUL, (enum fm_type)t, 512, 512, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
         }
         for (uint32_t r = 64; r <= 2048; r *= 32)

@@ -249,3 +249,17 @@ double e2e_bound_of_factors(const char *arch, double off)
 {
     return e2e_multiplies_activations(arch) ? fmin(e2e_bound(2 * off), 1e-2) : e2e_bound(off);
 }
+
+bool e2e_adds_halves(enum fm_rung rung)
+{
+    struct fm_device_info info;
+    struct fm_device *device = e2e_device(NULL);
+    fm_device_get_info(device, &info);
+    fm_device_close(&device);
+    return rung >= FM_RUNG_F16 && rung < FM_RUNG_CM && strcmp(info.kind, "cpu") != 0;
+}
+
+double e2e_bound_of_sums(double off)
+{
+    return fmin(e2e_bound(2 * off), 1e-2);
+}
