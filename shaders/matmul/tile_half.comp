@@ -10,8 +10,8 @@
 // Needs: float16.
 // Accumulation: products of pairs along k in both halves of an f16vec2, RUN / 2 terms a half, k ascending, then f32. The operands'
 //     rounding is 2^-11 |x||w| a term at most; a half's sums, chains of RUN / 2 roundings of 2^-11 of what there is so far: for
-//     terms of any sign as much as rounding one operand, times sqrt(RUN / 4). Products below 2^-14 are off by up to 2^-25.
-//     A tile whose sums leave f16's range is done again with f32 sums of the same factors.
+//     terms of any sign as much as rounding one operand, times sqrt(RUN / 4). x is raised by 2^5, so that products keep their
+//     bits down to 2^-19, and are off by up to 2^-30 below. A tile whose sums leave f16's range is done again, as it is, with f32 sums.
 // Bytes moved: w once per BM rows, x once per BN columns, y once.
 // Limits: weights beyond 65504 (bf16, quantised) saturate. RUN divides BK / TEAMS. Shared memory (BM + BN) (2 BK + 16) bytes, and
 //     with teams a TM-th of 4 BM BN for all but the first.
@@ -36,7 +36,9 @@ const uint TEAM_OCTETS = OCTETS / TEAMS; // of each line, for one team
 const uint PLACES = GX * GY;             // invocations of a team
 
 shared float sums[TEAMS > 1u ? (TEAMS - 1u) * TN * PLACES : 1u]; // of one row of each invocation, but those of the first team
-shared uint overflows;         // invocations whose sums left the range of f16
+shared uint overflows; // invocations whose sums left the range of f16
+
+const float RAISE = 32.0; // of x in f16 sums: small products are common, large ones can be done again
 
 float acc[TM * TN];
 
@@ -89,12 +91,22 @@ void add_octet(uint tx, uint ty, uint o)
     }
 }
 
+// The next slice of x, still in registers.
+void raise_x()
+{
+    [[unroll]] for (uint i = 0u; i < X_TASKS; i++)
+        [[unroll]] for (uint p = 0u; p < 4u; p++)
+            x_next[i][p] = packFloat2x16(unpackFloat2x16(x_next[i][p]) * f16vec2(RAISE));
+}
+
 void add_slices(uint row0, uint rows, uint col0, uint tid, uint team, uint tx, uint ty, bool wide)
 {
     [[unroll]] for (uint i = 0u; i < TM * TN; i++)
         acc[i] = 0.0;
     fetch(row0, rows, col0, 0u, tid);
     for (uint k0 = 0u; k0 < pc.k; k0 += BK) {
+        if (!wide)
+            raise_x();
         keep(col0, k0, tid);
         barrier();
         if (k0 + BK < pc.k)
@@ -107,6 +119,9 @@ void add_slices(uint row0, uint rows, uint col0, uint tid, uint team, uint tx, u
                 add_run(tx, ty, team * TEAM_OCTETS + o);
         barrier();
     }
+    if (!wide)
+        [[unroll]] for (uint i = 0u; i < TM * TN; i++)
+            acc[i] *= 1.0 / RAISE;
 }
 
 // Sums that are no numbers, in any team: the operands hold some, or sums in f16 overflowed.

@@ -69,7 +69,7 @@ bool e2e_multiplies_activations(const char *arch);
 double e2e_bound_of_factors(const char *arch, double off);
 // Below rung `cm`, where products of many rows are added in f16: not of F32 weights, and not on processors. Chains of 8 roundings
 // of what there is so far are off by sqrt((8 + 1) / 2) = 2.1 times what rounding one factor is: with it 2.3 times the yardstick of
-// one rounded factor (F16 weights), 1.8 times that of two. Twice is counted; at most 1e-2.
+// one rounded factor (F16 weights), 1.8 times that of two. Three times is counted; at most 1e-2.
 bool e2e_adds_halves(enum fm_rung rung);
 double e2e_bound_of_sums(double off);
 
