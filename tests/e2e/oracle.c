@@ -261,5 +261,5 @@ bool e2e_adds_halves(enum fm_rung rung)
 
 double e2e_bound_of_sums(double off)
 {
-    return fmin(e2e_bound(3 * off), 1e-2);
+    return fmin(e2e_bound(2 * off), 1e-2);
 }
