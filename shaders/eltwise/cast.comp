@@ -1,6 +1,6 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// CAST: activations to f16 for matrix units. x [T,K] f32 -> y [T,stride_y] f16, saturated to +-65504 (NaN stays), columns
+// CAST: activations to f16 for products that multiply halves. x [T,K] f32 -> y [T,stride_y] f16, saturated to +-65504 (NaN stays), columns
 // beyond K zero, and so are the rows from T up to a multiple of pad_rows. A workgroup makes TILE_COLS columns of one
 // row; an invocation makes two per turn, on rung f16 (K a multiple of 4) four. Specialisation: 0 workgroup size. Needs:
 // base nothing, rung f16 16-bit types and storage. Rounds to nearest even, on rung f16 as the device does. Moves 6*K

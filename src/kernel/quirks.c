@@ -63,7 +63,7 @@ uint64_t fm_quirks_slow_bits(uint32_t flags)
         bits |= 1ull << FM_CAP_INDEX_COOPMAT | 1ull << FM_CAP_INDEX_COOPMAT_REG;
     if (flags & FM_QUIRK_SLOW_INT_DOT)
         bits |= 1ull << FM_CAP_INDEX_INT_DOT;
-    if (flags & FM_QUIRK_SLOW_FLOAT16)
-        bits |= 1ull << FM_CAP_INDEX_FLOAT16;
+    if (flags & FM_QUIRK_SLOW_HALF_MATH)
+        bits |= 1ull << FM_CAP_INDEX_HALF_MATH;
     return bits;
 }

@@ -7,9 +7,9 @@
 
 // Can and fast are two things: a slow feature stays usable (its kernels are chosen when nothing else fits).
 enum fm_quirk {
-    FM_QUIRK_SLOW_COOPMAT = 1u << 0, // kernels that need coopmat or coopmat_reg lose FM_SLOW_PENALTY
-    FM_QUIRK_SLOW_INT_DOT = 1u << 1, // the same for int_dot
-    FM_QUIRK_SLOW_FLOAT16 = 1u << 2, // the same for float16
+    FM_QUIRK_SLOW_COOPMAT = 1u << 0,   // kernels that need coopmat or coopmat_reg lose FM_SLOW_PENALTY
+    FM_QUIRK_SLOW_INT_DOT = 1u << 1,   // the same for int_dot
+    FM_QUIRK_SLOW_HALF_MATH = 1u << 2, // the same for half_math
 };
 
 #define FM_SLOW_PENALTY 200

@@ -63,7 +63,7 @@ uint64_t fm_vk_features_bits(const struct fm_vk_features *features)
     const VkPhysicalDeviceCooperativeMatrix2FeaturesNV *nv = &features->coopmat_nv;
     uint64_t bits = 0;
     if (features->v12.shaderFloat16)
-        bits |= FM_CAP_FLOAT16;
+        bits |= FM_CAP_FLOAT16 | FM_CAP_HALF_MATH;
     // Kernels that load 16-bit (8-bit) words also compute with them.
     if (features->v11.storageBuffer16BitAccess && features->core.features.shaderInt16)
         bits |= FM_CAP_STORAGE16;

@@ -197,6 +197,8 @@ enum fm_result fm_vk_probe_device(VkPhysicalDevice device, struct fm_caps *out_c
     // Can, but not fast.
     if (!properties.v13.integerDotProduct4x8BitPackedSignedAccelerated)
         caps->quirks |= FM_QUIRK_SLOW_INT_DOT;
+    if (properties.core.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU) // which widens halves for each operation
+        caps->quirks |= FM_QUIRK_SLOW_HALF_MATH;
     if (!(properties.coopmat.cooperativeMatrixSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
         caps->bits &= ~(FM_CAP_COOPMAT | FM_CAP_COOPMAT_REG);
     if ((err = fm_vk_matrix_shapes(device, extensions, caps)))

@@ -268,3 +268,18 @@ struct e2e_off e2e_bound_of_factors(const char *arch, struct e2e_off off)
     struct e2e_off bound = e2e_bound((struct e2e_off){2 * off.most, 2 * off.rms});
     return (struct e2e_off){fmin(bound.most, 1e-2), bound.rms};
 }
+
+bool e2e_adds_halves(enum fm_rung rung)
+{
+    struct fm_device_info info;
+    struct fm_device *device = e2e_device(NULL);
+    fm_device_get_info(device, &info);
+    fm_device_close(&device);
+    return rung >= FM_RUNG_F16 && rung < FM_RUNG_CM && strcmp(info.kind, "cpu") != 0;
+}
+
+struct e2e_off e2e_bound_of_sums(struct e2e_off off)
+{
+    struct e2e_off bound = e2e_bound((struct e2e_off){2 * off.most, 2 * off.rms});
+    return (struct e2e_off){fmin(bound.most, 1e-2), bound.rms};
+}

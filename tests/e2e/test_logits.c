@@ -161,6 +161,14 @@ static struct e2e_off with_integers(struct fixture *f, struct e2e_off bound)
     return (struct e2e_off){bound.most + E2E_SLACK * off.most / 8, bound.rms + E2E_SLACK * off.rms / 8};
 }
 
+// Sums in f16 are off by more than what their factors' rounding makes.
+static struct e2e_off with_sums(struct fixture *f, struct e2e_off bound)
+{
+    bound_of_fixture(f, E2E_HALF_FACTORS);
+    const struct e2e_off sums = e2e_bound_of_sums(f->off[E2E_HALF_FACTORS]), exact = e2e_exact();
+    return (struct e2e_off){bound.most + sums.most - exact.most, bound.rms + sums.rms - exact.rms};
+}
+
 // Whole prompts, and on the lowest rung small micro-batches as well: above it the kernels differ, not the steps. The models of an
 // index, which share their code, take turns in the sizes.
 static void check_rung(struct fixture *f, struct fm_device *device, enum fm_rung rung, size_t turn)
@@ -174,15 +182,14 @@ static void check_rung(struct fixture *f, struct fm_device *device, enum fm_rung
     bool exact = rung < FM_RUNG_CM || (f32 && !e2e_multiplies_activations(string(f->entry, "arch")));
     unsigned factors = exact ? E2E_HALF_NONE : E2E_HALF_FACTORS;
     struct e2e_off bound = bound_of_fixture(f, factors);
-    bool integers = rung == FM_RUNG_DOT && !f32;
-    if (integers)
-        bound = with_integers(f, bound);
+    bool sums = !f32 && e2e_adds_halves(rung), integers = !f32 && !sums && rung == FM_RUNG_DOT;
+    bound = sums ? with_sums(f, bound) : integers ? with_integers(f, bound) : bound;
     for (size_t i = 0; i < n; i++)
         check_fixture(f, device, name, ubatches[i], "f32", bound);
     if (f32)
         return;
     bound = bound_of_fixture(f, factors | E2E_HALF_CACHE);
-    check_fixture(f, device, name, 512, NULL, integers ? with_integers(f, bound) : bound);
+    check_fixture(f, device, name, 512, NULL, sums ? with_sums(f, bound) : integers ? with_integers(f, bound) : bound);
 }
 
 // Rungs between the lowest and the highest take every second subject, in turn: each of their kernels is run by the kernel suite.
@@ -259,9 +266,11 @@ static void check_made(struct fm_device *device, enum fm_rung rung, const char *
     E2E_OK(fm_session_create(model, &params, &session));
     float *got = e2e_logits(session, tokens, N_TOKENS, vocab);
     struct e2e_off distance = e2e_distance(got, expected, (size_t)N_TOKENS * vocab), bound = e2e_exact();
-    if (type != FM_TYPE_F32 && rung >= FM_RUNG_CM) {
+    bool sums = type != FM_TYPE_F32 && e2e_adds_halves(rung);
+    if (sums || (type != FM_TYPE_F32 && rung >= FM_RUNG_CM)) {
         double *rounded = e2e_reference(path, tokens, N_TOKENS, E2E_HALF_FACTORS, &vocab);
-        bound = e2e_bound(e2e_rounding_distance(expected, rounded, (size_t)N_TOKENS * vocab));
+        const struct e2e_off off = e2e_rounding_distance(expected, rounded, (size_t)N_TOKENS * vocab);
+        bound = sums ? e2e_bound_of_sums(off) : e2e_bound(off);
         free(rounded);
     }
     print_message("%s, %s, rung %s: off by %.2e of %.2e, in the mean %.2e of %.2e\n", arch, fm_type_info(type)->name,

@@ -205,6 +205,8 @@ static double bound_of_rung(const struct trial *t, enum fm_rung rung, struct e2e
 {
     if (rung >= FM_RUNG_CM && (!t->subject->f32 || e2e_multiplies_activations(t->subject->arch)))
         return e2e_bound_of_factors(t->subject->arch, off).most;
+    if (!t->subject->f32 && e2e_adds_halves(rung))
+        return e2e_bound_of_sums(off).most;
     return rung >= FM_RUNG_DOT && !t->subject->f32 ? E2E_EXACT + E2E_SLACK * off.most / 8 : E2E_EXACT;
 }
 

@@ -75,6 +75,7 @@ static void test_quirks(void **state)
     assert_false(caps.bits & FM_CAP_COOPMAT);
     assert_int_equal(caps.quirks, 0);
     assert_int_equal(fm_quirks_slow_bits(0), 0);
+    assert_int_equal(fm_quirks_slow_bits(FM_QUIRK_SLOW_HALF_MATH), FM_CAP_HALF_MATH); // halves are loaded and stored all the same
 }
 
 int main(void)
