@@ -280,6 +280,6 @@ bool e2e_adds_halves(enum fm_rung rung)
 
 struct e2e_off e2e_bound_of_sums(struct e2e_off off)
 {
-    struct e2e_off bound = e2e_bound((struct e2e_off){2 * off.most, 2 * off.rms});
-    return (struct e2e_off){fmin(bound.most, 1e-2), bound.rms};
+    struct e2e_off bound = e2e_bound((struct e2e_off){3 * off.most, 3 * off.rms});
+    return (struct e2e_off){fmin(bound.most, 2e-2), bound.rms};
 }

@@ -74,9 +74,9 @@ bool e2e_multiplies_activations(const char *arch);
 // Where matrix units round factors. The reference rounds a factor once; in linear attention and SSD kernels round it up to three
 // times, itself, with its decay and in the state, which is sqrt(3) as much; at most 1e-2.
 struct e2e_off e2e_bound_of_factors(const char *arch, struct e2e_off off);
-// Below rung `cm`, where products of many rows are added in f16: not of F32 weights, and not on processors. Chains of 4 roundings
-// of what there is so far are off by sqrt((4 + 1) / 2) = 1.6 times what rounding one factor is: with it 1.9 times the yardstick of
-// one rounded factor (F16 weights), 1.5 times that of two. Twice is counted; at most 1e-2.
+// Below rung `cm`, where products of many rows are added in f16: not of F32 weights, and not on processors. Chains of 16
+// roundings of what there is so far are off by sqrt((16 + 1) / 2) = 2.9 times what rounding one factor is: with it 3.1 times the
+// yardstick of one rounded factor (F16 weights), 2.3 times that of two. Three times is counted; at most 2e-2.
 bool e2e_adds_halves(enum fm_rung rung);
 struct e2e_off e2e_bound_of_sums(struct e2e_off off);
 
