@@ -3,7 +3,7 @@
 #include "tool.h"
 
 static const enum tool_option option_list[] = {
-    OPT_MODEL, OPT_SHAPE, OPT_STEP, OPT_WHY, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG,
+    OPT_MODEL, OPT_SHAPE, OPT_STEP, OPT_RUN, OPT_WHY, OPT_CTX, OPT_UBATCH, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG,
     OPT_TUNING, OPT_VERBOSE,
 };
 
@@ -16,12 +16,14 @@ static int run(const struct tool_options *options)
     if (status != 0)
         return status;
     const struct fm_device_params params = {.selector = options->device, .max_rung = options->rung, .tuning = options->tuning};
-    const struct fm_session_params session = tool_session_params(options, model);
+    struct fm_session_params session = tool_session_params(options, model);
+    if (options->step_run > 0) // as many sequences as such a step has
+        session.n_slots = (uint32_t)(((uint64_t)options->step + options->step_run - 1) / options->step_run);
     enum fm_result result = fm_device_open(&params, &device);
     if (result == FM_OK && options->why != NULL)
-        result = fm_model_why(model, device, &session, options->step, options->why, &text);
+        result = fm_model_why(model, device, &session, options->step, options->step_run, options->why, &text);
     else if (result == FM_OK)
-        result = fm_model_explain(model, device, &session, options->step, &text);
+        result = fm_model_explain(model, device, &session, options->step, options->step_run, &text);
     if (result != FM_OK)
         status = tool_fail(result);
     else if (fputs(text, stdout) == EOF)

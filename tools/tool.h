@@ -63,6 +63,7 @@ struct tool_dca {
     X(VERIFY, NULL, "--verify", NULL, FLAG, verify, "read all of the file: weights that are no numbers, unused tensors")     \
     X(WHY, NULL, "--why", "NODE", TEXT, why, "every kernel for one node, and why it was taken or not")                 \
     X(STEP, NULL, "--step", "N", U32, step, "plan of a step of N tokens (1)")                                          \
+    X(RUN, NULL, "--run", "N", U32, step_run, "a step with at most N tokens of one sequence (as many as --step)")      \
     X(SYSTEM, "-sys", "--system-prompt", "TEXT", TEXT, system, "the system message")                                   \
     X(TEMPLATE, NULL, "--chat-template", "NAME", TEXT, chat_template, "plain chatml llama2 llama3 mistral zephyr")     \
     X(VERBOSE, "-v", "--verbose", NULL, FLAG, verbose, "say more on standard error")                                   \

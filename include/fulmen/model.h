@@ -133,15 +133,17 @@ struct fm_load_params {
 FM_API enum fm_result fm_model_load(struct fm_model *model, struct fm_device *device,
                                     const struct fm_load_params *params);
 
-// The compiled program for a step of `n_tokens` (rounded up to its bucket) in a session made with `params`, as text:
-// pools, then one line a dispatch. Weights need not be loaded. Release with fm_text_free.
+// The compiled program for a step of `n_tokens`, at most `n_run` of them of one sequence (0 = all), both rounded up to their bucket, in
+// a session made with `params`, as text: pools, then one line a dispatch. Weights need not be loaded. FM_ARG when n_tokens is 0 or less
+// than n_run. Release with fm_text_free.
 FM_API enum fm_result fm_model_explain(const struct fm_model *model, const struct fm_device *device,
-                                       const struct fm_session_params *params, uint32_t n_tokens, char **out_text);
+                                       const struct fm_session_params *params, uint32_t n_tokens, uint32_t n_run,
+                                       char **out_text);
 // Why node `name` of that program got its kernel: every candidate with the reason for or against it. FM_ARG when there
 // is no such node. Release with fm_text_free.
 FM_API enum fm_result fm_model_why(const struct fm_model *model, const struct fm_device *device,
-                                   const struct fm_session_params *params, uint32_t n_tokens, const char *name,
-                                   char **out_text);
+                                   const struct fm_session_params *params, uint32_t n_tokens, uint32_t n_run,
+                                   const char *name, char **out_text);
 
 #ifdef __cplusplus
 }

@@ -34,7 +34,8 @@ static double element(enum fm_type type, const void *data, uint64_t i)
 // The reference under the rows really used; states hold all of theirs.
 static enum fm_result reference(const struct fm_problem *p, struct fm_case *c, struct fm_ref **out_ref)
 {
-    struct fm_dims dims = {.t = p->rows, .o = p->rows, .s = c->dims.s, .l = c->dims.l, .b = c->dims.b};
+    struct fm_dims dims = {.t = p->rows, .o = p->rows, .s = c->dims.s, .l = c->dims.l, .b = c->dims.b,
+                           .run = fm_dims_run(&c->dims)};
     enum fm_result r = fm_ref_create(&c->graph, &dims, out_ref);
     if (r)
         return r;
@@ -52,7 +53,6 @@ static enum fm_result reference(const struct fm_problem *p, struct fm_case *c, s
             fm_ref_set_encoded(*out_ref, id, c->data[id]);
         }
     }
-    fm_ref_set_plan_rows(*out_ref, c->dims.t);
     fm_ref_run(*out_ref);
     return FM_OK;
 }

@@ -26,6 +26,7 @@ struct fm_problem {
     enum fm_type w;    // weight or cache format, or NONE
     uint32_t bucket;   // T and O of the plan
     uint32_t rows;     // rows really used, <= bucket
+    uint32_t run;      // most rows of one sequence that the plan is made for; 0 = bucket
     uint32_t n, k;     // columns and inner dimension (matmul); k = width (norm, add, ...)
     uint32_t heads, heads_kv, head, rotated, ctx, slots, window, first_pos;
     uint32_t state, groups, groups_c, repeat, versions; // of recurrent ops (graph/ops.def); conv1d: state = W

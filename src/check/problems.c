@@ -237,6 +237,7 @@ enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_co
     fm_problems_lightning(&l);
     fm_problems_ssd(&l);
     fm_problems_ssm(&l);
+    fm_problems_together(&l);
     matmuls(&l);
     normed_matmuls(&l);
     if (l.error) {

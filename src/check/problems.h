@@ -18,5 +18,6 @@ void fm_problems_attention(struct fm_problems *l);
 void fm_problems_lightning(struct fm_problems *l);
 void fm_problems_ssd(struct fm_problems *l);
 void fm_problems_ssm(struct fm_problems *l);
+void fm_problems_together(struct fm_problems *l);
 
 #endif

@@ -44,6 +44,11 @@ uint32_t fm_dim_resolve(uint32_t dim, const struct fm_dims *dims)
     }
 }
 
+uint32_t fm_dims_run(const struct fm_dims *dims)
+{
+    return dims->run != 0 ? dims->run : dims->t;
+}
+
 bool fm_value_elems(const struct fm_value *value, const struct fm_dims *dims, uint64_t *out_elems)
 {
     uint64_t n = 1;

@@ -30,13 +30,14 @@ enum fm_op {
 #define FM_DIM_B 0xfffffffbu
 #define FM_DIM_FIRST FM_DIM_B // every number below is itself
 
-// Steps planned for at most so many rows keep the versions of recurrent states after each of their last B rows.
+// Steps planned for at most so many rows of one sequence keep the versions of recurrent states after each of its last B rows.
 #define FM_VERSION_ROWS 16u
 
 // What the symbolic dimensions stand for in one plan.
 struct fm_dims {
     uint32_t t, o, s, l;
-    uint32_t b; // versions of recurrent states; 0 counts as 1
+    uint32_t b;   // versions of recurrent states; 0 counts as 1
+    uint32_t run; // most rows that one sequence has in the step; 0 counts as t
 };
 
 enum fm_value_kind {
@@ -122,6 +123,7 @@ enum fm_op fm_op_from_name(const char *name); // FM_OP_COUNT when unknown
 void fm_graph_finish(struct fm_graph *graph); // all-zero is an empty graph
 
 uint32_t fm_dim_resolve(uint32_t dim, const struct fm_dims *dims);
+uint32_t fm_dims_run(const struct fm_dims *dims); // dims->run, or dims->t where that is 0
 // Elements of a value under `dims`; false on overflow.
 bool fm_value_elems(const struct fm_value *value, const struct fm_dims *dims, uint64_t *out_elems);
 // "f32[T,64]" into out (cut at out_bytes); returns out.

@@ -3,6 +3,7 @@
 #ifndef FM_KERNEL_KERNEL_H
 #define FM_KERNEL_KERNEL_H
 
+#include "base/map.h"
 #include "graph/graph.h"
 #include "kernel/tuning.h"
 
@@ -76,6 +77,7 @@ void fm_caps_apply_quirks(struct fm_caps *caps);
 // Numbers that a kernel's window, specialisation and grid may refer to. Filled per node by fm_want_from_node.
 #define FM_PARAMS(X)                                                                                                   \
     X(ROWS, "rows")       /* rows of the step that this op works on: the bucket's T or O */                            \
+    X(RUN, "run")         /* most rows that one sequence has in the step: 1 where all decode */                        \
     X(N, "n")             /* columns of the result (matmul), or its width */                                           \
     X(K, "k")             /* inner dimension (matmul), or width of the input */                                        \
     X(HEAD, "head")       /* C */                                                                                      \
@@ -170,6 +172,15 @@ struct fm_candidate { // one line of `plan --why`
 // candidates (may be NULL) receives up to *n_candidates rows, every kernel of the op, the chosen first.
 const struct fm_kernel *fm_kernel_select(const struct fm_caps *caps, const struct fm_want *want, struct fm_candidate *candidates,
                                          size_t *n_candidates);
+// Remembers what was selected: the layers of a model ask for the same again and again. All zero but for caps at first.
+struct fm_selector {
+    const struct fm_caps *caps;
+    struct fm_arena arena;
+    struct fm_map map; // wants to places in fm_kernels
+    enum fm_result error; // FM_NOMEM when something could not be remembered
+};
+const struct fm_kernel *fm_selector_get(struct fm_selector *selector, const struct fm_want *want); // as fm_kernel_select
+void fm_selector_finish(struct fm_selector *selector);
 // A kernel's tile for `want`: the number, or the value of the parameter that it names.
 uint32_t fm_kernel_tile(uint32_t tile, const struct fm_want *want);
 // Can the kernel run at all, whatever its score? out_reject and out_reason (at least FM_REASON_BYTES) may be NULL.

@@ -25,16 +25,18 @@ uint32_t fm_kernel_tile(uint32_t tile, const struct fm_want *want)
 
 struct verdict {
     enum fm_reject reject;
-    char reason[FM_REASON_BYTES];
+    char *reason; // [FM_REASON_BYTES], or NULL where nobody asks
 };
 
 FM_PRINTF(3, 4) static bool refuse(struct verdict *v, enum fm_reject reject, const char *fmt, ...)
 {
+    v->reject = reject;
+    if (v->reason == NULL)
+        return false;
     va_list args;
     va_start(args, fmt);
-    vsnprintf(v->reason, sizeof(v->reason), fmt, args);
+    vsnprintf(v->reason, FM_REASON_BYTES, fmt, args);
     va_end(args);
-    v->reject = reject;
     return false;
 }
 
@@ -43,6 +45,8 @@ static bool check_needs(const struct fm_caps *caps, const struct fm_kernel *kern
     uint64_t missing = kernel->needs & ~caps->bits;
     if (missing == 0)
         return true;
+    if (v->reason == NULL)
+        return refuse(v, FM_REJECT_NEEDS, "needs more");
     char names[FM_REASON_BYTES - 8] = "";
     size_t used = 0;
     for (unsigned i = 0; i < FM_CAP_COUNT && used < sizeof(names); i++)
@@ -125,16 +129,18 @@ static bool cast_exists(const struct fm_caps *caps, const struct fm_want *want)
     struct fm_want cast = {.op = FM_OP_CAST, .x = want->x, .w = FM_TYPE_NONE};
     memcpy(cast.param, want->param, sizeof(cast.param));
     cast.param[FM_PARAM_N] = want->param[FM_PARAM_K];
-    struct verdict unused;
+    struct verdict wordless = {0};
     for (size_t i = 0; i < fm_kernel_count; i++)
-        if (fm_kernels[i].op == FM_OP_CAST && fits(caps, &fm_kernels[i], &cast, &unused))
+        if (fm_kernels[i].op == FM_OP_CAST && fits(caps, &fm_kernels[i], &cast, &wordless))
             return true;
     return false;
 }
 
 static bool fits(const struct fm_caps *caps, const struct fm_kernel *kernel, const struct fm_want *want, struct verdict *v)
 {
-    *v = (struct verdict){.reject = FM_REJECT_NONE};
+    v->reject = FM_REJECT_NONE;
+    if (v->reason != NULL)
+        v->reason[0] = '\0';
     if (kernel->op != want->op)
         return refuse(v, FM_REJECT_FORMAT, "is for %s, not %s", fm_op_info(kernel->op)->name, fm_op_info(want->op)->name);
     if (!check_needs(caps, kernel, v) || !check_formats(kernel, want, v) || !check_windows(kernel, want, v) ||
@@ -148,12 +154,10 @@ static bool fits(const struct fm_caps *caps, const struct fm_kernel *kernel, con
 bool fm_kernel_fits(const struct fm_caps *caps, const struct fm_kernel *kernel, const struct fm_want *want,
                     enum fm_reject *out_reject, char *out_reason)
 {
-    struct verdict v;
+    struct verdict v = {.reason = out_reason};
     bool ok = fits(caps, kernel, want, &v);
     if (out_reject != NULL)
         *out_reject = v.reject;
-    if (out_reason != NULL)
-        memcpy(out_reason, v.reason, sizeof(v.reason));
     return ok;
 }
 
@@ -215,10 +219,13 @@ const struct fm_kernel *fm_kernel_select(const struct fm_caps *caps, const struc
         const struct fm_kernel *kernel = &fm_kernels[i];
         if (kernel->op != want->op)
             continue;
-        struct verdict v;
+        struct fm_candidate item = {.kernel = kernel};
+        struct verdict v = {.reason = capacity > 0 ? item.reason : NULL};
         bool ok = fits(caps, kernel, want, &v);
-        struct fm_candidate item = {.kernel = kernel, .reject = v.reject, .score = score_of(caps, kernel)};
-        memcpy(item.reason, v.reason, sizeof(item.reason));
+        if (!ok && capacity == 0)
+            continue;
+        item.reject = v.reject;
+        item.score = score_of(caps, kernel);
         if (ok && (best == NULL || item.score > best_score)) {
             best = kernel;
             best_score = item.score;
@@ -231,4 +238,24 @@ const struct fm_kernel *fm_kernel_select(const struct fm_caps *caps, const struc
     if (n_candidates != NULL)
         *n_candidates = count;
     return best;
+}
+
+const struct fm_kernel *fm_selector_get(struct fm_selector *selector, const struct fm_want *want)
+{
+    uint32_t at;
+    if (fm_map_get(&selector->map, want, sizeof(*want), &at))
+        return at < fm_kernel_count ? &fm_kernels[at] : NULL;
+    const struct fm_kernel *kernel = fm_kernel_select(selector->caps, want, NULL, NULL);
+    const struct fm_want *key = fm_arena_copy(&selector->arena, want, sizeof(*want));
+    at = kernel != NULL ? (uint32_t)(kernel - fm_kernels) : UINT32_MAX;
+    enum fm_result result = key != NULL ? fm_map_put(&selector->map, key, sizeof(*key), at, NULL) : fm_nomem();
+    if (result != FM_OK)
+        selector->error = result;
+    return kernel;
+}
+
+void fm_selector_finish(struct fm_selector *selector)
+{
+    fm_map_finish(&selector->map);
+    fm_arena_finish(&selector->arena);
 }

@@ -35,6 +35,7 @@ struct fm_build {
     struct fm_plan_options options;
     struct fm_plan *plan;
     enum fm_result error; // first failure; everything after it does nothing
+    struct fm_selector *selector; // of caps
 
     const struct fm_kernel **kernel; // per node
     struct fm_want *want;            // per node
@@ -89,6 +90,10 @@ uint32_t fm_float_bits(float value);
 // Workgroups that fill the device with `per_core` of them a core (tuning.def).
 uint64_t fm_emit_groups(const struct fm_build *b, uint32_t per_core);
 uint64_t fm_emit_part_states_bytes(const struct fm_build *b); // most memory for the states of parts
+// Most sequences that a step has, of those that `want` asks for.
+uint32_t fm_emit_sequences(const struct fm_build *b, const struct fm_want *want);
+// Versions of a recurrent state that a step writes: after each of a sequence's last B rows, or after the last one only.
+uint32_t fm_emit_kept_versions(const struct fm_build *b, const struct fm_want *want);
 // Record the first failure.
 void fm_build_fail(struct fm_build *b, enum fm_result result);
 

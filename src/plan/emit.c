@@ -62,6 +62,16 @@ uint64_t fm_emit_part_states_bytes(const struct fm_build *b)
     return (uint64_t)fm_tuning_of(b->caps)->part_states_mib << 20;
 }
 
+uint32_t fm_emit_sequences(const struct fm_build *b, const struct fm_want *want)
+{
+    return FM_MIN(want->param[FM_PARAM_ROWS], b->dims.s);
+}
+
+uint32_t fm_emit_kept_versions(const struct fm_build *b, const struct fm_want *want)
+{
+    return want->param[FM_PARAM_RUN] <= FM_VERSION_ROWS ? fm_dim_resolve(FM_DIM_B, &b->dims) : 1;
+}
+
 uint32_t fm_float_bits(float value)
 {
     uint32_t bits;
@@ -196,7 +206,7 @@ static const struct fm_kernel *cast_kernel(struct fm_build *b, uint32_t node, st
     const struct fm_kernel *force = b->options.force;
     const struct fm_kernel *kernel = force != NULL && force->op == FM_OP_CAST && fm_kernel_fits(b->caps, force, want, NULL, NULL)
                                          ? force
-                                         : fm_kernel_select(b->caps, want, NULL, NULL);
+                                         : fm_selector_get(b->selector, want);
     if (kernel == NULL)
         fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "node '%s': %s wants f16 activations, and no kernel casts rows of %u here",
                                  b->graph->nodes[node].name, b->kernel[node]->name, want->param[FM_PARAM_K]));
@@ -295,7 +305,7 @@ uint32_t fm_emit_dequantize(struct fm_build *b, uint32_t node, uint32_t value)
     want.param[FM_PARAM_K] = v->dims[1];
     want.param[FM_PARAM_SUBGROUP] = b->caps->subgroup_size;
     want.param[FM_PARAM_CORES] = b->caps->cores;
-    const struct fm_kernel *kernel = fm_kernel_select(b->caps, &want, NULL, NULL);
+    const struct fm_kernel *kernel = fm_selector_get(b->selector, &want);
     if (kernel == NULL) {
         fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "node '%s': %s wants dequantised weights, and no kernel dequantises %s here",
                                  b->graph->nodes[node].name, b->kernel[node]->name, fm_type_info(v->type)->name));

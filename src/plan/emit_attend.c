@@ -156,7 +156,7 @@ void fm_emit_attend(struct fm_build *b, uint32_t node_id)
     struct fm_want merge_want = *want;
     merge_want.op = FM_OP_ATTEND_MERGE;
     merge_want.w = FM_TYPE_NONE;
-    const struct fm_kernel *merge = fm_kernel_select(b->caps, &merge_want, NULL, NULL);
+    const struct fm_kernel *merge = fm_selector_get(b->selector, &merge_want);
     uint32_t split = merge != NULL ? choose_split(b, kernel, want, grid_x * grid_y) : 1;
     uint32_t partial = FM_NONE, cast_buffer = FM_NONE;
     uint32_t stride_q = heads * head * (node->attr.chunk > 0 ? 3 : 1);

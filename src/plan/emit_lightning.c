@@ -3,9 +3,10 @@
 //   lrpe            elementwise over rows x (heads * head)
 //   linear_attend   grid: heads * ceil(head / tile_cols), parts, 1
 //   linear_states   the same
-//   linear_scan     grid: ceil(heads * key * head / (4 * group)), segments, 1
-// Kernels that may split cut segments into parts, which then run at once: what each part adds to the state (linear_states), the
-// states in which they begin (linear_scan), the outputs. Part and segment in the grid are places: there may be fewer in a step.
+//   linear_scan     grid: ceil(heads * key * head / (4 * group)), sequences, 1
+// Kernels that may split cut the rows of a sequence into parts, which then run at once: what each part adds to the state
+// (linear_states), the states in which they begin (linear_scan), the outputs. The grid has room for the most parts and sequences
+// that a step can have; there may be fewer.
 #include "plan/build.h"
 
 #include "shaders/lib/abi.h"
@@ -30,18 +31,18 @@ void fm_emit_lrpe(struct fm_build *b, uint32_t node_id)
     fm_emit_grid_elements(b, d, want, (uint64_t)node->attr.heads * node->attr.head, want->param[FM_PARAM_ROWS]);
 }
 
-// How a step's rows are cut.
+// How the rows of each sequence are cut.
 struct parts {
     uint32_t rows;   // of a part
     uint32_t places; // most parts that a step can have
-    uint32_t starts; // buffer of their states, FM_NONE where every segment is one part
+    uint32_t starts; // buffer of their states, FM_NONE where every sequence is one part
     const struct fm_kernel *states, *scan;
 };
 
 static const struct fm_kernel *lowered(struct fm_build *b, struct fm_want want, enum fm_op op)
 {
     want.op = op;
-    return fm_kernel_select(b->caps, &want, NULL, NULL);
+    return fm_selector_get(b->selector, &want);
 }
 
 static uint64_t state_bytes(const struct fm_node *node)
@@ -55,29 +56,29 @@ static uint64_t grid_x(const struct fm_kernel *kernel, const struct fm_want *wan
     return (uint64_t)want->param[FM_PARAM_HEADS] * fm_ceil_div_u32(head, fm_emit_tile(kernel->tile_cols, want, head));
 }
 
-// As many parts as fill the device, within what tuning.def says of parts.
+// As many parts of the longest sequence as fill the device, within what tuning.def says of parts.
 static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_want *want = &b->want[node_id];
     const struct fm_kernel *kernel = b->kernel[node_id];
-    uint32_t rows = want->param[FM_PARAM_ROWS], segments = FM_MIN(rows, b->dims.s);
-    struct parts p = {.rows = rows, .places = segments, .starts = FM_NONE};
+    uint32_t run = want->param[FM_PARAM_RUN], sequences = fm_emit_sequences(b, want);
+    struct parts p = {.rows = run, .places = sequences, .starts = FM_NONE};
     if (kernel->split <= 1)
         return p;
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
     uint64_t across = grid_x(kernel, want), few = fm_emit_groups(b, tuning->linear_groups_per_core);
     uint64_t many = (uint64_t)tuning->linear_long_groups_per_core * b->caps->cores;
-    uint64_t count = FM_MAX(FM_MIN(few / across, rows / tuning->linear_part_rows), FM_MIN(many / across, rows / tuning->linear_long_rows));
+    uint64_t count = FM_MAX(FM_MIN(few / across, run / tuning->linear_part_rows), FM_MIN(many / across, run / tuning->linear_long_rows));
     count = FM_MIN(count, kernel->split);
     uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(&b->graph->nodes[node_id]);
-    count = FM_MIN(count, places > segments ? places - segments : 0);
+    count = FM_MIN(count, places > sequences ? places - sequences : 0);
     p.states = lowered(b, *want, FM_OP_LINEAR_STATES);
     p.scan = lowered(b, *want, FM_OP_LINEAR_SCAN);
     if (count < 2 || p.states == NULL || p.scan == NULL)
         return p;
     uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
-    p.rows = fm_ceil_div_u32(fm_ceil_div_u32(rows, (uint32_t)count), tile) * tile;
-    p.places = fm_ceil_div_u32(rows, p.rows) + segments;
+    p.rows = fm_ceil_div_u32(fm_ceil_div_u32(run, (uint32_t)count), tile) * tile;
+    p.places = fm_ceil_div_u32(want->param[FM_PARAM_ROWS], p.rows) + sequences;
     p.starts = fm_emit_buffer(b, p.places * state_bytes(&b->graph->nodes[node_id]));
     return p;
 }
@@ -123,7 +124,7 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
     uint64_t elems = state_bytes(node) / 4, per_group = 4ull * p->scan->workgroup;
-    fm_emit_grid(b, d, (elems + per_group - 1) / per_group, FM_MIN(want.param[FM_PARAM_ROWS], b->dims.s), 1);
+    fm_emit_grid(b, d, (elems + per_group - 1) / per_group, fm_emit_sequences(b, &want), 1);
 }
 
 void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
@@ -139,7 +140,7 @@ void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
-    uint32_t rows = want->param[FM_PARAM_ROWS], versions = fm_dim_resolve(FM_DIM_B, &b->dims);
+    uint32_t rows = want->param[FM_PARAM_ROWS];
     fm_emit_bind(b, d, bind_segment, node->src[3], false);
     fm_emit_bind(b, d, bind_qk, node->src[0], false);
     fm_emit_bind(b, d, bind_v, node->src[1], false);
@@ -152,10 +153,10 @@ void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
     d->word[word_key] = node->attr.state;
     d->word[word_head] = node->attr.head;
     d->word[word_act] = node->attr.act;
-    d->word[word_versions] = versions;
-    d->word[word_kept] = rows <= FM_VERSION_ROWS ? versions : 1;
+    d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
+    d->word[word_kept] = fm_emit_kept_versions(b, want);
     d->word[word_part] = p.rows;
-    d->moved_bytes += 2 * state_bytes(node) * FM_MIN(rows, b->dims.s); // read and written, of every sequence
+    d->moved_bytes += 2 * state_bytes(node) * fm_emit_sequences(b, want); // read and written, of every sequence
     d->flops = 4.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them
     fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), p.places, 1);
 }

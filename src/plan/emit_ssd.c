@@ -4,10 +4,10 @@
 //   ssd          grid: heads * ceil(head / tile_cols), parts, 1; kernels of several heads: heads * head / tile_cols, parts, 1
 //   ssd_states   the same
 //   ssd_cast     grid: groups of 4 elements over the workgroup, in rows of at most 65535, 1
-//   ssd_scan     grid: ceil(heads * head * state / (4 * group)), segments, 1
-// Kernels that may split work in chunks on matrix units: they read b and c as f16 (ssd_cast), and cut segments into parts, which
-// then run at once: what each part adds to the state (ssd_states), the states in which they begin (ssd_scan), the outputs.
-// Parts and segments in the grid are places: there may be fewer in a step.
+//   ssd_scan     grid: ceil(heads * head * state / (4 * group)), sequences, 1
+// Kernels that may split work on matrix units, on a tile of rows at a time. They read b and c as f16 (ssd_cast), and cut the rows of a
+// sequence into parts, which then run at once: what each part adds to the state (ssd_states), the states in which they begin
+// (ssd_scan), the outputs. The grid has room for the most parts and sequences that a step can have; there may be fewer.
 #include "plan/build.h"
 
 #include "shaders/lib/abi.h"
@@ -38,13 +38,13 @@ void fm_emit_norm_gate(struct fm_build *b, uint32_t node_id)
                  fm_ceil_div_u32(node->attr.groups, fm_emit_tile(d->kernel->tile_cols, want, 1)), 1);
 }
 
-// How a step is worked on.
+// How the rows of each sequence are cut.
 struct parts {
     uint32_t rows;   // of a part
     uint32_t places; // most parts that a step can have
     uint32_t bc;     // buffer of b and c as f16; FM_NONE where they are read as they are
-    uint32_t starts; // buffer of the parts' states, FM_NONE where every segment is one part
-    uint32_t sums;   // buffer of the sums of v a over a part and head
+    uint32_t starts; // buffer of the parts' states, FM_NONE where every sequence is one part
+    uint32_t sums;   // buffer of the exponents of the parts' decays: sums of v a over a part, for each head
 };
 
 static uint64_t state_bytes(const struct fm_node *node)
@@ -52,14 +52,8 @@ static uint64_t state_bytes(const struct fm_node *node)
     return 4ull * node->attr.heads * node->attr.head * node->attr.state;
 }
 
-// Most segments of a step.
-static uint32_t segment_places(const struct fm_build *b, const struct fm_want *want)
-{
-    return FM_MIN(want->param[FM_PARAM_ROWS], b->dims.s);
-}
-
-// Workgroups for one part. Kernels that split have tiles that are whole pieces of a head or whole heads (their windows see to it); tiles
-// of the others stay within a head, and may be wider.
+// Workgroups for one part. The columns of all heads lie side by side. Kernels that split take tiles of them that hold whole heads, or
+// divide a head evenly: their windows demand that. A tile of the other kernels stays within its head, and may reach past its end.
 static uint64_t grid_x(const struct fm_kernel *kernel, const struct fm_want *want)
 {
     uint32_t head = want->param[FM_PARAM_HEAD], heads = want->param[FM_PARAM_HEADS];
@@ -72,7 +66,7 @@ static struct fm_dispatch *begin_lowered(struct fm_build *b, uint32_t node_id, e
 {
     struct fm_want want = b->want[node_id];
     want.op = op;
-    const struct fm_kernel *kernel = fm_kernel_select(b->caps, &want, NULL, NULL);
+    const struct fm_kernel *kernel = fm_selector_get(b->selector, &want);
     if (kernel == NULL) {
         fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "node '%s': %s wants %s, and no kernel does that here",
                                  b->graph->nodes[node_id].name, b->kernel[node_id]->name, fm_op_info(op)->name));
@@ -81,22 +75,23 @@ static struct fm_dispatch *begin_lowered(struct fm_build *b, uint32_t node_id, e
     return fm_emit_begin(b, node_id, kernel, &want, suffix, n_bind, n_words);
 }
 
-// Rows of a part when a step has `count` of them; chunks of the kernel stay whole.
+// Rows of a part when the longest sequence is cut into `count`: whole tiles of the kernel.
 static uint32_t part_rows(const struct fm_kernel *kernel, const struct fm_want *want, uint64_t count)
 {
     uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
-    return fm_ceil_div_u32(fm_ceil_div_u32(want->param[FM_PARAM_ROWS], (uint32_t)count), tile) * tile;
+    return fm_ceil_div_u32(fm_ceil_div_u32(want->param[FM_PARAM_RUN], (uint32_t)count), tile) * tile;
 }
 
-// How long a step of one sequence takes in `count` parts, in half rows of a head (4 P bytes): workgroups come in waves as wide as the
-// device, and the last wave takes as long as a full one. How many share a core is not known here: the sum is over all that may be.
-// With parts every row is read once more, by ssd_states; and the state of a part is moved four times, 16 P N bytes, twice as fast as
-// rows, for which memory is not what they wait for.
+// An estimate of the time that a step of one sequence takes in `count` parts. The unit is the time for half a row of a head.
+//   A workgroup works on 2 half rows a row. With parts there is a third, for ssd_states, which reads every row once more; and 2 N for
+//   the state of a part, which is moved four times, P N floats each, at twice the speed of rows: those wait for more than memory.
+//   Workgroups come in waves as wide as the device, and the last wave takes as long as a full one. How many workgroups share a core
+//   is not known here, so this is the sum over all numbers that may be.
 static uint64_t time_in_parts(const struct fm_build *b, const struct fm_node *node, const struct fm_want *want,
                               const struct fm_kernel *kernel, uint64_t count)
 {
-    uint64_t rows = count > 1 ? part_rows(kernel, want, count) : want->param[FM_PARAM_ROWS], time = 0;
-    uint64_t groups = grid_x(kernel, want) * ((want->param[FM_PARAM_ROWS] + rows - 1) / rows);
+    uint64_t run = want->param[FM_PARAM_RUN], rows = count > 1 ? part_rows(kernel, want, count) : run, time = 0;
+    uint64_t groups = grid_x(kernel, want) * ((run + rows - 1) / rows);
     uint64_t half_rows = count > 1 ? 3 * rows + 2ull * node->attr.state : 2 * rows;
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
     uint32_t least = FM_MAX(tuning->ssd_least_resident / kernel->workgroup, 1);
@@ -125,24 +120,24 @@ static uint64_t count_parts(const struct fm_build *b, const struct fm_node *node
     return best;
 }
 
-// Parts that fill the device, within what tuning.def says of parts.
+// Parts of the longest sequence that fill the device, within what tuning.def says of parts.
 static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
     const struct fm_kernel *kernel = b->kernel[node_id];
-    uint32_t rows = want->param[FM_PARAM_ROWS], segments = segment_places(b, want);
-    struct parts p = {.rows = rows, .places = segments, .bc = FM_NONE, .starts = FM_NONE, .sums = FM_NONE};
+    uint32_t rows = want->param[FM_PARAM_ROWS], run = want->param[FM_PARAM_RUN], sequences = fm_emit_sequences(b, want);
+    struct parts p = {.rows = run, .places = sequences, .bc = FM_NONE, .starts = FM_NONE, .sums = FM_NONE};
     if (kernel->split <= 1)
         return p;
     p.bc = fm_emit_buffer(b, 2ull * rows * (node->attr.groups + node->attr.groups_c) * node->attr.state);
     uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(node);
-    uint64_t most = FM_MIN(kernel->split, rows / fm_tuning_of(b->caps)->ssd_part_rows);
-    uint64_t count = count_parts(b, node, want, kernel, FM_MIN(most, places > segments ? places - segments : 0));
+    uint64_t most = FM_MIN(kernel->split, run / fm_tuning_of(b->caps)->ssd_part_rows);
+    uint64_t count = count_parts(b, node, want, kernel, FM_MIN(most, places > sequences ? places - sequences : 0));
     if (count < 2)
         return p;
     p.rows = part_rows(kernel, want, count);
-    p.places = (uint32_t)((rows + (uint64_t)segments * (p.rows - 1)) / p.rows);
+    p.places = (uint32_t)((rows + (uint64_t)sequences * (p.rows - 1)) / p.rows);
     p.starts = fm_emit_buffer(b, p.places * state_bytes(node));
     p.sums = fm_emit_buffer(b, 4ull * p.places * node->attr.heads);
     return p;
@@ -206,7 +201,7 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
     uint64_t elems = state_bytes(node) / 4, per_group = 4ull * d->kernel->workgroup;
-    fm_emit_grid(b, d, (elems + per_group - 1) / per_group, segment_places(b, &b->want[node_id]), 1);
+    fm_emit_grid(b, d, (elems + per_group - 1) / per_group, fm_emit_sequences(b, &b->want[node_id]), 1);
 }
 
 void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
@@ -224,7 +219,7 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
-    uint32_t rows = want->param[FM_PARAM_ROWS], versions = fm_dim_resolve(FM_DIM_B, &b->dims);
+    uint32_t rows = want->param[FM_PARAM_ROWS];
     fm_emit_bind(b, d, bind_segment, node->src[5], false);
     fm_emit_bind(b, d, bind_xbc, node->src[0], false);
     if (p.bc != FM_NONE)
@@ -242,16 +237,16 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
     d->word[word_heads_x] = node->attr.heads_kv;
     d->word[word_groups] = node->attr.groups;
     d->word[word_groups_c] = node->attr.groups_c;
-    d->word[word_versions] = versions;
-    d->word[word_kept] = rows <= FM_VERSION_ROWS ? versions : 1;
+    d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
+    d->word[word_kept] = fm_emit_kept_versions(b, want);
     d->word[word_part] = p.rows;
-    // One sequence's state read and written, and the rows.
+    // One sequence's state, read and written, and the rows.
     d->moved_bytes = 2 * state_bytes(node) + 4ull * rows * (want->param[FM_PARAM_K] + want->param[FM_PARAM_N]);
     d->flops = 5.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them
     fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), p.places, 1);
 }
 
-// Its kernels go row by row: a segment is one part.
+// Its kernels go row by row: a sequence is one part.
 void fm_emit_ssd_gate(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
@@ -260,7 +255,7 @@ void fm_emit_ssd_gate(struct fm_build *b, uint32_t node_id)
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
-    uint32_t rows = want->param[FM_PARAM_ROWS], versions = fm_dim_resolve(FM_DIM_B, &b->dims);
+    uint32_t rows = want->param[FM_PARAM_ROWS];
     fm_emit_bind(b, d, bind_segment, node->src[5], false);
     fm_emit_bind(b, d, bind_xbc, node->src[0], false);
     fm_emit_bind(b, d, bind_dt, node->src[1], false);
@@ -275,9 +270,9 @@ void fm_emit_ssd_gate(struct fm_build *b, uint32_t node_id)
     d->word[word_heads_x] = node->attr.heads_kv;
     d->word[word_groups] = node->attr.groups;
     d->word[word_groups_c] = node->attr.groups_c;
-    d->word[word_versions] = versions;
-    d->word[word_kept] = rows <= FM_VERSION_ROWS ? versions : 1;
+    d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
+    d->word[word_kept] = fm_emit_kept_versions(b, want);
     d->moved_bytes = 2 * state_bytes(node) + 4ull * rows * (want->param[FM_PARAM_K] + 2 * (uint64_t)want->param[FM_PARAM_N]);
     d->flops = 5.0 * rows * (double)(state_bytes(node) / 4);
-    fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), segment_places(b, want), 1);
+    fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), fm_emit_sequences(b, want), 1);
 }

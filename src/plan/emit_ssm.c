@@ -3,28 +3,18 @@
 //   conv1d           grid: ceil(channels in / tile_cols), parts of tile_rows rows, 1
 //   selective_scan   grid: ceil(channels / tile_cols), parts, 1
 //   scan_states      the same
-//   scan_carry       grid: ceil(channels / group), quarters of a state, segments
-// Kernels that may split cut segments into parts, which then run at once: the state that each part ends in from zero
-// (scan_states), the states in which they begin (scan_carry), the outputs. Parts and segments in the grid are places:
-// there may be fewer in a step.
+//   scan_carry       grid: ceil(channels / group), quarters of a state, sequences
+// Kernels that may split cut the rows of a sequence into parts, which then run at once: the state that each part ends in from zero
+// (scan_states), the states in which they begin (scan_carry), the outputs. The grid has room for the most parts and
+// sequences that a step can have; there may be fewer.
 #include "plan/build.h"
 
 #include "shaders/lib/abi.h"
 
-static uint32_t kept_versions(const struct fm_build *b, const struct fm_want *want)
-{
-    return want->param[FM_PARAM_ROWS] <= FM_VERSION_ROWS ? fm_dim_resolve(FM_DIM_B, &b->dims) : 1;
-}
-
-// Most segments of a step, and most parts of `part` rows that it can have.
-static uint32_t segment_places(const struct fm_build *b, const struct fm_want *want)
-{
-    return FM_MIN(want->param[FM_PARAM_ROWS], b->dims.s);
-}
-
+// Most parts of `part` rows that a step can have.
 static uint64_t part_places(const struct fm_build *b, const struct fm_want *want, uint32_t part)
 {
-    return (want->param[FM_PARAM_ROWS] + (uint64_t)segment_places(b, want) * (part - 1)) / part;
+    return (want->param[FM_PARAM_ROWS] + (uint64_t)fm_emit_sequences(b, want) * (part - 1)) / part;
 }
 
 void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
@@ -49,18 +39,18 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
     d->word[word_repeat] = node->attr.repeat;
     d->word[word_act] = node->attr.act;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
-    d->word[word_kept] = kept_versions(b, want);
+    d->word[word_kept] = fm_emit_kept_versions(b, want);
     d->word[word_part] = part;
     d->moved_bytes = 4ull * ((uint64_t)rows * (in + want->param[FM_PARAM_N]) + 2ull * in * (width - 1)) + d->bind[bind_w].bytes;
     fm_emit_grid(b, d, fm_ceil_div_u32(in, fm_emit_tile(d->kernel->tile_cols, want, d->kernel->workgroup)),
                  part_places(b, want, part), 1);
 }
 
-// How a step's rows are cut.
+// How the rows of each sequence are cut.
 struct parts {
     uint32_t rows;         // of a part
     uint64_t places;       // most parts that a step can have
-    uint32_t starts;       // buffer of their states, FM_NONE where every segment is one part
+    uint32_t starts;       // buffer of their states, FM_NONE where every sequence is one part
     uint32_t steps;        // buffer of the sums of their time steps
     const struct fm_kernel *states, *carry;
 };
@@ -73,7 +63,7 @@ static uint64_t state_bytes(const struct fm_want *want)
 static const struct fm_kernel *lowered(struct fm_build *b, struct fm_want want, enum fm_op op)
 {
     want.op = op;
-    return fm_kernel_select(b->caps, &want, NULL, NULL);
+    return fm_selector_get(b->selector, &want);
 }
 
 static uint32_t grid_x(const struct fm_kernel *kernel, const struct fm_want *want)
@@ -81,27 +71,27 @@ static uint32_t grid_x(const struct fm_kernel *kernel, const struct fm_want *wan
     return fm_ceil_div_u32(want->param[FM_PARAM_N], fm_emit_tile(kernel->tile_cols, want, kernel->workgroup));
 }
 
-// As many parts as fill the device, within what tuning.def says of parts. With fewer than three, running twice
+// As many parts of the longest sequence as fill the device, within what tuning.def says of parts. With fewer than three, running twice
 // over the rows costs more than it wins.
 static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_want *want = &b->want[node_id];
     const struct fm_kernel *kernel = b->kernel[node_id];
-    uint32_t rows = want->param[FM_PARAM_ROWS], segments = segment_places(b, want);
-    struct parts p = {.rows = rows, .places = segments, .starts = FM_NONE, .steps = FM_NONE};
+    uint32_t run = want->param[FM_PARAM_RUN], sequences = fm_emit_sequences(b, want);
+    struct parts p = {.rows = run, .places = sequences, .starts = FM_NONE, .steps = FM_NONE};
     if (kernel->split <= 1)
         return p;
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
     uint64_t wanted = fm_emit_groups(b, tuning->scan_groups_per_core);
-    uint64_t count = FM_MIN(wanted / grid_x(kernel, want), FM_MIN(kernel->split, rows / tuning->scan_part_rows));
+    uint64_t count = FM_MIN(wanted / grid_x(kernel, want), FM_MIN(kernel->split, run / tuning->scan_part_rows));
     uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(want);
-    count = FM_MIN(count, places > segments ? places - segments : 0);
+    count = FM_MIN(count, places > sequences ? places - sequences : 0);
     p.states = lowered(b, *want, FM_OP_SCAN_STATES);
     p.carry = lowered(b, *want, FM_OP_SCAN_CARRY);
     if (count < 3 || p.states == NULL || p.carry == NULL)
         return p;
     uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
-    p.rows = fm_ceil_div_u32(fm_ceil_div_u32(rows, (uint32_t)count), tile) * tile;
+    p.rows = fm_ceil_div_u32(fm_ceil_div_u32(run, (uint32_t)count), tile) * tile;
     p.places = part_places(b, want, p.rows);
     p.starts = fm_emit_buffer(b, p.places * state_bytes(want));
     p.steps = fm_emit_buffer(b, 4 * p.places * want->param[FM_PARAM_N]);
@@ -148,7 +138,7 @@ static void emit_carry(struct fm_build *b, uint32_t node_id, const struct parts 
     d->word[word_channels] = want.param[FM_PARAM_N];
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
-    fm_emit_grid(b, d, grid_x(p->carry, &want), want.param[FM_PARAM_STATE] / 4, segment_places(b, &want));
+    fm_emit_grid(b, d, grid_x(p->carry, &want), want.param[FM_PARAM_STATE] / 4, fm_emit_sequences(b, &want));
 }
 
 void fm_emit_selective_scan(struct fm_build *b, uint32_t node_id)
@@ -176,7 +166,7 @@ void fm_emit_selective_scan(struct fm_build *b, uint32_t node_id)
     d->word[word_groups_b] = node->attr.heads_kv;
     d->word[word_groups_c] = node->attr.heads;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
-    d->word[word_kept] = kept_versions(b, want);
+    d->word[word_kept] = fm_emit_kept_versions(b, want);
     d->word[word_part] = p.rows;
     d->moved_bytes = 4 * (rows * (4 * channels + state * ((uint64_t)node->attr.heads + node->attr.heads_kv)) + 3 * channels * state);
     fm_emit_grid(b, d, grid_x(d->kernel, want), p.places, 1);

@@ -10,7 +10,7 @@
 // ---- a kernel for every node -------------------------------------------------------------------------------------
 
 struct pass_user {
-    const struct fm_caps *caps;
+    struct fm_selector *selector;
     const struct fm_dims *dims;
 };
 
@@ -18,8 +18,8 @@ static bool can_run(void *user, const struct fm_graph *graph, const struct fm_no
 {
     const struct pass_user *u = user;
     struct fm_want want;
-    return fm_want_from_node(graph, node, u->dims, u->caps, &want) == FM_OK &&
-           fm_kernel_select(u->caps, &want, NULL, NULL) != NULL;
+    return fm_want_from_node(graph, node, u->dims, u->selector->caps, &want) == FM_OK &&
+           fm_selector_get(u->selector, &want) != NULL;
 }
 
 // How near a refused kernel came: wrong formats are furthest, missing capabilities of the right format next.
@@ -45,10 +45,10 @@ static enum fm_result no_kernel(const struct fm_build *b, const struct fm_node *
     if (best != NULL)
         snprintf(nearest, sizeof(nearest), "nearest is %.60s: %s", best->kernel->name, best->reason);
     fm_free(list);
-    return fm_fail(FM_UNSUPPORTED, "node '%s': no kernel runs %s (weights %s, rows %u, n %u, k %u, head %u, ctx %u) here; %s",
-                   node->name, fm_op_info(node->op)->name, want->w < FM_TYPE_COUNT ? fm_type_info(want->w)->name : "none",
-                   want->param[FM_PARAM_ROWS], want->param[FM_PARAM_N], want->param[FM_PARAM_K], want->param[FM_PARAM_HEAD],
-                   want->param[FM_PARAM_CTX], nearest);
+    const char *weights = want->w < FM_TYPE_COUNT ? fm_type_info(want->w)->name : "none";
+    return fm_fail(FM_UNSUPPORTED, "node '%s': no kernel runs %s (weights %s, rows %u, run %u, n %u, k %u, head %u, ctx %u) here; %s",
+                   node->name, fm_op_info(node->op)->name, weights, want->param[FM_PARAM_ROWS], want->param[FM_PARAM_RUN],
+                   want->param[FM_PARAM_N], want->param[FM_PARAM_K], want->param[FM_PARAM_HEAD], want->param[FM_PARAM_CTX], nearest);
 }
 
 static enum fm_result select_kernel(struct fm_build *b, uint32_t id)
@@ -65,7 +65,7 @@ static enum fm_result select_kernel(struct fm_build *b, uint32_t id)
         b->kernel[id] = force;
         return FM_OK;
     }
-    b->kernel[id] = fm_kernel_select(b->caps, &b->want[id], NULL, NULL);
+    b->kernel[id] = fm_selector_get(b->selector, &b->want[id]);
     return b->kernel[id] != NULL ? FM_OK : no_kernel(b, node, &b->want[id]);
 }
 
@@ -226,7 +226,7 @@ static uint64_t hash_dispatch(const struct fm_dispatch *d, uint64_t hash)
 static uint64_t hash_plan(const struct fm_plan *plan)
 {
     uint64_t hash = hash_u64(fm_kernel_manifest_hash, FM_HASH_SEED);
-    const uint32_t dims[4] = {plan->dims.t, plan->dims.o, plan->dims.s, plan->dims.l};
+    const uint32_t dims[] = {plan->dims.t, fm_dims_run(&plan->dims), plan->dims.o, plan->dims.s, plan->dims.l};
     hash = fm_hash64(dims, sizeof(dims), hash);
     hash = hash_u64(plan->arena_bytes, hash_u64(plan->result_bytes, hash_u64(plan->step.bytes, hash)));
     for (size_t i = 0; i < plan->n_dispatches; i++)
@@ -247,9 +247,8 @@ static enum fm_result finish_plan(struct fm_build *b)
                                                .bytes = b->buffers[buffer].bytes};
     }
     plan->n_dispatches = b->n_dispatches;
-    plan->dispatches = fm_arena_copy(&plan->arena, b->dispatches, b->n_dispatches * sizeof(*b->dispatches));
-    if (plan->dispatches == NULL)
-        return fm_nomem();
+    plan->dispatches = b->dispatches;
+    b->dispatches = NULL;
     plan->logits = plan->ids = (struct fm_place){.pool = FM_POOL_NONE};
     if (b->graph->logits != FM_NONE)
         plan->logits = plan->place[b->graph->logits];
@@ -301,20 +300,26 @@ enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *la
                               const struct fm_dims *dims, const struct fm_plan_options *options, struct fm_plan *out_plan)
 {
     struct fm_plan plan = {.dims = *dims};
-    struct fm_build b = {.graph = graph, .layout = layout, .caps = caps, .dims = *dims, .plan = &plan};
+    struct fm_selector selector = {.caps = caps};
+    struct fm_build b = {.graph = graph, .layout = layout, .caps = caps, .dims = *dims, .plan = &plan, .selector = &selector};
     if (options != NULL)
         b.options = *options;
     if (dims->t == 0 || dims->o == 0 || dims->s == 0 || dims->l == 0)
         return fm_fail(FM_ARG, "a plan needs tokens, outputs, slots and context (found %u, %u, %u, %u)", dims->t, dims->o,
                        dims->s, dims->l);
+    if (dims->run > dims->t)
+        return fm_fail(FM_ARG, "a plan for %u rows of one sequence, expected at most the step's %u", dims->run, dims->t);
     enum fm_result result = FM_OK;
     if (!b.options.no_fuse) {
-        struct pass_user user = {.caps = caps, .dims = dims};
+        struct pass_user user = {.selector = &selector, .dims = dims};
         struct fm_pass_context context = {.can_run = can_run, .user = &user, .tuning = fm_tuning_of(caps)};
         result = fm_passes_run(graph, &context);
     }
     if (result == FM_OK)
         result = build(&b);
+    if (result == FM_OK)
+        result = selector.error;
+    fm_selector_finish(&selector);
     fm_free(b.kernel);
     fm_free(b.want);
     fm_free(b.value_buffer);
@@ -323,7 +328,7 @@ enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *la
     fm_free(b.dispatches);
     fm_free(b.buffers);
     if (result != FM_OK) {
-        fm_arena_finish(&plan.arena);
+        fm_plan_finish(&plan);
         return result;
     }
     *out_plan = plan;
@@ -332,6 +337,7 @@ enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *la
 
 void fm_plan_finish(struct fm_plan *plan)
 {
+    fm_free(plan->dispatches);
     fm_arena_finish(&plan->arena);
     *plan = (struct fm_plan){0};
 }

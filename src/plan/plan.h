@@ -80,7 +80,7 @@ struct fm_dispatch {
 struct fm_plan {
     struct fm_arena arena;
     struct fm_dims dims;
-    struct fm_dispatch *dispatches;
+    struct fm_dispatch *dispatches; // from the heap
     size_t n_dispatches;
     struct fm_place *place; // per value of the (rewritten) graph
     size_t n_values;

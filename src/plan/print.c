@@ -82,8 +82,8 @@ enum fm_result fm_plan_print(const struct fm_graph *graph, const struct fm_plan 
         op_width = FM_MAX(op_width, (int)strlen(fm_op_info(plan->dispatches[i].kernel->op)->name));
         kernel_width = FM_MAX(kernel_width, (int)FM_MIN(strlen(plan->dispatches[i].kernel->name), 48));
     }
-    put(&t, "plan for %u tokens, %u outputs, %u slots, context %u; %zu nodes\n", plan->dims.t, plan->dims.o, plan->dims.s,
-        plan->dims.l, graph->n_nodes);
+    put(&t, "plan for %u tokens, at most %u of one sequence, %u outputs, %u slots, context %u; %zu nodes\n", plan->dims.t,
+        fm_dims_run(&plan->dims), plan->dims.o, plan->dims.s, plan->dims.l, graph->n_nodes);
     print_pools(&t, plan);
     put(&t, "\n%5s   %-*s  %-*s  %-*s  %-17s  %10s  %10s  spec\n", "#", name_width, "node", op_width, "op", kernel_width, "kernel", "grid",
         "moves", "flops");

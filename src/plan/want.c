@@ -195,6 +195,7 @@ enum fm_result fm_want_from_node(const struct fm_graph *graph, const struct fm_n
     struct look look = {.graph = graph, .node = node, .dims = dims};
     struct fm_want want = {.op = node->op, .x = FM_TYPE_F32, .w = FM_TYPE_NONE};
     want.param[FM_PARAM_ROWS] = dim(&look, 0, 0);
+    want.param[FM_PARAM_RUN] = fm_dims_run(dims);
     want.param[FM_PARAM_SUBGROUP] = caps->subgroup_size;
     want.param[FM_PARAM_CORES] = caps->cores;
     enum fm_result result = want_by_op(&look, &want);

@@ -5,7 +5,6 @@
 struct fm_ref {
     const struct fm_graph *graph;
     struct fm_dims dims;
-    uint32_t plan_rows;
     struct fm_ref_tensor *tensors; // one per value
     double *scratch;
 };
@@ -85,7 +84,6 @@ enum fm_result fm_ref_create(const struct fm_graph *graph, const struct fm_dims 
         return fm_nomem();
     ref->graph = graph;
     ref->dims = *dims;
-    ref->plan_rows = dims->t;
     ref->tensors = fm_alloc_zero(FM_MAX(graph->n_values, 1), sizeof(*ref->tensors));
     enum fm_result r = ref->tensors ? FM_OK : fm_nomem();
     for (uint32_t i = 0; i < graph->n_values && r == FM_OK; i++)
@@ -128,11 +126,6 @@ void fm_ref_destroy(struct fm_ref **ref)
     *ref = NULL;
 }
 
-void fm_ref_set_plan_rows(struct fm_ref *ref, uint32_t rows)
-{
-    ref->plan_rows = rows;
-}
-
 struct fm_ref_tensor *fm_ref_tensor(struct fm_ref *ref, uint32_t value)
 {
     return &ref->tensors[value];
@@ -173,8 +166,7 @@ void fm_ref_run_with(struct fm_ref *ref, fm_ref_before_fn *before, void *user)
 {
     for (size_t i = 0; i < ref->graph->n_nodes; i++) {
         const struct fm_node *node = &ref->graph->nodes[i];
-        struct fm_ref_call call = {.graph = ref->graph, .node = node, .dims = ref->dims, .plan_rows = ref->plan_rows,
-                                   .scratch = ref->scratch};
+        struct fm_ref_call call = {.graph = ref->graph, .node = node, .dims = ref->dims, .scratch = ref->scratch};
         for (unsigned s = 0; s < node->n_src; s++)
             call.src[s] = &ref->tensors[node->src[s]];
         for (unsigned d = 0; d < node->n_dst; d++)

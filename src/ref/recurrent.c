@@ -36,7 +36,7 @@ static uint64_t version_at(const struct fm_ref_tensor *state, uint64_t slot, uin
 // Is the version after row t (of the segment) kept?
 static bool is_kept(const struct fm_ref_call *c, const struct fm_ref_tensor *state, const struct segment *s, uint64_t t)
 {
-    uint64_t kept = c->plan_rows <= FM_VERSION_ROWS ? state->dims[1] : 1;
+    uint64_t kept = fm_dims_run(&c->dims) <= FM_VERSION_ROWS ? state->dims[1] : 1;
     return s->rows - t <= kept;
 }
 

@@ -22,7 +22,6 @@ struct fm_ref_call {
     const struct fm_graph *graph;
     const struct fm_node *node;
     struct fm_dims dims;
-    uint32_t plan_rows; // rows that the step was planned for: at most FM_VERSION_ROWS keep versions of recurrent states
     const struct fm_ref_tensor *src[FM_MAX_SRC];
     struct fm_ref_tensor *dst[FM_MAX_DST]; // a state's new version shares its memory with the old one
     double *scratch;                       // fm_ref_scratch_elems() doubles, NULL when that is 0
@@ -32,10 +31,9 @@ typedef void fm_ref_fn(const struct fm_ref_call *call);
 fm_ref_fn *fm_ref_of(enum fm_op op); // never NULL
 
 struct fm_ref;
-// Interpreter for a graph under `dims`. The graph must outlive it. FM_NOMEM.
+// Interpreter for a graph under `dims`: t and o are what the step has, `run` is what it is planned for. The graph must outlive it.
+// FM_NOMEM.
 enum fm_result fm_ref_create(const struct fm_graph *graph, const struct fm_dims *dims, struct fm_ref **out_ref);
-// Rows that the step is planned for, where that is not dims->t.
-void fm_ref_set_plan_rows(struct fm_ref *ref, uint32_t rows);
 void fm_ref_destroy(struct fm_ref **ref);
 // Storage of a value's tensor, for filling inputs, weights and states, and for reading results after a run. Constants
 // are filled already.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "run/batch.h"
 
+#include "graph/graph.h"
 #include "shaders/lib/abi.h"
 
 #define ARRAYS 10u
@@ -45,40 +46,55 @@ static void put_segment(struct fm_batch *batch, const struct fm_batch_source *s,
     segment[FM_SEGMENT_POS] = s->pos;
 }
 
-// Tokens that prompts may fill this step up to: a small one when the tail of a prompt is due and there is room for it.
-static uint32_t prompt_capacity(const struct fm_batch *batch, const struct fm_batch_source *sources, size_t count)
+// Most tokens of each prompt in the next step: few where the tail of one is due.
+static uint32_t prompt_tokens(const struct fm_batch *batch, const struct fm_batch_source *sources, size_t count)
 {
-    bool due = false;
     for (size_t i = 0; i < count; i++)
-        due = due || (sources[i].left > 0 && sources[i].left <= batch->tail);
-    return due && batch->n_tokens < batch->small ? FM_MIN(batch->capacity, batch->small) : batch->capacity;
+        if (sources[i].left > 0 && sources[i].left <= batch->tail)
+            return FM_VERSION_ROWS;
+    return batch->capacity;
+}
+
+struct fm_step_size fm_batch_take(const struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first)
+{
+    struct fm_step_size step = {0};
+    for (size_t i = 0; i < count; i++) {
+        struct fm_batch_source *s = &sources[i];
+        s->taken = s->decode && s->left == 0 && step.rows < batch->capacity;
+        step.rows += s->taken;
+        step.run = FM_MAX(step.run, s->taken);
+    }
+    uint32_t most = prompt_tokens(batch, sources, count);
+    for (size_t n = 0; n < count; n++) {
+        struct fm_batch_source *s = &sources[(first + n) % count];
+        if (s->left == 0)
+            continue;
+        s->taken = (uint32_t)FM_MIN(s->left, FM_MIN(most, batch->capacity - step.rows));
+        if (s->left > batch->tail)
+            s->taken = (uint32_t)FM_MIN(s->taken, s->left - batch->tail);
+        step.rows += s->taken;
+        step.run = FM_MAX(step.run, s->taken);
+    }
+    return step;
 }
 
 void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first, bool all_rows)
 {
+    struct fm_step_size step = fm_batch_take(batch, sources, count, first);
     batch->n_tokens = batch->n_outputs = batch->n_segments = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct fm_batch_source *s = &sources[i];
-        s->taken = s->decode && s->left == 0 && batch->n_tokens < batch->capacity;
-        if (s->taken) {
-            put(batch, s, (uint32_t)i, 0, FM_TOKEN_LAST, true);
-            put_segment(batch, s, 1);
+    batch->run = step.run;
+    for (size_t i = 0; i < count; i++)
+        if (sources[i].left == 0 && sources[i].taken > 0) {
+            put(batch, &sources[i], (uint32_t)i, 0, FM_TOKEN_LAST, true);
+            put_segment(batch, &sources[i], 1);
         }
-    }
-    uint32_t capacity = prompt_capacity(batch, sources, count);
     for (size_t n = 0; n < count; n++) {
         size_t i = (first + n) % count;
-        struct fm_batch_source *s = &sources[i];
-        if (s->left == 0)
+        const struct fm_batch_source *s = &sources[i];
+        if (s->left == 0 || s->taken == 0)
             continue;
-        s->taken = (uint32_t)FM_MIN(s->left, capacity - batch->n_tokens);
-        if (s->left > batch->tail)
-            s->taken = (uint32_t)FM_MIN(s->taken, s->left - batch->tail);
-        else if (batch->tail > 0 && capacity > batch->small) // decoding sequences fill the step: one row keeps its state in any step
-            s->taken = FM_MIN(s->taken, 1u);
         for (uint32_t t = 0; t < s->taken; t++)
             put(batch, s, (uint32_t)i, t, s->tokens[t], all_rows || t + 1 == s->left);
-        if (s->taken > 0)
-            put_segment(batch, s, s->taken);
+        put_segment(batch, s, s->taken);
     }
 }

@@ -3,7 +3,7 @@
 #ifndef FM_RUN_BATCH_H
 #define FM_RUN_BATCH_H
 
-#include "base/base.h"
+#include "run/bucket.h"
 
 // A sequence as the scheduler sees it.
 struct fm_batch_source {
@@ -17,9 +17,9 @@ struct fm_batch_source {
 
 struct fm_batch {
     uint32_t capacity; // tokens that the arrays have room for
-    uint32_t tail;     // last tokens of a prompt that make small steps, so that they can be rolled back; 0 = off
-    uint32_t small;    // tokens of a small step at most
+    uint32_t tail;     // last tokens of a prompt, at most FM_VERSION_ROWS, that the sequence can be rolled back by; 0 = off
     uint32_t n_tokens, n_outputs, n_segments;
+    uint32_t run;                 // most tokens of one sequence
     uint32_t *token, *pos, *slot; // [n_tokens]
     uint32_t *length;             // [n_tokens]: tokens of the sequence: with its whole prompt while that is read
     uint32_t *segment;            // [n_segments,4]: first row, rows, slot, position of the first row (abi.h)
@@ -29,10 +29,12 @@ struct fm_batch {
 enum fm_result fm_batch_init(struct fm_batch *batch, uint32_t capacity); // FM_NOMEM
 void fm_batch_finish(struct fm_batch *batch);
 
-// Form a step of at most batch->capacity tokens: sequences that decode first, one token each, then prompts, from source
-// `first` on and round, until the step is full. The tokens of one slot stand together, in rising positions. An output
-// row for the last token of a prompt and for every decoded one; with `all_rows` for every token. The last `tail` tokens of a
-// prompt come in steps of at most `small` tokens, or one by one where decoding sequences fill the step.
+// Decide how many tokens of each source the next step reads (`taken`), at most batch->capacity in all: one of each sequence that
+// decodes, then prompts, from source `first` on and round, until the step is full. A step that reads of the last `tail` tokens of a
+// prompt has at most FM_VERSION_ROWS of any, so that states are kept after each. Returns the step's size, rows = 0: nothing to do.
+struct fm_step_size fm_batch_take(const struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first);
+// Form that step. The tokens of one slot stand together, in rising positions. An output row for the last token of a prompt and for
+// every decoded one; with `all_rows` for every token.
 void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first, bool all_rows);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A session on paper: parameters resolved, memory laid out, every size of step planned. No device is touched, so that
-// the sizes are known, and refused, before anything is uploaded.
+// A session before there is one: parameters resolved, memory laid out, every bucket's need of memory known. No device is touched, so
+// that the sizes are known, and refused, before anything is uploaded.
 #include "run/run.h"
 
 #define DEFAULT_CONTEXT 4096u
@@ -136,71 +136,84 @@ static uint32_t count_versions(const struct fm_graph *graph, uint32_t n_rollback
     return fm_graph_is_recurrent(graph) ? FM_RUN_RING + n_rollback : 0;
 }
 
-static const struct fm_graph *graph_of(const struct fm_blueprint *b)
+const struct fm_graph *fm_blueprint_graph(const struct fm_blueprint *b)
 {
     return b->graph != NULL ? b->graph : &b->own_graph;
 }
 
 // ---- plans -------------------------------------------------------------------------------------------------------
 
-enum fm_result fm_blueprint_plan(const struct fm_blueprint *b, const struct fm_caps *caps, uint32_t tokens, uint32_t outputs,
-                                 struct fm_bucket *out_bucket)
+enum fm_result fm_blueprint_plan(const struct fm_blueprint *b, const struct fm_caps *caps, struct fm_step_size bucket, bool all_rows,
+                                 struct fm_planned_step *out_planned)
 {
-    struct fm_bucket bucket = {.tokens = tokens};
-    const struct fm_dims dims = {.t = tokens, .o = outputs, .s = b->n_slots, .l = b->n_ctx, .b = b->versions};
-    enum fm_result result = fm_graph_copy(graph_of(b), &bucket.graph);
+    struct fm_planned_step planned = {.bucket = bucket};
+    const struct fm_dims dims = {.t = bucket.rows, .o = all_rows ? bucket.rows : FM_MIN(bucket.rows, b->n_slots), .s = b->n_slots,
+                                 .l = b->n_ctx, .b = b->versions, .run = bucket.run};
+    enum fm_result result = fm_graph_copy(fm_blueprint_graph(b), &planned.graph);
     if (result != FM_OK)
         return result;
-    result = fm_plan_create(&bucket.graph, &b->layout, caps, &dims, NULL, &bucket.plan);
+    result = fm_plan_create(&planned.graph, &b->layout, caps, &dims, NULL, &planned.plan);
     if (result != FM_OK) {
-        fm_graph_finish(&bucket.graph);
+        fm_graph_finish(&planned.graph);
         return result;
     }
-    *out_bucket = bucket;
+    *out_planned = planned;
     return FM_OK;
 }
 
-void fm_bucket_finish(struct fm_bucket *bucket)
+void fm_planned_step_finish(struct fm_planned_step *planned)
 {
-    fm_plan_finish(&bucket->plan);
-    fm_graph_finish(&bucket->graph);
-    *bucket = (struct fm_bucket){0};
+    fm_plan_finish(&planned->plan);
+    fm_graph_finish(&planned->graph);
+    *planned = (struct fm_planned_step){0};
 }
 
-uint32_t fm_blueprint_bucket(const struct fm_blueprint *b, uint32_t tokens)
-{
-    uint32_t i = 0;
-    while (i + 1 < b->n_buckets && b->bucket[i].tokens < tokens)
-        i++;
-    return i;
-}
-
-// 1, 2, 4, 8, then by fours to the micro-batch, which is the last.
-static uint32_t bucket_after(uint32_t tokens, uint32_t n_ubatch)
-{
-    uint32_t next = tokens < 8 ? tokens * 2 : tokens * 4;
-    return FM_MIN(next, n_ubatch);
-}
-
-static uint64_t entry_bytes(uint64_t bytes)
+uint64_t fm_blueprint_entry_bytes(uint64_t bytes)
 {
     return (bytes + FM_RUN_ENTRY_ALIGN - 1) / FM_RUN_ENTRY_ALIGN * FM_RUN_ENTRY_ALIGN;
 }
 
-static enum fm_result plan_buckets(struct fm_blueprint *b, const struct fm_caps *caps)
+// Sizes by run end where the windows of kernels do that can run here, and where versions of recurrent states end.
+static void choose_buckets(struct fm_blueprint *b, const struct fm_caps *caps)
 {
-    for (uint32_t tokens = 1;; tokens = bucket_after(tokens, b->n_ubatch)) {
-        struct fm_bucket *bucket = &b->bucket[b->n_buckets];
-        enum fm_result result = fm_blueprint_plan(b, caps, tokens, FM_MIN(tokens, b->n_slots), bucket);
+    const struct fm_graph *graph = fm_blueprint_graph(b);
+    bool has[FM_OP_COUNT] = {false};
+    b->buckets = (struct fm_buckets){.n_ubatch = b->n_ubatch, .n_slots = b->n_slots};
+    for (size_t i = 0; i < graph->n_nodes; i++)
+        has[graph->nodes[i].op] = true;
+    if (b->versions > 0)
+        fm_buckets_add_run(&b->buckets, FM_VERSION_ROWS);
+    for (size_t i = 0; i < fm_kernel_count; i++) {
+        const struct fm_kernel *kernel = &fm_kernels[i];
+        for (unsigned w = 0; w < kernel->n_windows && has[kernel->op] && (kernel->needs & ~caps->bits) == 0; w++) {
+            const struct fm_window *window = &kernel->window[w];
+            if (window->param != FM_PARAM_RUN)
+                continue;
+            if (window->min > 1)
+                fm_buckets_add_run(&b->buckets, window->min - 1);
+            fm_buckets_add_run(&b->buckets, window->max);
+        }
+    }
+}
+
+// Every bucket is planned once: fewer rows do not always need less, since kernels and cuts differ.
+static enum fm_result measure_buckets(struct fm_blueprint *b, const struct fm_caps *caps)
+{
+    choose_buckets(b, caps);
+    for (uint32_t i = 0; i < FM_BUCKETS; i++) {
+        struct fm_step_size bucket;
+        struct fm_planned_step planned;
+        if (!fm_bucket_at(&b->buckets, i, &bucket))
+            continue;
+        enum fm_result result = fm_blueprint_plan(b, caps, bucket, false, &planned);
         if (result != FM_OK)
             return result;
-        b->n_buckets++;
-        b->arena_bytes = FM_MAX(b->arena_bytes, bucket->plan.arena_bytes);
-        b->step_stride = FM_MAX(b->step_stride, entry_bytes(bucket->plan.step.bytes));
-        b->result_stride = FM_MAX(b->result_stride, entry_bytes(bucket->plan.result_bytes));
-        if (tokens == b->n_ubatch)
-            return FM_OK;
+        b->arena_bytes = FM_MAX(b->arena_bytes, planned.plan.arena_bytes);
+        b->step_stride = FM_MAX(b->step_stride, fm_blueprint_entry_bytes(planned.plan.step.bytes));
+        b->result_stride = FM_MAX(b->result_stride, fm_blueprint_entry_bytes(planned.plan.result_bytes));
+        fm_planned_step_finish(&planned);
     }
+    return FM_OK;
 }
 
 enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_caps *caps, const struct fm_session_params *params,
@@ -214,12 +227,12 @@ enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_c
     if (result == FM_OK)
         result = choose_graph(model, params, &b);
     if (result == FM_OK) {
-        b.versions = count_versions(graph_of(&b), b.n_rollback);
+        b.versions = count_versions(fm_blueprint_graph(&b), b.n_rollback);
         const struct fm_dims dims = {.t = b.n_ubatch, .o = b.n_slots, .s = b.n_slots, .l = b.n_ctx, .b = b.versions};
-        result = fm_layout_create(graph_of(&b), caps, &dims, 0, &b.layout);
+        result = fm_layout_create(fm_blueprint_graph(&b), caps, &dims, 0, &b.layout);
     }
     if (result == FM_OK)
-        result = plan_buckets(&b, caps);
+        result = measure_buckets(&b, caps);
     if (result != FM_OK) {
         fm_blueprint_finish(&b);
         return result;
@@ -230,8 +243,6 @@ enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_c
 
 void fm_blueprint_finish(struct fm_blueprint *b)
 {
-    for (uint32_t i = 0; i < b->n_buckets; i++)
-        fm_bucket_finish(&b->bucket[i]);
     fm_layout_finish(&b->layout);
     fm_graph_finish(&b->own_graph);
     *b = (struct fm_blueprint){0};
@@ -276,7 +287,7 @@ void fm_blueprint_need(const struct fm_blueprint *b, struct fm_memory_need *out_
                                   .step_bytes = b->step_stride * FM_RUN_RING,
                                   .result_bytes = b->result_stride * FM_RUN_RING,
                                   .n_ctx = b->n_ctx, .n_slots = b->n_slots, .n_ubatch = b->n_ubatch, .n_versions = b->versions};
-    const struct fm_graph *graph = graph_of(b);
+    const struct fm_graph *graph = fm_blueprint_graph(b);
     need.state_fixed_bytes = need.state_bytes;
     for (uint32_t id = 0; id < graph->n_values; id++)
         if (has_positions(&graph->values[id]) && graph->values[id].alias == FM_NONE)

@@ -25,6 +25,7 @@ struct generating {
     uint32_t oldest, in_flight;          // ring entries
     const struct running *bad;           // the first sequence whose logits were no numbers, or NULL
     size_t turn;                         // whose prompt comes first
+    struct fm_ahead ahead;               // programs of the steps to come
     uint64_t start_ns;
 };
 
@@ -32,14 +33,14 @@ struct generating {
 
 static enum fm_result check_tokens(const struct fm_session *session, uint32_t slot, const uint32_t *tokens, size_t count)
 {
-    if (slot >= session->paper.n_slots)
-        return fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
+    if (slot >= session->blueprint.n_slots)
+        return fm_fail(FM_ARG, "slot %u of %u", slot, session->blueprint.n_slots);
     if (count == 0)
         return fm_fail(FM_ARG, "slot %u: an empty prompt", slot);
     uint32_t held = session->slots[slot].count;
-    if (count > session->paper.n_ctx - held)
+    if (count > session->blueprint.n_ctx - held)
         return fm_fail(FM_NOSPACE, "a prompt of %zu tokens after %u does not fit the context of %u (-c sets it)", count, held,
-                       session->paper.n_ctx);
+                       session->blueprint.n_ctx);
     for (size_t i = 0; i < count; i++)
         if (tokens[i] >= session->model->config.vocab)
             return fm_fail(FM_ARG, "token %zu of the prompt is %u, expected less than %u", i, tokens[i], session->model->config.vocab);
@@ -58,8 +59,8 @@ static enum fm_result check_sampling(uint32_t slot, const struct fm_sampling *s)
 
 static enum fm_result check_requests(const struct fm_session *session, const struct fm_request *requests, size_t count)
 {
-    if (count == 0 || count > session->paper.n_slots)
-        return fm_fail(FM_ARG, "%zu requests for %u slots", count, session->paper.n_slots);
+    if (count == 0 || count > session->blueprint.n_slots)
+        return fm_fail(FM_ARG, "%zu requests for %u slots", count, session->blueprint.n_slots);
     for (size_t i = 0; i < count; i++) {
         enum fm_result result = check_tokens(session, requests[i].slot, requests[i].tokens, requests[i].n_tokens);
         if (result == FM_OK)
@@ -77,7 +78,7 @@ static enum fm_result check_requests(const struct fm_session *session, const str
 
 static bool wants_decode(const struct generating *g, const struct running *r)
 {
-    return !r->done && r->source.left == 0 && r->asked > 0 && r->source.pos < g->session->paper.n_ctx &&
+    return !r->done && r->source.left == 0 && r->asked > 0 && r->source.pos < g->session->blueprint.n_ctx &&
            (r->request->n_predict == 0 || r->asked < r->request->n_predict);
 }
 
@@ -147,7 +148,7 @@ static void deliver(struct generating *g, struct running *r, uint32_t token)
         request->stop = FM_STOP_END;
     else if (request->n_predict != 0 && request->n_generated >= request->n_predict)
         request->stop = FM_STOP_LENGTH;
-    else if (request->n_generated == r->asked && r->source.pos >= g->session->paper.n_ctx)
+    else if (request->n_generated == r->asked && r->source.pos >= g->session->blueprint.n_ctx)
         request->stop = FM_STOP_CONTEXT;
     else
         r->done = false;
@@ -210,19 +211,19 @@ static enum fm_result collect(struct generating *g)
 
 // ---- the whole ---------------------------------------------------------------------------------------------------
 
-// Programs of the steps that will come, so that making them is not counted as reading the prompt.
+// Foresee the steps, and make the first one's program, so that this is not counted as reading the prompt.
 static enum fm_result prepare(struct generating *g)
 {
-    uint32_t n_ubatch = g->session->paper.n_ubatch;
-    size_t tokens = 0;
-    enum fm_result result = fm_step_prepare(g->session, (uint32_t)g->count, false);
-    for (size_t i = 0; i < g->count; i++)
-        tokens += g->runs[i].request->n_tokens;
-    if (result == FM_OK && tokens >= n_ubatch)
-        result = fm_step_prepare(g->session, n_ubatch, false);
-    if (result == FM_OK && tokens % n_ubatch != 0)
-        result = fm_step_prepare(g->session, (uint32_t)(tokens % n_ubatch), false);
-    return result;
+    struct fm_batch_source *sources = fm_alloc_zero(g->count, sizeof(*sources));
+    if (sources == NULL)
+        return fm_nomem();
+    for (size_t i = 0; i < g->count; i++) {
+        sources[i] = g->runs[i].source;
+        sources[i].decode = g->runs[i].request->n_predict != 1;
+    }
+    enum fm_result result = fm_ahead_foresee(g->session, sources, g->count, &g->ahead);
+    fm_free(sources);
+    return result == FM_OK ? fm_step_prepare(g->session, g->ahead.step[0], false) : result;
 }
 
 static enum fm_result run_all(struct generating *g)
@@ -236,6 +237,8 @@ static enum fm_result run_all(struct generating *g)
                 result = advance(g, &any);
         if (g->in_flight == 0)
             break;
+        if (result == FM_OK) // the device works
+            result = fm_ahead_prepare(g->session, &g->ahead);
         if (result == FM_OK)
             result = collect(g);
     }
@@ -258,7 +261,7 @@ enum fm_result fm_session_generate(struct fm_session *session, struct fm_request
     if (result != FM_OK)
         return result;
     g.runs = fm_alloc_zero(count, sizeof(*g.runs));
-    g.sampling = fm_alloc_zero(session->paper.n_slots, sizeof(*g.sampling));
+    g.sampling = fm_alloc_zero(session->blueprint.n_slots, sizeof(*g.sampling));
     if (g.runs == NULL || g.sampling == NULL) {
         fm_free(g.runs);
         fm_free(g.sampling);
@@ -322,7 +325,7 @@ enum fm_result fm_session_logits(struct fm_session *session, uint32_t slot, cons
     enum fm_result result = check_tokens(session, slot, tokens, count);
     if (result != FM_OK)
         return result;
-    uint32_t n_ubatch = session->paper.n_ubatch;
+    uint32_t n_ubatch = session->blueprint.n_ubatch;
     float *buffer = fm_alloc_zero(session->model->config.vocab, logits_rows(session) * sizeof(*buffer));
     const struct fm_sampling **sampling = fm_alloc_zero(n_ubatch, sizeof(*sampling));
     if (buffer == NULL || sampling == NULL)

@@ -254,15 +254,35 @@ enum fm_result fm_model_need(const struct fm_model *model, const struct fm_devic
 
 // ---- explaining --------------------------------------------------------------------------------------------------
 
-enum fm_result fm_model_explain(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
-                                uint32_t n_tokens, char **out_text)
+// Plan the bucket of a step of n_tokens, at most n_run of them of one sequence. Both results are the caller's.
+static enum fm_result plan_step(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
+                                uint32_t n_tokens, uint32_t n_run, struct fm_blueprint *out_blueprint, struct fm_planned_step *out_planned)
 {
-    struct fm_blueprint blueprint;
-    enum fm_result result = fm_blueprint_make(model, fm_vk_caps(device->vk), params, &blueprint);
+    const struct fm_caps *caps = fm_vk_caps(device->vk);
+    if (n_tokens == 0 || n_run > n_tokens)
+        return fm_fail(FM_ARG, "a step of %u tokens, %u of one sequence; expected at least 1, and no more of one sequence than in all",
+                       n_tokens, n_run);
+    enum fm_result result = fm_blueprint_make(model, caps, params, out_blueprint);
     if (result != FM_OK)
         return result;
-    const struct fm_bucket *bucket = &blueprint.bucket[fm_blueprint_bucket(&blueprint, n_tokens)];
-    result = fm_plan_print(&bucket->graph, &bucket->plan, out_text);
+    struct fm_step_size step = {.rows = FM_MIN(n_tokens, out_blueprint->n_ubatch)};
+    step.run = n_run == 0 ? step.rows : FM_MIN(n_run, step.rows);
+    result = fm_blueprint_plan(out_blueprint, caps, fm_bucket_of(&out_blueprint->buckets, step), false, out_planned);
+    if (result != FM_OK)
+        fm_blueprint_finish(out_blueprint);
+    return result;
+}
+
+enum fm_result fm_model_explain(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
+                                uint32_t n_tokens, uint32_t n_run, char **out_text)
+{
+    struct fm_blueprint blueprint;
+    struct fm_planned_step planned;
+    enum fm_result result = plan_step(model, device, params, n_tokens, n_run, &blueprint, &planned);
+    if (result != FM_OK)
+        return result;
+    result = fm_plan_print(&planned.graph, &planned.plan, out_text);
+    fm_planned_step_finish(&planned);
     fm_blueprint_finish(&blueprint);
     return result;
 }
@@ -293,26 +313,27 @@ static enum fm_result why_text(const struct fm_caps *caps, const struct fm_node 
 }
 
 enum fm_result fm_model_why(const struct fm_model *model, const struct fm_device *device, const struct fm_session_params *params,
-                            uint32_t n_tokens, const char *name, char **out_text)
+                            uint32_t n_tokens, uint32_t n_run, const char *name, char **out_text)
 {
     const struct fm_caps *caps = fm_vk_caps(device->vk);
     struct fm_blueprint blueprint;
-    enum fm_result result = fm_blueprint_make(model, caps, params, &blueprint);
+    struct fm_planned_step planned;
+    enum fm_result result = plan_step(model, device, params, n_tokens, n_run, &blueprint, &planned);
     if (result != FM_OK)
         return result;
-    const struct fm_bucket *bucket = &blueprint.bucket[fm_blueprint_bucket(&blueprint, n_tokens)];
     const struct fm_node *node = NULL;
-    for (size_t i = 0; i < bucket->graph.n_nodes && node == NULL; i++)
-        if (strcmp(bucket->graph.nodes[i].name, name) == 0)
-            node = &bucket->graph.nodes[i];
+    for (size_t i = 0; i < planned.graph.n_nodes && node == NULL; i++)
+        if (strcmp(planned.graph.nodes[i].name, name) == 0)
+            node = &planned.graph.nodes[i];
     struct fm_want want;
     if (node == NULL)
         result = fm_fail(FM_ARG, "no node '%s' in the plan for %u tokens (its listing has their names)", FM_QUOTE_Z(name),
-                         bucket->tokens);
+                         planned.bucket.rows);
     else
-        result = fm_want_from_node(&bucket->graph, node, &bucket->plan.dims, caps, &want);
+        result = fm_want_from_node(&planned.graph, node, &planned.plan.dims, caps, &want);
     if (result == FM_OK)
         result = why_text(caps, node, &want, out_text);
+    fm_planned_step_finish(&planned);
     fm_blueprint_finish(&blueprint);
     return result;
 }

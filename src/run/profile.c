@@ -362,7 +362,7 @@ enum fm_result fm_session_profile(struct fm_session *session, enum fm_profile_mo
     enum fm_result result = mode != FM_PROFILE_OFF ? fm_profile_create(mode, &profile) : FM_OK;
     session->profile = profile;
     if (result == FM_OK)
-        result = fm_step_prepare(session, 1, false);
+        result = fm_step_reserve(session);
     if (result != FM_OK)
         fm_profile_destroy(&session->profile);
     return result;

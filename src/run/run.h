@@ -9,12 +9,11 @@
 #include "fulmen/session.h"
 #include "models/arch.h"
 #include "plan/plan.h"
+#include "run/bucket.h"
 #include "text/tokenizer.h"
 #include "vk/vk.h"
 
 #define FM_RUN_RING 2u     // step blocks: one is written while the device works on the other
-#define FM_RUN_BUCKETS 24u // sizes of steps
-#define FM_RUN_SMALL 8u    // the largest that keeps versions of recurrent states after each row (FM_VERSION_ROWS)
 #define FM_RUN_ENTRY_ALIGN 256u // bytes: ring entries begin at multiples
 
 struct fm_device {
@@ -49,14 +48,14 @@ struct fm_model {
     uint64_t identity; // of its tensors and metadata, for files of states
 };
 
-// One size of step, planned.
-struct fm_bucket {
-    uint32_t tokens;
+// A bucket, planned.
+struct fm_planned_step {
+    struct fm_step_size bucket;
     struct fm_graph graph; // rewritten by the passes; names in the plan point here
     struct fm_plan plan;
 };
 
-// Everything about a session that can be known without a device: parameters resolved, layout, plans, sizes.
+// Everything about a session that can be known without a device: parameters resolved, layout, sizes.
 struct fm_blueprint {
     uint32_t n_ctx, n_slots, n_ubatch, n_rollback;
     enum fm_type kv_type[2];
@@ -64,8 +63,8 @@ struct fm_blueprint {
     struct fm_graph own_graph;    // when the cache type is not the model's, or the chunks; else empty
     const struct fm_graph *graph; // the model's, or NULL: own_graph
     struct fm_layout layout;
-    struct fm_bucket bucket[FM_RUN_BUCKETS]; // rising
-    uint32_t n_buckets;
+    struct fm_buckets buckets;
+    // The most that a bucket needs with rows of logits for the slots. Strides: bytes of an entry of the ring.
     uint64_t arena_bytes, step_stride, result_stride;
 };
 
@@ -76,12 +75,13 @@ void fm_blueprint_finish(struct fm_blueprint *blueprint);
 // The longest context, in steps of 256, with which `params` fits on the device; 0 = none below the one asked for.
 uint32_t fm_blueprint_longest(const struct fm_model *model, const struct fm_caps *caps, const struct fm_session_params *params);
 void fm_blueprint_need(const struct fm_blueprint *blueprint, struct fm_memory_need *out_need);
-// Plan a step of `tokens` tokens with `outputs` rows of logits into *out_bucket.
-enum fm_result fm_blueprint_plan(const struct fm_blueprint *blueprint, const struct fm_caps *caps, uint32_t tokens,
-                                 uint32_t outputs, struct fm_bucket *out_bucket);
-void fm_bucket_finish(struct fm_bucket *bucket);
-// The smallest bucket with room for `tokens` (at most n_ubatch).
-uint32_t fm_blueprint_bucket(const struct fm_blueprint *blueprint, uint32_t tokens);
+// The graph that its plans are made from.
+const struct fm_graph *fm_blueprint_graph(const struct fm_blueprint *blueprint);
+// Plan a bucket, with rows of logits for the slots, or for every row of the step. What fm_blueprint_make returns.
+enum fm_result fm_blueprint_plan(const struct fm_blueprint *blueprint, const struct fm_caps *caps, struct fm_step_size bucket,
+                                 bool all_rows, struct fm_planned_step *out_planned);
+void fm_planned_step_finish(struct fm_planned_step *planned);
+uint64_t fm_blueprint_entry_bytes(uint64_t bytes); // what `bytes` take in a ring
 
 // A graph that shares names and constants with `graph`, which must outlive it. FM_NOMEM. (blueprint.c)
 enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_graph);

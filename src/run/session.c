@@ -4,7 +4,7 @@
 
 static enum fm_result create_slots(struct fm_session *session)
 {
-    uint32_t n_ctx = session->paper.n_ctx, n_slots = session->paper.n_slots;
+    uint32_t n_ctx = session->blueprint.n_ctx, n_slots = session->blueprint.n_slots;
     session->slots = fm_alloc_zero(n_slots, sizeof(*session->slots));
     if (session->slots == NULL)
         return fm_nomem();
@@ -14,11 +14,10 @@ static enum fm_result create_slots(struct fm_session *session)
             return fm_nomem();
     }
     for (uint32_t i = 0; i < FM_RUN_RING; i++) {
-        enum fm_result result = fm_batch_init(&session->batch[i], session->paper.n_ubatch);
+        enum fm_result result = fm_batch_init(&session->batch[i], session->blueprint.n_ubatch);
         if (result != FM_OK)
             return result;
-        session->batch[i].tail = session->paper.versions > 0 ? session->paper.n_rollback : 0;
-        session->batch[i].small = FM_RUN_SMALL;
+        session->batch[i].tail = session->blueprint.versions > 0 ? session->blueprint.n_rollback : 0;
     }
     return FM_OK;
 }
@@ -35,16 +34,16 @@ enum fm_result fm_session_create(struct fm_model *model, const struct fm_session
     atomic_init(&session->cancelled, false);
     session->cancel = params != NULL ? params->cancel : NULL;
     session->cancel_user = params != NULL ? params->cancel_user : NULL;
-    enum fm_result result = fm_blueprint_make(model, fm_vk_caps(session->vk), params, &session->paper);
-    if (result == FM_OK && session->paper.n_ctx > model->config.context)
-        fm_log(FM_LOG_WARN, "context %u is more than the %u positions that the model was made for", session->paper.n_ctx,
+    enum fm_result result = fm_blueprint_make(model, fm_vk_caps(session->vk), params, &session->blueprint);
+    if (result == FM_OK && session->blueprint.n_ctx > model->config.context)
+        fm_log(FM_LOG_WARN, "context %u is more than the %u positions that the model was made for", session->blueprint.n_ctx,
                model->config.context);
     if (result == FM_OK)
         result = create_slots(session);
     if (result == FM_OK)
         result = fm_state_create(session);
     if (result == FM_OK)
-        result = fm_step_prepare(session, 1, false); // the memories too: no room is told now, not at the first token
+        result = fm_step_reserve(session); // no room is told now, not at the first token
     if (result != FM_OK) {
         fm_session_destroy(&session);
         return result;
@@ -64,18 +63,16 @@ void fm_session_destroy(struct fm_session **handle)
     fm_vk_memory_destroy(&session->state);
     for (uint32_t i = 0; i < FM_RUN_RING; i++)
         fm_batch_finish(&session->batch[i]);
-    for (uint32_t i = 0; session->slots != NULL && i < session->paper.n_slots; i++)
+    for (uint32_t i = 0; session->slots != NULL && i < session->blueprint.n_slots; i++)
         fm_free(session->slots[i].tokens);
     fm_free(session->slots);
-    for (uint32_t i = 0; i < FM_RUN_BUCKETS; i++)
-        fm_bucket_finish(&session->all[i]);
-    fm_blueprint_finish(&session->paper);
+    fm_blueprint_finish(&session->blueprint);
     fm_free(session);
 }
 
 void fm_session_get_need(const struct fm_session *session, struct fm_memory_need *out_need)
 {
-    fm_blueprint_need(&session->paper, out_need);
+    fm_blueprint_need(&session->blueprint, out_need);
     out_need->arena_bytes = session->arena_bytes;
     out_need->step_bytes = session->step_stride * FM_RUN_RING;
     out_need->result_bytes = session->result_stride * FM_RUN_RING;
@@ -92,12 +89,12 @@ void fm_session_cancel(struct fm_session *session)
 
 static enum fm_result check_slot(const struct fm_session *session, uint32_t slot)
 {
-    return slot < session->paper.n_slots ? FM_OK : fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
+    return slot < session->blueprint.n_slots ? FM_OK : fm_fail(FM_ARG, "slot %u of %u", slot, session->blueprint.n_slots);
 }
 
 const uint32_t *fm_session_tokens(const struct fm_session *session, uint32_t slot, size_t *out_count)
 {
-    bool there = slot < session->paper.n_slots;
+    bool there = slot < session->blueprint.n_slots;
     *out_count = there ? session->slots[slot].count : 0;
     return there ? session->slots[slot].tokens : NULL;
 }

@@ -14,19 +14,19 @@ struct fm_slot {
     uint32_t newest, oldest;
 };
 
-// Programs of one kind: rows of logits for the slots, or for every token.
-struct fm_programs {
-    struct fm_vk_program *program[FM_RUN_BUCKETS]; // by bucket; NULL until needed
+// A bucket's program and what it was made from.
+struct fm_step_program {
+    struct fm_vk_program *program; // NULL until it is made
+    struct fm_planned_step planned;
 };
 
 struct fm_session {
     struct fm_model *model;
     struct fm_vk *vk;
-    struct fm_blueprint paper;
-    struct fm_bucket all[FM_RUN_BUCKETS]; // with as many outputs as tokens; planned when needed
+    struct fm_blueprint blueprint;
     struct fm_vk_memory *state, *arena, *step, *result;
     uint64_t arena_bytes, step_stride, result_stride; // as allocated
-    struct fm_programs few_programs, all_programs;
+    struct fm_step_program few[FM_BUCKETS], all[FM_BUCKETS]; // with rows of logits for the slots; for every row of the step
     struct fm_slot *slots;
     struct fm_batch batch[FM_RUN_RING]; // what ring entry i is about
     uint64_t value[FM_RUN_RING];        // timeline value of ring entry i
@@ -40,8 +40,12 @@ struct fm_session {
 // step.c
 // ---------------------------------------------------------------------------------------------------------------
 
-// Make the program for steps of `tokens` tokens. FM_CANCELLED when the session was cancelled meanwhile.
-enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool all_rows);
+// Make the memories that programs work in, of the blueprint's sizes.
+enum fm_result fm_step_reserve(struct fm_session *session);
+bool fm_step_is_ready(struct fm_session *session, struct fm_step_size step, bool all_rows); // is its program made?
+// Make the program of a step unless there is one. Others may run meanwhile, unless all_rows: that may need larger memories, and what
+// the device had in them is lost. FM_CANCELLED when the session was cancelled meanwhile.
+enum fm_result fm_step_prepare(struct fm_session *session, struct fm_step_size step, bool all_rows);
 // Write batch[entry] to the step block and submit it; sampling[i] is of output i. The entry must not be in flight.
 enum fm_result fm_step_submit(struct fm_session *session, uint32_t entry, bool all_rows,
                               const struct fm_sampling *const *sampling);
@@ -54,13 +58,29 @@ void fm_step_finish(struct fm_session *session); // destroys programs and memori
 // FM_CANCELLED if somebody asked for it; the request is then used up.
 enum fm_result fm_step_cancelled(struct fm_session *session);
 
+// ahead.c
+// --------------------------------------------------------------------------------------------------------------
+
+// Programs for steps to come, made one at a time while the device works.
+struct fm_ahead {
+    struct fm_step_size step[FM_BUCKETS]; // one of each bucket, in the order in which they will be wanted
+    uint32_t count, next;
+};
+// The steps in which these prompts will be read, and the one after them. A source's `decode`: it goes on after its prompt.
+// FM_NOMEM.
+enum fm_result fm_ahead_foresee(struct fm_session *session, const struct fm_batch_source *sources, size_t count,
+                                struct fm_ahead *out_ahead);
+// Make the first of its programs that is missing, if any is.
+enum fm_result fm_ahead_prepare(struct fm_session *session, struct fm_ahead *ahead);
+
 // state.c
 // --------------------------------------------------------------------------------------------------------------
 
 enum fm_result fm_state_create(struct fm_session *session); // zeroed
 enum fm_result fm_state_copy_slot(struct fm_session *session, uint32_t from, uint32_t to);
-// A step of `planned` rows was submitted that reads `rows` tokens of the slot from position `pos` on.
-void fm_state_read(struct fm_session *session, uint32_t slot, uint32_t pos, uint32_t rows, uint32_t planned);
+// Record that a step was submitted which moves the slot's states from position `pos` on by `rows` rows; its plan has at most `run`
+// rows of one sequence.
+void fm_state_moved(struct fm_session *session, uint32_t slot, uint32_t pos, uint32_t rows, uint32_t run);
 // Is there a state of the slot after `count` tokens?
 bool fm_state_reaches(const struct fm_session *session, uint32_t slot, uint32_t count);
 // fn for every range of bytes in the state pool that a slot of `count` tokens is made of, in a fixed order.

@@ -9,21 +9,21 @@
 static enum fm_result each_state(struct fm_session *session, enum fm_result (*fn)(struct fm_session *, uint64_t, uint64_t, const void *),
                                  const void *user)
 {
-    const struct fm_graph *graph = &session->paper.bucket[0].graph;
+    const struct fm_graph *graph = fm_blueprint_graph(&session->blueprint);
     enum fm_result result = FM_OK;
-    for (uint32_t id = 0; id < session->paper.layout.n_values && id < graph->n_values && result == FM_OK; id++) {
+    for (uint32_t id = 0; id < session->blueprint.layout.n_values && id < graph->n_values && result == FM_OK; id++) {
         const struct fm_value *value = &graph->values[id];
-        const struct fm_place *place = &session->paper.layout.place[id];
+        const struct fm_place *place = &session->blueprint.layout.place[id];
         if (value->kind != FM_VALUE_STATE || value->alias != FM_NONE || place->pool != FM_POOL_STATE)
             continue;
-        result = fn(session, place->offset, place->bytes / session->paper.n_slots, user);
+        result = fn(session, place->offset, place->bytes / session->blueprint.n_slots, user);
     }
     return result;
 }
 
 enum fm_result fm_state_create(struct fm_session *session)
 {
-    const struct fm_pool_size *size = &session->paper.layout.pool[FM_POOL_STATE];
+    const struct fm_pool_size *size = &session->blueprint.layout.pool[FM_POOL_STATE];
     enum fm_result result = fm_vk_memory_create(session->vk, "state", FM_VK_DEVICE, size, &session->state);
     for (uint32_t i = 0; i < size->n_chunks && result == FM_OK; i++)
         result = fm_vk_fill(session->vk, session->state, i * size->chunk_bytes, size->chunk_used[i] & ~3ull, 0);
@@ -43,22 +43,22 @@ enum fm_result fm_state_copy_slot(struct fm_session *session, uint32_t from, uin
     return each_state(session, copy_range, from_to);
 }
 
-void fm_state_read(struct fm_session *session, uint32_t slot, uint32_t pos, uint32_t rows, uint32_t planned)
+void fm_state_moved(struct fm_session *session, uint32_t slot, uint32_t pos, uint32_t rows, uint32_t run)
 {
     struct fm_slot *s = &session->slots[slot];
-    uint32_t versions = session->paper.versions, newest = pos + rows;
+    uint32_t versions = session->blueprint.versions, newest = pos + rows;
     uint32_t reach = newest >= versions ? newest - versions + 1 : 0;
     if (pos == 0)
         s->oldest = 0; // begins from nothing, which needs no version
-    // A large step of several rows writes the last version only.
-    s->oldest = planned <= FM_VERSION_ROWS || rows == 1 ? FM_MAX(s->oldest, reach) : newest;
+    // Where a sequence may have many rows, only the version after its last one is written.
+    s->oldest = run <= FM_VERSION_ROWS || rows == 1 ? FM_MAX(s->oldest, reach) : newest;
     s->newest = newest;
 }
 
 bool fm_state_reaches(const struct fm_session *session, uint32_t slot, uint32_t count)
 {
     const struct fm_slot *s = &session->slots[slot];
-    return session->paper.versions == 0 || count == 0 || (count >= s->oldest && count <= s->newest);
+    return session->blueprint.versions == 0 || count == 0 || (count >= s->oldest && count <= s->newest);
 }
 
 // What of one state a slot's tokens are made of: rows of caches [S,G,L,Cp], ids of the history [S,L], the version of a
@@ -66,15 +66,15 @@ bool fm_state_reaches(const struct fm_session *session, uint32_t slot, uint32_t 
 static enum fm_result each_range(const struct fm_session *session, const struct fm_value *value, const struct fm_place *place,
                                  uint32_t slot, uint32_t count, fm_state_fn *fn, void *user)
 {
-    uint64_t slot_bytes = place->bytes / session->paper.n_slots, at = place->offset + slot * slot_bytes;
+    uint64_t slot_bytes = place->bytes / session->blueprint.n_slots, at = place->offset + slot * slot_bytes;
     uint32_t n = value->n_dims;
     if (n == 4 && value->dims[1] == FM_DIM_B) {
-        uint64_t version = slot_bytes / session->paper.versions;
-        return fn(user, at + count % session->paper.versions * version, version);
+        uint64_t version = slot_bytes / session->blueprint.versions;
+        return fn(user, at + count % session->blueprint.versions * version, version);
     }
     if (n == 4 && value->dims[2] == FM_DIM_L) {
         bool blocks = value->type == FM_TYPE_Q8_0; // values of all positions, then scales of all (quant/quant.h)
-        uint64_t head = slot_bytes / value->dims[1], n_ctx = session->paper.n_ctx;
+        uint64_t head = slot_bytes / value->dims[1], n_ctx = session->blueprint.n_ctx;
         uint64_t row = blocks ? value->dims[3] : head / n_ctx, scales = blocks ? row / 16 : 0;
         enum fm_result result = FM_OK;
         for (uint32_t g = 0; g < value->dims[1] && count > 0 && result == FM_OK; g++) {
@@ -85,17 +85,17 @@ static enum fm_result each_range(const struct fm_session *session, const struct 
         return result;
     }
     if (n == 2 && value->dims[1] == FM_DIM_L)
-        return count > 0 ? fn(user, at, slot_bytes / session->paper.n_ctx * count) : FM_OK;
+        return count > 0 ? fn(user, at, slot_bytes / session->blueprint.n_ctx * count) : FM_OK;
     return fn(user, at, slot_bytes);
 }
 
 enum fm_result fm_state_each(const struct fm_session *session, uint32_t slot, uint32_t count, fm_state_fn *fn, void *user)
 {
-    const struct fm_graph *graph = &session->paper.bucket[0].graph;
+    const struct fm_graph *graph = fm_blueprint_graph(&session->blueprint);
     enum fm_result result = FM_OK;
-    for (uint32_t id = 0; id < session->paper.layout.n_values && id < graph->n_values && result == FM_OK; id++) {
+    for (uint32_t id = 0; id < session->blueprint.layout.n_values && id < graph->n_values && result == FM_OK; id++) {
         const struct fm_value *value = &graph->values[id];
-        const struct fm_place *place = &session->paper.layout.place[id];
+        const struct fm_place *place = &session->blueprint.layout.place[id];
         if (value->kind == FM_VALUE_STATE && value->alias == FM_NONE && place->pool == FM_POOL_STATE)
             result = each_range(session, value, place, slot, count, fn, user);
     }

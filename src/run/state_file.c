@@ -40,7 +40,7 @@ enum fm_result fm_state_model_identity(const struct fm_model *model, uint64_t *o
 // What a state's bytes mean: its name, type, shape without slots, context and versions; and how positions were turned.
 static uint64_t layout_identity(const struct fm_session *session)
 {
-    const struct fm_graph *graph = &session->paper.bucket[0].graph;
+    const struct fm_graph *graph = fm_blueprint_graph(&session->blueprint);
     uint64_t hash = FM_HASH_SEED;
     for (size_t i = 0; i < graph->n_values; i++) {
         const struct fm_value *v = &graph->values[i];
@@ -134,8 +134,8 @@ static enum fm_result save_all(struct saving *s, uint32_t slot, const struct fm_
 
 enum fm_result fm_session_save(struct fm_session *session, uint32_t slot, const struct fm_saved *saved, const char *path)
 {
-    if (slot >= session->paper.n_slots)
-        return fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
+    if (slot >= session->blueprint.n_slots)
+        return fm_fail(FM_ARG, "slot %u of %u", slot, session->blueprint.n_slots);
     if (!fm_state_reaches(session, slot, session->slots[slot].count))
         return fm_fail(FM_UNSUPPORTED, "slot %u: its state is ahead of its tokens", slot);
     struct saving s = {.session = session, .hash = FM_HASH_SEED};
@@ -197,8 +197,8 @@ static enum fm_result check_file(struct fm_session *session, uint32_t slot, cons
         return fm_fail(FM_UNSUPPORTED, "%s: the state of another model than %s", path, session->model->path);
     if (h->layout != layout_identity(session))
         return fm_fail(FM_UNSUPPORTED, "%s: saved with another cache type or chunk size than this session has", path);
-    if (h->tokens > session->paper.n_ctx)
-        return fm_fail(FM_NOSPACE, "%s: %u tokens do not fit the context of %u (-c sets it)", path, h->tokens, session->paper.n_ctx);
+    if (h->tokens > session->blueprint.n_ctx)
+        return fm_fail(FM_NOSPACE, "%s: %u tokens do not fit the context of %u (-c sets it)", path, h->tokens, session->blueprint.n_ctx);
     result = fm_state_each(session, slot, h->tokens, count_range, &state_bytes);
     if (result != FM_OK)
         return result;
@@ -233,8 +233,8 @@ enum fm_result fm_session_load(struct fm_session *session, uint32_t slot, const 
 {
     struct fm_source source;
     struct fm_state_file file = {0};
-    if (slot >= session->paper.n_slots)
-        return fm_fail(FM_ARG, "slot %u of %u", slot, session->paper.n_slots);
+    if (slot >= session->blueprint.n_slots)
+        return fm_fail(FM_ARG, "slot %u of %u", slot, session->blueprint.n_slots);
     enum fm_result result = fm_source_open(path, path, &source);
     if (result != FM_OK)
         return result;

@@ -5,23 +5,26 @@
 
 #include "shaders/lib/abi.h"
 
-static struct fm_programs *programs_of(struct fm_session *session, bool all_rows)
+static struct fm_step_program *program_of(struct fm_session *session, struct fm_step_size step, bool all_rows)
 {
-    return all_rows ? &session->all_programs : &session->few_programs;
+    const struct fm_buckets *buckets = &session->blueprint.buckets;
+    uint32_t index = fm_bucket_index(buckets, fm_bucket_of(buckets, step));
+    return all_rows ? &session->all[index] : &session->few[index];
 }
 
-static const struct fm_bucket *bucket_of(const struct fm_session *session, bool all_rows, uint32_t index)
+static struct fm_step_size size_of(const struct fm_batch *batch)
 {
-    return all_rows ? &session->all[index] : &session->paper.bucket[index];
+    return (struct fm_step_size){.rows = batch->n_tokens, .run = batch->run};
 }
 
 // ---- memory ------------------------------------------------------------------------------------------------------
 
 static void drop_programs(struct fm_session *session)
 {
-    for (uint32_t i = 0; i < FM_RUN_BUCKETS; i++) {
-        fm_vk_program_destroy(&session->few_programs.program[i]);
-        fm_vk_program_destroy(&session->all_programs.program[i]);
+    for (uint32_t i = 0; i < 2 * FM_BUCKETS; i++) {
+        struct fm_step_program *program = i < FM_BUCKETS ? &session->few[i] : &session->all[i - FM_BUCKETS];
+        fm_vk_program_destroy(&program->program);
+        fm_planned_step_finish(&program->planned);
     }
 }
 
@@ -34,7 +37,8 @@ void fm_step_finish(struct fm_session *session)
     session->arena_bytes = session->step_stride = session->result_stride = 0;
 }
 
-// Memories at least as large as told. Growing throws recorded programs away, since addresses are part of them.
+// Memories at least as large as told. Those of the blueprint hold every step but one with logits of more rows than there are slots:
+// for that they grow, which throws recorded programs away, since addresses are part of them.
 static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, uint64_t step_stride, uint64_t result_stride)
 {
     if (arena_bytes <= session->arena_bytes && step_stride <= session->step_stride && result_stride <= session->result_stride)
@@ -42,6 +46,9 @@ static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, 
     arena_bytes = FM_MAX(arena_bytes, session->arena_bytes);
     step_stride = FM_MAX(step_stride, session->step_stride);
     result_stride = FM_MAX(result_stride, session->result_stride);
+    if (session->arena != NULL)
+        fm_log(FM_LOG_INFO, "activations grow from %.1f to %.1f MB, for logits of every token", (double)session->arena_bytes * 1e-6,
+               (double)arena_bytes * 1e-6);
     fm_step_finish(session);
     enum fm_result result;
     if ((result = fm_vk_memory_create_single(session->vk, "arena", FM_VK_DEVICE, arena_bytes, &session->arena)) != FM_OK ||
@@ -55,6 +62,12 @@ static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, 
     session->step_stride = step_stride;
     session->result_stride = result_stride;
     return FM_OK;
+}
+
+enum fm_result fm_step_reserve(struct fm_session *session)
+{
+    const struct fm_blueprint *b = &session->blueprint;
+    return reserve(session, b->arena_bytes, b->step_stride, b->result_stride);
 }
 
 // ---- programs ----------------------------------------------------------------------------------------------------
@@ -73,31 +86,16 @@ enum fm_result fm_step_cancelled(struct fm_session *session)
     return cancelled ? fm_fail(FM_CANCELLED, "cancelled") : FM_OK;
 }
 
-static enum fm_result plan_all_rows(struct fm_session *session, uint32_t index)
+bool fm_step_is_ready(struct fm_session *session, struct fm_step_size step, bool all_rows)
 {
-    if (session->all[index].tokens != 0)
-        return FM_OK;
-    uint32_t tokens = session->paper.bucket[index].tokens;
-    return fm_blueprint_plan(&session->paper, fm_vk_caps(session->vk), tokens, tokens, &session->all[index]);
+    return program_of(session, step, all_rows)->program != NULL;
 }
 
-static uint64_t entry_bytes(uint64_t bytes)
+static enum fm_result make_program(struct fm_session *session, const struct fm_plan *plan, struct fm_vk_program **out_program)
 {
-    return (bytes + FM_RUN_ENTRY_ALIGN - 1) / FM_RUN_ENTRY_ALIGN * FM_RUN_ENTRY_ALIGN;
-}
-
-enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool all_rows)
-{
-    uint32_t index = fm_blueprint_bucket(&session->paper, tokens);
-    enum fm_result result = all_rows ? plan_all_rows(session, index) : FM_OK;
+    enum fm_result result = reserve(session, plan->arena_bytes, fm_blueprint_entry_bytes(plan->step.bytes),
+                                    fm_blueprint_entry_bytes(plan->result_bytes));
     if (result != FM_OK)
-        return result;
-    const struct fm_plan *plan = &bucket_of(session, all_rows, index)->plan;
-    result = reserve(session, FM_MAX(plan->arena_bytes, session->paper.arena_bytes),
-                     FM_MAX(entry_bytes(plan->step.bytes), session->paper.step_stride),
-                     FM_MAX(entry_bytes(plan->result_bytes), session->paper.result_stride));
-    struct fm_vk_program **program = &programs_of(session, all_rows)->program[index];
-    if (result != FM_OK || *program != NULL)
         return result;
     const struct fm_vk_program_info info = {
         .plan = plan,
@@ -105,9 +103,27 @@ enum fm_result fm_step_prepare(struct fm_session *session, uint32_t tokens, bool
                    [FM_POOL_STEP] = session->step, [FM_POOL_RESULT] = session->result},
         .ring = FM_RUN_RING, .step_stride = session->step_stride, .result_stride = session->result_stride,
         .timing = fm_profile_timing(session->profile), .cancel = is_cancelled, .cancel_user = session};
-    result = fm_vk_program_create(session->vk, &info, program);
+    result = fm_vk_program_create(session->vk, &info, out_program);
     if (result == FM_CANCELLED)
         atomic_store(&session->cancelled, false);
+    return result;
+}
+
+enum fm_result fm_step_prepare(struct fm_session *session, struct fm_step_size step, bool all_rows)
+{
+    struct fm_step_program *program = program_of(session, step, all_rows);
+    struct fm_planned_step planned;
+    if (program->program != NULL)
+        return FM_OK;
+    struct fm_step_size bucket = fm_bucket_of(&session->blueprint.buckets, step);
+    enum fm_result result = fm_blueprint_plan(&session->blueprint, fm_vk_caps(session->vk), bucket, all_rows, &planned);
+    if (result != FM_OK)
+        return result;
+    result = make_program(session, &planned.plan, &program->program);
+    if (result == FM_OK)
+        program->planned = planned;
+    else
+        fm_planned_step_finish(&planned);
     return result;
 }
 
@@ -156,22 +172,22 @@ static void write_step(struct fm_session *session, uint32_t entry, const struct 
 
 enum fm_result fm_step_submit(struct fm_session *session, uint32_t entry, bool all_rows, const struct fm_sampling *const *sampling)
 {
-    uint32_t tokens = session->batch[entry].n_tokens, index = fm_blueprint_bucket(&session->paper, tokens);
-    enum fm_result result = fm_step_prepare(session, tokens, all_rows);
+    const struct fm_batch *batch = &session->batch[entry];
+    struct fm_step_size step = size_of(batch);
+    enum fm_result result = fm_step_prepare(session, step, all_rows);
     if (result != FM_OK)
         return result;
-    const struct fm_plan *plan = &bucket_of(session, all_rows, index)->plan;
-    struct fm_vk_program *program = programs_of(session, all_rows)->program[index];
+    struct fm_step_program *program = program_of(session, step, all_rows);
     if (session->profile != NULL)
-        result = fm_profile_begin(session->profile, entry, program, plan, &session->batch[entry]);
+        result = fm_profile_begin(session->profile, entry, program->program, &program->planned.plan, batch);
     if (result != FM_OK)
         return result;
-    write_step(session, entry, plan, sampling);
-    result = fm_vk_program_submit(program, entry, &session->value[entry]);
-    for (uint32_t i = 0; i < session->batch[entry].n_segments && result == FM_OK; i++) {
-        const uint32_t *segment = session->batch[entry].segment + (size_t)i * FM_SEGMENT_WORDS;
-        fm_state_read(session, segment[FM_SEGMENT_SLOT], segment[FM_SEGMENT_POS], segment[FM_SEGMENT_ROWS],
-                      session->paper.bucket[index].tokens);
+    write_step(session, entry, &program->planned.plan, sampling);
+    result = fm_vk_program_submit(program->program, entry, &session->value[entry]);
+    for (uint32_t i = 0; i < batch->n_segments && result == FM_OK; i++) {
+        const uint32_t *segment = batch->segment + (size_t)i * FM_SEGMENT_WORDS;
+        fm_state_moved(session, segment[FM_SEGMENT_SLOT], segment[FM_SEGMENT_POS], segment[FM_SEGMENT_ROWS],
+                       program->planned.bucket.run);
     }
     return result;
 }
@@ -188,8 +204,7 @@ enum fm_result fm_step_wait(struct fm_session *session, uint32_t entry, const ui
 
 enum fm_result fm_step_logits(struct fm_session *session, uint32_t entry, bool all_rows, uint32_t first, uint32_t rows, float *out_logits)
 {
-    uint32_t index = fm_blueprint_bucket(&session->paper, session->batch[entry].n_tokens);
     uint64_t row_bytes = session->model->config.vocab * sizeof(float);
-    const struct fm_place *place = &bucket_of(session, all_rows, index)->plan.logits;
+    const struct fm_place *place = &program_of(session, size_of(&session->batch[entry]), all_rows)->planned.plan.logits;
     return fm_vk_download(session->vk, session->arena, place->offset + first * row_bytes, out_logits, rows * row_bytes);
 }

@@ -426,6 +426,13 @@ def plan():
     rejected = [line.split(None, 1) for line in why if line.startswith("  ")]
     assert rejected and all(len(words) == 2 for words in rejected), "every other candidate has a reason"
     refused("plan", "-m", TINY, "--why", "nothing", says="nothing")
+    # Sequences that decode together: their attention is that of few tokens, whatever their number.
+    attends = [[kernel for node, kernel in plan_rows(fulmen("plan", "-m", TINY, "--step", n, "--run", run).text()) if "attend" in node]
+               for n, run in ((7, 1), (8, 1), (23, 1))]
+    assert attends[0] and attends[0] == attends[1] == attends[2], attends
+    text = fulmen("plan", "-m", TINY, "--step", 23, "--run", 9).text()
+    assert text.startswith("plan for 24 tokens, at most 24 of one sequence, 3 outputs, 3 slots"), text
+    refused("plan", "-m", TINY, "--step", 4, "--run", 5, says="no more of one sequence than in all")
 
 
 @test

@@ -467,13 +467,15 @@ static void test_explaining(void **state)
     const struct fm_session_params params = {.n_ctx = 64};
     char *text = NULL;
     (void)state;
-    E2E_OK(fm_model_explain(model, device, &params, 1, &text));
+    E2E_OK(fm_model_explain(model, device, &params, 1, 0, &text));
     assert_non_null(strstr(text, "blk.1.attn_q"));
     fm_text_free(text);
-    E2E_OK(fm_model_why(model, device, &params, 7, "blk.0.attn_q", &text));
+    assert_int_equal(fm_model_explain(model, device, &params, 2, 3, &text), FM_ARG);
+    assert_int_equal(fm_model_explain(model, device, &params, 0, 0, &text), FM_ARG);
+    E2E_OK(fm_model_why(model, device, &params, 7, 0, "blk.0.attn_q", &text));
     assert_non_null(strstr(text, "* "));
     fm_text_free(text);
-    assert_int_equal(fm_model_why(model, device, &params, 1, "blk.9.attn_q", &text), FM_ARG);
+    assert_int_equal(fm_model_why(model, device, &params, 1, 0, "blk.9.attn_q", &text), FM_ARG);
     E2E_OK(fm_model_need(model, device, &params, &need));
     assert_int_equal(need.n_ctx, 64);
     assert_true(need.total_bytes == need.weights_bytes + need.state_bytes + need.arena_bytes + need.step_bytes + need.result_bytes);

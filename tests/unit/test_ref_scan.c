@@ -20,7 +20,7 @@
 
 // Two sequences: 7 rows from position 5 in slot 1 (parts of 3, 3 and 1 rows), one row from position 0 in slot 0.
 static const double segments[2][FM_SEGMENT_WORDS] = {{0, 7, 1, 5}, {7, 1, 0, 0}};
-static const struct fm_dims dims = {.t = ROWS, .o = 1, .s = 2, .l = 1, .b = 1};
+static const struct fm_dims dims = {.t = ROWS, .o = 1, .s = 2, .l = 1, .b = 1, .run = 512};
 
 enum { U, DT, A, B, C, D, DT_BIAS, Z, SEGMENT, STATE, OPERANDS };
 
@@ -57,7 +57,6 @@ static struct fm_ref *create(const struct fm_graph *graph, const uint32_t *opera
 {
     struct fm_ref *ref = NULL;
     assert_int_equal(fm_ref_create(graph, &dims, &ref), FM_OK);
-    fm_ref_set_plan_rows(ref, 512);
     fill(ref, operand, rows);
     fm_ref_run(ref);
     return ref;

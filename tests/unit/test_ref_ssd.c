@@ -22,7 +22,7 @@
 
 // Two sequences: 7 rows from position 5 in slot 1 (parts of 3, 3 and 1 rows), one row from position 0 in slot 0.
 static const double segments[2][FM_SEGMENT_WORDS] = {{0, 7, 1, 5}, {7, 1, 0, 0}};
-static const struct fm_dims dims = {.t = ROWS, .o = 1, .s = 2, .l = 1, .b = 1};
+static const struct fm_dims dims = {.t = ROWS, .o = 1, .s = 2, .l = 1, .b = 1, .run = 512};
 static const struct fm_attr attr = {.heads = HEADS, .head = HEAD, .heads_kv = 2, .groups = 1, .groups_c = 4, .state = STATES,
                                     .chunk = PART};
 
@@ -45,7 +45,6 @@ static struct fm_ref *run(const struct fm_graph *graph, const uint32_t *operand,
 {
     struct fm_ref *ref = NULL;
     assert_int_equal(fm_ref_create(graph, &dims, &ref), FM_OK);
-    fm_ref_set_plan_rows(ref, 512);
     for (unsigned i = 0; i < OPERANDS; i++) {
         struct fm_ref_tensor *t = fm_ref_tensor(ref, operand[i]);
         for (uint64_t k = 0; k < t->elems; k++) {
