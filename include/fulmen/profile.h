@@ -16,7 +16,7 @@ enum fm_profile_mode {
 };
 
 // Time the session's steps from now on, and forget what was measured before. Another mode than before makes the session record its
-// programs anew. Not while a call of the session runs. FM_UNSUPPORTED on devices without timestamps, FM_NOMEM, FM_NOSPACE, FM_CANCELLED;
+// programs anew. Not while a call of the session runs. FM_UNSUPPORTED on devices without timestamps, FM_NOMEM, FM_NOSPACE;
 // after a failure the mode is FM_PROFILE_OFF.
 FM_API enum fm_result fm_session_profile(struct fm_session *session, enum fm_profile_mode mode);
 

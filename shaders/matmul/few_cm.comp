@@ -6,9 +6,9 @@
 // One workgroup: LINES * MM rows of weights (with two streams half of them gate and half up), and BLOCKS * MN rows of x. Its
 //     subgroups take turns along k, a unit of 32 at a time. What the next unit needs is on its way while the present one is
 //     multiplied. The subgroups' sums are added in shared memory.
-// Precision: an f32 x is the sum of two f16 numbers, 64 (high + low / 2048), each with sums of its own. That keeps 22 bits of x, at
-//     best 2^-30; beyond 4e6 the sums are no numbers. Quantised weights become exact small integers in f16; the sums of a block of 32
-//     are multiplied by its scales in f32, and an offset by the sum of the block's x.
+// Precision: an f32 x is the sum of two f16 numbers, 64 (high + low / 2048), each with sums of its own. It is off by 2^-22 of x or
+//     2^-30, whichever is more; beyond 4e6 the sums are no numbers. Quantised weights become exact small integers in f16; the sums of
+//     a block of 32 are multiplied by its scales in f32, and an offset by the sum of the block's x.
 // Order of elements: which element a lane's component holds is the device's choice. lib/matrix_order.glsl has the orders that
 //     this kernel knows; vk/vk_matrix_order.c finds out whether a device has one.
 // Spec constants: 0 workgroup size, 1 subgroup size.
@@ -29,7 +29,7 @@
 
 // LINES and BLOCKS come from the manifest.
 const uint SUBGROUPS = gl_WorkGroupSize.x / FM_SUBGROUP;
-const uint HALF = FM_ORDER_ELEMENTS / 2u;                  // neighbours in k that a lane loads at once; two such pieces a unit
+const uint PIECE = FM_ORDER_ELEMENTS / 2u;                 // neighbours in k that a lane loads at once; two such pieces a unit
 const uint MATRICES = FM_ORDER_ELEMENTS / FM_ORDER_K;      // along k in a unit
 const uint COLS = LINES * MM / uint(FM_STREAMS);           // columns of y
 const uint XROWS = BLOCKS * MN;
@@ -95,13 +95,13 @@ void fetch_w(uint col0, uint unit, uint units, uint lane)
                                                             weight_row(col0, line, fm_order_row(lane, j)) * units + unit, lane);
 }
 
-// First of the HALF elements of a unit that the lane's piece `piece` (0 or 1) holds.
+// First of the PIECE elements of a unit that the lane's piece `piece` (0 or 1) holds.
 uint piece_of(uint lane, uint piece)
 {
 #ifdef FM_W_QUANT
-    return fm_order_k(lane) * HALF + piece * 16u; // as units of quant.glsl are made
+    return fm_order_k(lane) * PIECE + piece * 16u; // as units of quant.glsl are made
 #else
-    return (fm_order_k(lane) * 2u + piece) * HALF;
+    return (fm_order_k(lane) * 2u + piece) * PIECE;
 #endif
 }
 
@@ -126,25 +126,29 @@ void fetch_x(uint row0, uint rows, uint unit, uint lane)
 }
 
 // A piece of x in the order of the weights' elements.
-void decode_x(fm_raw_x raw, out float16_t high[HALF], out float16_t low[HALF])
+void decode_x(fm_raw_x raw, out float16_t high[PIECE], out float16_t low[PIECE])
 {
 #if PARTS == 1 && FM_ORDER_ELEMENTS == 8
     f16vec4 h = X_ORDER(f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y)));
 #elif PARTS == 1
     f16vec2 h = unpackFloat2x16(raw);
 #else
-    // By bits, not by a conversion there and back, which a driver took for nothing to do. Two at a time, which is one instruction.
+    // What the high part lacks, however the device rounds. Its bits pass an operation that the compiler cannot see through (n is below
+    // 2^31): a driver took the conversion there and back for nothing to do, and the low part was zero. Two numbers at a time, which is
+    // one instruction.
+    uint zero = pc.n >> 31;
 #if FM_ORDER_ELEMENTS == 8
-    vec4 x = X_ORDER(raw), leading = uintBitsToFloat(floatBitsToUint(x) & 0xffffe000u); // the 11 bits that f16 has
-    vec4 a = leading * X_SCALE, b = (x - leading) * (X_SCALE * LOW);
-    f16vec4 h = f16vec4(unpackFloat2x16(packHalf2x16(a.xy)), unpackFloat2x16(packHalf2x16(a.zw)));
-    f16vec4 l = f16vec4(unpackFloat2x16(packHalf2x16(b.xy)), unpackFloat2x16(packHalf2x16(b.zw)));
+    vec4 x = X_ORDER(raw) * X_SCALE;
+    uvec2 bits = uvec2(packHalf2x16(x.xy), packHalf2x16(x.zw)) ^ zero;
+    vec4 rest = (x - vec4(unpackHalf2x16(bits.x), unpackHalf2x16(bits.y))) * LOW;
+    f16vec4 h = f16vec4(unpackFloat2x16(bits.x), unpackFloat2x16(bits.y));
+    f16vec4 l = f16vec4(unpackFloat2x16(packHalf2x16(rest.xy)), unpackFloat2x16(packHalf2x16(rest.zw)));
 #else
-    vec2 leading = uintBitsToFloat(floatBitsToUint(raw) & 0xffffe000u);
-    f16vec2 h = unpackFloat2x16(packHalf2x16(leading * X_SCALE)), l = unpackFloat2x16(packHalf2x16((raw - leading) * (X_SCALE * LOW)));
+    uint bits = packHalf2x16(raw * X_SCALE) ^ zero;
+    f16vec2 h = unpackFloat2x16(bits), l = unpackFloat2x16(packHalf2x16((raw * X_SCALE - unpackHalf2x16(bits)) * LOW));
 #endif
 #endif
-    [[unroll]] for (uint i = 0u; i < HALF; i++) {
+    [[unroll]] for (uint i = 0u; i < PIECE; i++) {
         high[i] = h[i];
 #if PARTS == 2
         low[i] = l[i];
@@ -212,10 +216,10 @@ void multiply(fm_raw w[W_LOADS], fm_raw_x x[X_LOADS], uint unit, uint units, uin
         MAT_B high[MATRICES], low[MATRICES];
         [[unroll]] for (uint j = 0u; j < FM_ORDER_COLS; j++)
             [[unroll]] for (uint piece = 0u; piece < 2u; piece++) {
-                float16_t h[HALF], l[HALF];
+                float16_t h[PIECE], l[PIECE];
                 decode_x(x[(block * FM_ORDER_COLS + j) * 2u + piece], h, l);
-                [[unroll]] for (uint i = 0u; i < HALF; i++) {
-                    uint e = piece * HALF + i;
+                [[unroll]] for (uint i = 0u; i < PIECE; i++) {
+                    uint e = piece * PIECE + i;
                     high[e / FM_ORDER_K][j * FM_ORDER_K + e % FM_ORDER_K] = h[i];
 #if PARTS == 2
                     low[e / FM_ORDER_K][j * FM_ORDER_K + e % FM_ORDER_K] = l[i];

@@ -26,7 +26,7 @@ struct fm_raw {
 fm_raw load_weights(fm_u32s w, uint block, uint lane)
 {
     fm_planes planes = fm_w_planes(pc.n, pc.k);
-    uint t = fm_order_k(lane) * HALF / 4u;
+    uint t = fm_order_k(lane) * PIECE / 4u;
     fm_raw raw;
     raw.q0 = w.d[block * uint(FM_Q_WORDS) + t];
 #if FM_Q_WORDS == 8
@@ -42,7 +42,7 @@ fm_raw load_weights(fm_u32s w, uint block, uint lane)
 void decode(fm_raw raw, uint lane, out float16_t e[FM_ORDER_ELEMENTS])
 {
     uint lo, hi;
-    fm_q_bytes(raw.q0, raw.q1, raw.high, fm_order_k(lane) * HALF / 4u, lo, hi);
+    fm_q_bytes(raw.q0, raw.q1, raw.high, fm_order_k(lane) * PIECE / 4u, lo, hi);
     f16vec4 a = halves_of(lo), b = halves_of(hi);
 #if FM_ORDER_ELEMENTS == 8
     [[unroll]] for (uint i = 0u; i < 4u; i++) {
@@ -83,7 +83,8 @@ void decode(fm_raw raw, uint lane, out float16_t e[FM_ORDER_ELEMENTS])
 #ifdef FM_W_F16
         f16vec2 pair = unpackFloat2x16(raw[i]);
 #else
-        f16vec2 pair = f16vec2(clamp(fm_w_pair(raw[i]), vec2(-65504.0), vec2(65504.0)));
+        vec2 wide = fm_w_pair(raw[i]); // beyond f16 it saturates; a NaN stays
+        f16vec2 pair = f16vec2(mix(clamp(wide, vec2(-65504.0), vec2(65504.0)), wide, isnan(wide)));
 #endif
         e[2u * i] = pair.x;
         e[2u * i + 1u] = pair.y;

@@ -6,14 +6,14 @@
 // One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up), in slices of BK along k that lie in shared memory, weights
 //     decoded to f16. TEAMS teams of invocations share out each slice along k and add their sums at the end. An invocation makes
 //     TM rows by TN columns, GY rows and GX columns apart, so that neighbours read neighbouring lines.
-// Spec constants: 0 workgroup size = BM / TM * BN / TN * TEAMS; 2 BM, 3 BN, 4 BK, 5 TM, 6 TN, 7 RUN, 8 TEAMS.
+// Spec constants: 0 workgroup size = BM / TM * BN / TN * TEAMS; 2 BM, 3 BN, 4 BK, 5 TM, 6 TN, 7 CHAIN, 8 TEAMS.
 // Needs: float16.
-// Accumulation: products of pairs along k in both halves of an f16vec2, RUN / 2 terms a half, k ascending, then f32. The operands'
-//     rounding is 2^-11 |x||w| a term at most; a half's sums, chains of RUN / 2 roundings of 2^-11 of what there is so far: for
-//     terms of any sign as much as rounding one operand, times sqrt(RUN / 4). x is raised by 2^5, so that products keep their
+// Accumulation: products of pairs along k in both halves of an f16vec2, CHAIN / 2 terms a half, k ascending, then f32. The operands'
+//     rounding is 2^-11 |x||w| a term at most; a half's sums, chains of CHAIN / 2 roundings of 2^-11 of what there is so far: for
+//     terms of any sign as much as rounding one operand, times sqrt(CHAIN / 4). x is raised by 2^5, so that products keep their
 //     bits down to 2^-19, and are off by up to 2^-30 below. A tile whose sums leave f16's range is done again, as it is, with f32 sums.
 // Bytes moved: w once per BM rows, x once per BN columns, y once.
-// Limits: weights beyond 65504 (bf16, quantised) saturate. RUN divides BK / TEAMS. Shared memory (BM + BN) (2 BK + 16) bytes, and
+// Limits: weights beyond 65504 (bf16, quantised) saturate. CHAIN divides BK / TEAMS. Shared memory (BM + BN) (2 BK + 16) bytes, and
 //     with teams a TM-th of 4 BM BN for all but the first.
 #version 460
 #extension GL_GOOGLE_include_directive : require
@@ -27,7 +27,7 @@ layout(constant_id = 3) const uint BN = 64;
 layout(constant_id = 4) const uint BK = 32;
 layout(constant_id = 5) const uint TM = 8;
 layout(constant_id = 6) const uint TN = 4;
-layout(constant_id = 7) const uint RUN = 32;
+layout(constant_id = 7) const uint CHAIN = 32;
 layout(constant_id = 8) const uint TEAMS = 1;
 #include "slices.glsl"
 
@@ -54,13 +54,13 @@ uint line_of_w(uint tx, uint j)
     return (tx + GX * j) * PITCH;
 }
 
-// Octets first..first + RUN / 8 of every line, in f16.
-void add_run(uint tx, uint ty, uint first)
+// Octets first..first + CHAIN / 8 of every line, in f16.
+void add_chain(uint tx, uint ty, uint first)
 {
-    f16vec2 run[TM * TN];
+    f16vec2 chain[TM * TN];
     [[unroll]] for (uint i = 0u; i < TM * TN; i++)
-        run[i] = f16vec2(0.0);
-    [[unroll]] for (uint o = 0u; o < RUN / 8u; o++) {
+        chain[i] = f16vec2(0.0);
+    [[unroll]] for (uint o = 0u; o < CHAIN / 8u; o++) {
         uvec4 w[TN];
         [[unroll]] for (uint j = 0u; j < TN; j++)
             w[j] = ws[line_of_w(tx, j) + first + o];
@@ -68,11 +68,11 @@ void add_run(uint tx, uint ty, uint first)
             uvec4 x = xs[line_of_x(ty, i) + first + o];
             [[unroll]] for (uint p = 0u; p < 4u; p++)
                 [[unroll]] for (uint j = 0u; j < TN; j++)
-                    run[i * TN + j] = fma(unpackFloat2x16(x[p]), unpackFloat2x16(w[j][p]), run[i * TN + j]);
+                    chain[i * TN + j] = fma(unpackFloat2x16(x[p]), unpackFloat2x16(w[j][p]), chain[i * TN + j]);
         }
     }
     [[unroll]] for (uint i = 0u; i < TM * TN; i++)
-        acc[i] += float(run[i].x) + float(run[i].y);
+        acc[i] += float(chain[i].x) + float(chain[i].y);
 }
 
 // One octet of every line, in f32.
@@ -115,8 +115,8 @@ void add_slices(uint row0, uint rows, uint col0, uint tid, uint team, uint tx, u
             [[dont_unroll]] for (uint o = 0u; o < TEAM_OCTETS; o++)
                 add_octet(tx, ty, team * TEAM_OCTETS + o);
         else
-            [[dont_unroll]] for (uint o = 0u; o < TEAM_OCTETS; o += RUN / 8u)
-                add_run(tx, ty, team * TEAM_OCTETS + o);
+            [[dont_unroll]] for (uint o = 0u; o < TEAM_OCTETS; o += CHAIN / 8u)
+                add_chain(tx, ty, team * TEAM_OCTETS + o);
         barrier();
     }
     if (!wide)

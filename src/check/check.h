@@ -16,7 +16,8 @@ enum fm_problem_data {
     FM_DATA_CANCEL,  // +a, -a, ... : sums near zero
     FM_DATA_COUNT,
     FM_DATA_NAN = FM_DATA_COUNT, // products and sampling: normal but for one NaN in the middle, which must reach what it should
-    FM_DATA_INF                  // sampling only: a row of -inf
+    FM_DATA_INF,                 // sampling only: a row of -inf
+    FM_DATA_SMALL                // products: so small that f16 holds fewer bits of it
 };
 
 // One op on one shape. Fields that an op does not use are 0.
@@ -110,8 +111,8 @@ enum fm_result fm_check_open(const char *selector, const char *rung, struct fm_v
 // FM_ARG when params name an op or a kernel that does not exist.
 enum fm_result fm_check_validate(const struct fm_check_params *params);
 
-// Rung by rung, then without a limit: every kernel that the production selector can choose on the device, each problem twice, against
-// the reference and for stray stores. FM_OK even when checks failed (see totals).
+// Rung by rung, then as the device is, with its quirks, up to the limit: every kernel that the production selector can choose on the
+// device, each problem twice, against the reference and for stray stores. FM_OK even when checks failed (see totals).
 enum fm_result fm_check_run(struct fm_vk *vk, const struct fm_check_params *params, struct fm_check_totals *out_totals);
 
 // One problem with one kernel of its op, which need not be of the table, but must outlive `vk`. For tests of the check itself.

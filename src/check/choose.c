@@ -15,7 +15,7 @@ enum {
     TRAIT_BIAS,
     TRAIT_VERSIONS,
     TRAIT_DATA,                              // with formats one of the awkward kinds, without each
-    TRAIT_VARIANT = TRAIT_DATA + FM_DATA_INF, // 8 of them
+    TRAIT_VARIANT = TRAIT_DATA + FM_DATA_SMALL, // 8 of them
     TRAIT_BORDER = TRAIT_VARIANT + 8,        // least and greatest of each window of the op's kernel
     TRAIT_COUNT = TRAIT_BORDER + 2 * FM_KERNEL_WINDOWS
 };

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-static const char *const data_names[FM_DATA_INF + 1] = {"normal", "zero", "tiny", "huge", "cancel", "nan", "inf"};
+static const char *const data_names[FM_DATA_SMALL + 1] = {"normal", "zero", "tiny", "huge", "cancel", "nan", "inf", "small"};
 
 void fm_problems_push(struct fm_problems *l, const struct fm_problem *p, const char *shape)
 {
@@ -68,6 +68,8 @@ static void matmuls(struct fm_problems *l)
             static const struct { uint32_t rows, k; } deep[] = {{1, 6400}, {1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
             for (size_t i = 0; i < FM_COUNT(deep); i++)
                 matmul(l, ops[o], (enum fm_type)t, deep[i].rows, deep[i].rows, 9, deep[i].k, false, FM_DATA_NORMAL, false);
+            for (uint32_t bucket = 8; bucket <= 16; bucket *= 2)
+                matmul(l, ops[o], (enum fm_type)t, bucket, bucket, 64, 256, false, FM_DATA_SMALL, false);
             for (int d = FM_DATA_ZERO; d <= FM_DATA_NAN; d++) {
                 matmul(l, ops[o], (enum fm_type)t, 1, 1, 64, 256, false, (enum fm_problem_data)d, false);
                 matmul(l, ops[o], (enum fm_type)t, 32, 32, 64, 256, false, (enum fm_problem_data)d, false);

@@ -89,7 +89,9 @@ uint32_t fm_emit_rows_word(const struct fm_build *b, uint32_t value); // FM_STEP
 uint32_t fm_float_bits(float value);
 // Workgroups that fill the device with `per_core` of them a core (tuning.def).
 uint64_t fm_emit_groups(const struct fm_build *b, uint32_t per_core);
-uint64_t fm_emit_part_states_bytes(const struct fm_build *b); // most memory for the states of parts
+// Most parts that the longest sequence of a step may be cut into, so that the states of all parts of the step, state_bytes each, fit
+// into the memory that tuning.def grants them.
+uint64_t fm_emit_most_parts(const struct fm_build *b, const struct fm_want *want, uint64_t state_bytes);
 // Most sequences that a step has, of those that `want` asks for.
 uint32_t fm_emit_sequences(const struct fm_build *b, const struct fm_want *want);
 // Versions of a recurrent state that a step writes: after each of a sequence's last B rows, or after the last one only.

@@ -57,9 +57,11 @@ uint64_t fm_emit_groups(const struct fm_build *b, uint32_t per_core)
     return b->caps->cores != 0 ? (uint64_t)per_core * b->caps->cores : fm_tuning_of(b->caps)->groups_unknown;
 }
 
-uint64_t fm_emit_part_states_bytes(const struct fm_build *b)
+// All sequences together have rows / run times the parts of the longest, and one more each.
+uint64_t fm_emit_most_parts(const struct fm_build *b, const struct fm_want *want, uint64_t state_bytes)
 {
-    return (uint64_t)fm_tuning_of(b->caps)->part_states_mib << 20;
+    uint64_t places = ((uint64_t)fm_tuning_of(b->caps)->part_states_mib << 20) / state_bytes, sequences = fm_emit_sequences(b, want);
+    return places > sequences ? (places - sequences) * want->param[FM_PARAM_RUN] / want->param[FM_PARAM_ROWS] : 0;
 }
 
 uint32_t fm_emit_sequences(const struct fm_build *b, const struct fm_want *want)

@@ -70,8 +70,8 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     uint64_t many = (uint64_t)tuning->linear_long_groups_per_core * b->caps->cores;
     uint64_t count = FM_MAX(FM_MIN(few / across, run / tuning->linear_part_rows), FM_MIN(many / across, run / tuning->linear_long_rows));
     count = FM_MIN(count, kernel->split);
-    uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(&b->graph->nodes[node_id]);
-    count = FM_MIN(count, places > sequences ? places - sequences : 0);
+    uint64_t most_parts = fm_emit_most_parts(b, want, state_bytes(&b->graph->nodes[node_id]));
+    count = FM_MIN(count, most_parts);
     p.states = lowered(b, *want, FM_OP_LINEAR_STATES);
     p.scan = lowered(b, *want, FM_OP_LINEAR_SCAN);
     if (count < 2 || p.states == NULL || p.scan == NULL)

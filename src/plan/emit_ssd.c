@@ -131,9 +131,9 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     if (kernel->split <= 1)
         return p;
     p.bc = fm_emit_buffer(b, 2ull * rows * (node->attr.groups + node->attr.groups_c) * node->attr.state);
-    uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(node);
+    uint64_t most_parts = fm_emit_most_parts(b, want, state_bytes(node));
     uint64_t most = FM_MIN(kernel->split, run / fm_tuning_of(b->caps)->ssd_part_rows);
-    uint64_t count = count_parts(b, node, want, kernel, FM_MIN(most, places > sequences ? places - sequences : 0));
+    uint64_t count = count_parts(b, node, want, kernel, FM_MIN(most, most_parts));
     if (count < 2)
         return p;
     p.rows = part_rows(kernel, want, count);

@@ -84,8 +84,8 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
     uint64_t wanted = fm_emit_groups(b, tuning->scan_groups_per_core);
     uint64_t count = FM_MIN(wanted / grid_x(kernel, want), FM_MIN(kernel->split, run / tuning->scan_part_rows));
-    uint64_t places = fm_emit_part_states_bytes(b) / state_bytes(want);
-    count = FM_MIN(count, places > sequences ? places - sequences : 0);
+    uint64_t most_parts = fm_emit_most_parts(b, want, state_bytes(want));
+    count = FM_MIN(count, most_parts);
     p.states = lowered(b, *want, FM_OP_SCAN_STATES);
     p.carry = lowered(b, *want, FM_OP_SCAN_CARRY);
     if (count < 3 || p.states == NULL || p.carry == NULL)

@@ -226,6 +226,13 @@ static enum fm_result prepare(struct generating *g)
     return result == FM_OK ? fm_step_prepare(g->session, g->ahead.step[0], false) : result;
 }
 
+// A program that cannot be made may never be wanted: the step that wants it says why.
+static enum fm_result prepare_ahead(struct generating *g)
+{
+    enum fm_result result = fm_ahead_prepare(g->session, &g->ahead);
+    return result == FM_CANCELLED || result == FM_LOST ? result : FM_OK;
+}
+
 static enum fm_result run_all(struct generating *g)
 {
     enum fm_result result = prepare(g);
@@ -238,7 +245,7 @@ static enum fm_result run_all(struct generating *g)
         if (g->in_flight == 0)
             break;
         if (result == FM_OK) // the device works
-            result = fm_ahead_prepare(g->session, &g->ahead);
+            result = prepare_ahead(g);
         if (result == FM_OK)
             result = collect(g);
     }

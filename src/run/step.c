@@ -93,8 +93,10 @@ bool fm_step_is_ready(struct fm_session *session, struct fm_step_size step, bool
 
 static enum fm_result make_program(struct fm_session *session, const struct fm_plan *plan, struct fm_vk_program **out_program)
 {
-    enum fm_result result = reserve(session, plan->arena_bytes, fm_blueprint_entry_bytes(plan->step.bytes),
-                                    fm_blueprint_entry_bytes(plan->result_bytes));
+    const struct fm_blueprint *b = &session->blueprint; // its sizes again after memories were lost, as when they could not grow
+    enum fm_result result = reserve(session, FM_MAX(plan->arena_bytes, b->arena_bytes),
+                                    FM_MAX(fm_blueprint_entry_bytes(plan->step.bytes), b->step_stride),
+                                    FM_MAX(fm_blueprint_entry_bytes(plan->result_bytes), b->result_stride));
     if (result != FM_OK)
         return result;
     const struct fm_vk_program_info info = {

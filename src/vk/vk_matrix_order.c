@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Where the elements of cooperative matrices lie in a subgroup's lanes. Vulkan says that this is the device's choice, and offers no
-// way to ask. So each order that kernels are made for is tried: a product of whole numbers that comes out right only if all
-// elements lie as the kernel takes for granted.
+// way to ask. So each order that kernels are made for is tried: products of whole numbers that come out right only if all elements
+// lie as the kernel takes for granted, with F16 weights and with Q8_0, whose scales meet the elements of accumulators.
 #include "vk/vk_internal.h"
 
 #include "base/half.h"
@@ -13,6 +13,7 @@
 #define X_OFFSET 256u // in the memory that the host writes: the step's header, x, w
 #define W_OFFSET (X_OFFSET + ROWS * DEPTH * 4u)
 #define INPUT_BYTES (W_OFFSET + COLS * DEPTH * 2u + 256u)
+#define BLOCK 32u // weights of Q8_0 that share a scale
 
 #define BIND(ref, name) bind_##name,
 #define WORD(name) word_##name,
@@ -27,40 +28,59 @@ static int32_t number_at(uint32_t i)
     return (int32_t)(((i + 1u) * 2654435761u) >> 24 & 15u) - 8;
 }
 
-static uint16_t half_of(int32_t value)
+static int32_t weight_at(uint32_t col, uint32_t k)
 {
-    return fm_float_to_half((float)value);
+    return number_at(col * DEPTH + k + 7777u);
 }
 
-static void write_input(uint8_t *input)
+// Of a block of one column; 1 for F16.
+static int32_t scale_at(enum fm_type w, uint32_t col, uint32_t k)
+{
+    return w == FM_TYPE_Q8_0 ? 1 + (int32_t)((col * 5u + k / BLOCK * 3u) % 11u) : 1;
+}
+
+// As src/quant/quant.h says: F16 as it is; Q8_0 the numbers of all blocks, then their scales.
+static void write_weights(uint8_t *out, enum fm_type w)
+{
+    for (uint32_t col = 0; col < COLS; col++)
+        for (uint32_t k = 0; k < DEPTH; k++) {
+            uint32_t at = col * DEPTH + k;
+            if (w == FM_TYPE_F16)
+                ((uint16_t *)out)[at] = fm_float_to_half((float)weight_at(col, k));
+            else
+                ((int8_t *)out)[at] = (int8_t)weight_at(col, k);
+            if (w == FM_TYPE_Q8_0 && k % BLOCK == 0)
+                ((uint16_t *)(out + COLS * DEPTH))[at / BLOCK] = fm_float_to_half((float)scale_at(w, col, k));
+        }
+}
+
+static void write_input(uint8_t *input, enum fm_type w)
 {
     memset(input, 0, INPUT_BYTES);
     uint32_t *header = (uint32_t *)input;
     header[FM_STEP_TOKENS] = header[FM_STEP_OUTPUTS] = ROWS;
     float *x = (float *)(input + X_OFFSET);
-    uint16_t *w = (uint16_t *)(input + W_OFFSET);
     for (uint32_t i = 0; i < ROWS * DEPTH; i++)
         x[i] = (float)number_at(i);
-    for (uint32_t i = 0; i < COLS * DEPTH; i++)
-        w[i] = half_of(number_at(i + 7777u));
+    write_weights(input + W_OFFSET, w);
 }
 
-static bool is_right(const float *y)
+static bool is_right(const float *y, enum fm_type w)
 {
     for (uint32_t row = 0; row < ROWS; row++)
         for (uint32_t col = 0; col < COLS; col++) {
             int32_t sum = 0;
             for (uint32_t k = 0; k < DEPTH; k++)
-                sum += number_at(row * DEPTH + k) * number_at(col * DEPTH + k + 7777u);
+                sum += number_at(row * DEPTH + k) * weight_at(col, k) * scale_at(w, col, k);
             if (y[row * COLS + col] != (float)sum)
                 return false;
         }
     return true;
 }
 
-static const struct fm_kernel *kernel_of(const struct fm_caps *caps, enum fm_matrix_order order)
+static const struct fm_kernel *kernel_of(const struct fm_caps *caps, enum fm_matrix_order order, enum fm_type w)
 {
-    struct fm_want want = {.op = FM_OP_MATMUL, .x = FM_TYPE_F32, .w = FM_TYPE_F16};
+    struct fm_want want = {.op = FM_OP_MATMUL, .x = FM_TYPE_F32, .w = w};
     want.param[FM_PARAM_ROWS] = ROWS;
     want.param[FM_PARAM_N] = COLS;
     want.param[FM_PARAM_K] = DEPTH;
@@ -111,25 +131,54 @@ static enum fm_result run(struct fm_vk *vk, const struct fm_kernel *kernel, stru
     return err;
 }
 
+// *out_has: every product came out right. FM_OK without one where no kernel of the order fits the device.
+static enum fm_result try_order(struct fm_vk *vk, enum fm_matrix_order order, struct fm_vk_memory *input, struct fm_vk_memory *output,
+                                bool *out_has)
+{
+    static const enum fm_type types[] = {FM_TYPE_F16, FM_TYPE_Q8_0};
+    bool has = true;
+    for (size_t i = 0; i < FM_COUNT(types) && has; i++) {
+        const struct fm_kernel *kernel = kernel_of(&vk->caps, order, types[i]);
+        enum fm_result err = FM_OK;
+        write_input(fm_vk_memory_host(input), types[i]);
+        memset(fm_vk_memory_host(output), 0, ROWS * COLS * 4);
+        if (kernel)
+            err = run(vk, kernel, input, output);
+        if (err)
+            return err;
+        has = kernel && is_right(fm_vk_memory_host(output), types[i]);
+    }
+    *out_has = has;
+    return FM_OK;
+}
+
+static enum fm_result find(struct fm_vk *vk, struct fm_vk_memory **input, struct fm_vk_memory **output)
+{
+    enum fm_result err = fm_vk_memory_create_single(vk, "matrix order input", FM_VK_UPLOAD, INPUT_BYTES, input);
+    if (!err)
+        err = fm_vk_memory_create_single(vk, "matrix order output", FM_VK_READBACK, ROWS * COLS * 4, output);
+    for (enum fm_matrix_order order = FM_MATRIX_ORDER_NONE + 1; order < FM_MATRIX_ORDER_COUNT && !err; order++) {
+        bool has = false;
+        err = try_order(vk, order, *input, *output, &has);
+        if (has)
+            vk->caps.matrix_order = order;
+    }
+    return err;
+}
+
 enum fm_result fm_vk_matrix_order_find(struct fm_vk *vk)
 {
     struct fm_vk_memory *input = NULL, *output = NULL;
-    enum fm_result err = FM_OK;
     vk->caps.matrix_order = FM_MATRIX_ORDER_NONE;
-    for (enum fm_matrix_order order = FM_MATRIX_ORDER_NONE + 1; order < FM_MATRIX_ORDER_COUNT && !err; order++) {
-        const struct fm_kernel *kernel = kernel_of(&vk->caps, order);
-        if (!kernel || vk->caps.matrix_order != FM_MATRIX_ORDER_NONE)
-            continue;
-        if (!input && ((err = fm_vk_memory_create_single(vk, "matrix order input", FM_VK_UPLOAD, INPUT_BYTES, &input)) ||
-                       (err = fm_vk_memory_create_single(vk, "matrix order output", FM_VK_READBACK, ROWS * COLS * 4, &output))))
-            break;
-        write_input(fm_vk_memory_host(input));
-        memset(fm_vk_memory_host(output), 0, ROWS * COLS * 4);
-        err = run(vk, kernel, input, output);
-        if (!err && is_right(fm_vk_memory_host(output)))
-            vk->caps.matrix_order = order;
-    }
+    if (!(vk->caps.bits & FM_CAP_COOPMAT))
+        return FM_OK;
+    enum fm_result err = find(vk, &input, &output);
     fm_vk_memory_destroy(&input);
     fm_vk_memory_destroy(&output);
-    return err;
+    if (!err || err == FM_LOST || err == FM_NOMEM)
+        return err;
+    fm_log(FM_LOG_WARN, "%s: how its matrices lie was not found out, products of few rows take other kernels: %s", vk->caps.name,
+           fm_error_message());
+    vk->caps.matrix_order = FM_MATRIX_ORDER_NONE;
+    return FM_OK;
 }
