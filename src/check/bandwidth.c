@@ -16,12 +16,7 @@
 #define GPU_REPEAT 15u
 #define CPU_REPEAT 5u
 
-#define BIND(ref, name) bind_##name,
-#define WORD(name) word_##name,
-#define NO_BIND(ref, name)
-#define NO_WORD(name)
-enum { FM_PUSH_READ_SUM(BIND, NO_WORD) N_BIND };
-enum { FM_PUSH_READ_SUM(NO_BIND, WORD) N_WORDS };
+FM_DISPATCH_LAYOUT(FM_PUSH_READ_SUM);
 
 // Block 0 from the host, the rest by copies of twice the size each. Random words: nothing for a memory compressor.
 static enum fm_result fill(struct fm_vk *vk, struct fm_reader *reader)
@@ -66,7 +61,7 @@ static enum fm_result make_program(struct fm_vk *vk, struct fm_reader *reader)
     if (!kernel)
         return fm_fail(FM_UNSUPPORTED, "%s: no kernel for read_sum", fm_vk_caps(vk)->name);
     struct fm_dispatch d = {.kernel = kernel, .n_spec = kernel->n_specs, .grid = {reader->rows, 1, 1},
-                            .n_bind = N_BIND, .n_words = N_WORDS, .name = "read_sum", .moved_bytes = reader->bytes};
+                            .n_bind = n_bind, .n_words = n_words, .name = "read_sum", .moved_bytes = reader->bytes};
     for (uint32_t i = 0; i < kernel->n_specs; i++) {
         d.spec[i].id = kernel->spec[i].id;
         d.spec[i].value = kernel->spec[i].value;

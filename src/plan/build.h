@@ -51,17 +51,6 @@ struct fm_build {
 
 // ---- emit.c: helpers of the emitters -----------------------------------------------------------------------------
 
-// Positions of an op's push constants as enumerators of the function that uses this: bind_<name> and word_<name>.
-#define FM_EMIT_BIND(ref, name) bind_##name,
-#define FM_EMIT_WORD(name) word_##name,
-#define FM_EMIT_SKIP_BIND(ref, name)
-#define FM_EMIT_SKIP_WORD(name)
-#define FM_EMIT_LAYOUT(push)                                                                                               \
-    enum { push(FM_EMIT_BIND, FM_EMIT_SKIP_WORD) n_bind };                                                                 \
-    enum { push(FM_EMIT_SKIP_BIND, FM_EMIT_WORD) n_words };                                                                \
-    _Static_assert(8 * n_bind + 4 * n_words <= 128, "push constants of more than 128 bytes");                              \
-    _Static_assert(n_bind <= FM_MAX_BIND && n_words <= FM_MAX_WORDS, "too many push constants")
-
 typedef void fm_emit_fn(struct fm_build *b, uint32_t node);
 fm_emit_fn *fm_emit_of(enum fm_op op); // NULL for ops that are made inside others' emitters only
 

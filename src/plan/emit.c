@@ -219,7 +219,7 @@ static const struct fm_kernel *cast_kernel(struct fm_build *b, uint32_t node, st
 static void dispatch_cast(struct fm_build *b, uint32_t node, const struct fm_kernel *kernel, const struct fm_want *want,
                           const char *suffix, uint32_t value, uint32_t buffer, uint32_t stride, uint32_t pad_rows)
 {
-    FM_EMIT_LAYOUT(FM_PUSH_CAST);
+    FM_DISPATCH_LAYOUT(FM_PUSH_CAST);
     struct fm_dispatch *d = fm_emit_begin(b, node, kernel, want, suffix, n_bind, n_words);
     if (d == NULL)
         return;
@@ -276,7 +276,7 @@ static void dispatch_dequantize(struct fm_build *b, uint32_t node, const struct 
                                 const char *suffix, uint32_t value, uint32_t buffer)
 {
     uint32_t n = want->param[FM_PARAM_N], k = want->param[FM_PARAM_K];
-    FM_EMIT_LAYOUT(FM_PUSH_DEQUANTIZE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_DEQUANTIZE);
     struct fm_dispatch *d = fm_emit_begin(b, node, kernel, want, suffix, n_bind, n_words);
     if (d == NULL)
         return;

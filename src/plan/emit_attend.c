@@ -13,7 +13,7 @@ void fm_emit_rope(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_ROPE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ROPE);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -53,7 +53,7 @@ void fm_emit_kv_write(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_KV_WRITE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_KV_WRITE);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -77,7 +77,7 @@ void fm_emit_rope_kv_write(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_ROPE_KV_WRITE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ROPE_KV_WRITE);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -133,7 +133,7 @@ static void emit_merge(struct fm_build *b, uint32_t node_id, const struct fm_ker
                        uint32_t partial, uint32_t split)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_ATTEND_MERGE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ATTEND_MERGE);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, kernel, want, "/merge", n_bind, n_words);
     if (d == NULL)
         return;
@@ -164,7 +164,7 @@ void fm_emit_attend(struct fm_build *b, uint32_t node_id)
         cast_buffer = fm_emit_cast(b, node_id, node->src[0], &stride_q);
     if (split > 1)
         partial = partial_buffer(b, node_id, rows, split);
-    FM_EMIT_LAYOUT(FM_PUSH_ATTEND);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ATTEND);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, kernel, want, "", n_bind, n_words);
     if (d == NULL)
         return;

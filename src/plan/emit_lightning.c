@@ -15,7 +15,7 @@ void fm_emit_lrpe(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_LRPE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_LRPE);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -88,7 +88,7 @@ static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts
     const struct fm_node *node = &b->graph->nodes[node_id];
     struct fm_want want = b->want[node_id];
     want.op = FM_OP_LINEAR_STATES;
-    FM_EMIT_LAYOUT(FM_PUSH_LINEAR_STATES);
+    FM_DISPATCH_LAYOUT(FM_PUSH_LINEAR_STATES);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, p->states, &want, "/states", n_bind, n_words);
     if (d == NULL)
         return;
@@ -110,7 +110,7 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     const struct fm_node *node = &b->graph->nodes[node_id];
     struct fm_want want = b->want[node_id];
     want.op = FM_OP_LINEAR_SCAN;
-    FM_EMIT_LAYOUT(FM_PUSH_LINEAR_SCAN);
+    FM_DISPATCH_LAYOUT(FM_PUSH_LINEAR_SCAN);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, p->scan, &want, "/scan", n_bind, n_words);
     if (d == NULL)
         return;
@@ -136,7 +136,7 @@ void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
         emit_states(b, node_id, &p);
         emit_scan(b, node_id, &p);
     }
-    FM_EMIT_LAYOUT(FM_PUSH_LINEAR_ATTEND);
+    FM_DISPATCH_LAYOUT(FM_PUSH_LINEAR_ATTEND);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;

@@ -65,7 +65,7 @@ void fm_emit_matmul(struct fm_build *b, uint32_t node_id)
     unsigned bias = add ? 3 : 2;
     uint32_t cast_buffer, stride = stride_of_x(b, node_id, &cast_buffer);
     dequantize_ahead(b, node_id);
-    FM_EMIT_LAYOUT(FM_PUSH_MATMUL);
+    FM_DISPATCH_LAYOUT(FM_PUSH_MATMUL);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -90,7 +90,7 @@ void fm_emit_matmul_glu(struct fm_build *b, uint32_t node_id)
     const struct fm_want *want = &b->want[node_id];
     uint32_t cast_buffer, stride = stride_of_x(b, node_id, &cast_buffer);
     dequantize_ahead(b, node_id);
-    FM_EMIT_LAYOUT(FM_PUSH_MATMUL_GLU);
+    FM_DISPATCH_LAYOUT(FM_PUSH_MATMUL_GLU);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -113,7 +113,7 @@ void fm_emit_norm_matmul(struct fm_build *b, uint32_t node_id)
     const struct fm_want *want = &b->want[node_id];
     bool add = node->op == FM_OP_NORM_MATMUL_ADD;
     unsigned norm = add ? 3 : 2;
-    FM_EMIT_LAYOUT(FM_PUSH_NORM_MATMUL);
+    FM_DISPATCH_LAYOUT(FM_PUSH_NORM_MATMUL);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -137,7 +137,7 @@ void fm_emit_norm_matmul_glu(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_NORM_MATMUL_GLU);
+    FM_DISPATCH_LAYOUT(FM_PUSH_NORM_MATMUL_GLU);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;

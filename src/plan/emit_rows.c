@@ -10,7 +10,7 @@ void fm_emit_norm(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_NORM);
+    FM_DISPATCH_LAYOUT(FM_PUSH_NORM);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -31,7 +31,7 @@ void fm_emit_add_norm(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_ADD_NORM);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ADD_NORM);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -54,7 +54,7 @@ void fm_emit_add(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_ADD);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ADD);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -70,7 +70,7 @@ void fm_emit_glu(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_GLU);
+    FM_DISPATCH_LAYOUT(FM_PUSH_GLU);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -87,7 +87,7 @@ void fm_emit_act(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_ACT);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ACT);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;

@@ -18,7 +18,7 @@ void fm_emit_norm_gate(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_NORM_GATE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_NORM_GATE);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -147,7 +147,7 @@ static void emit_cast(struct fm_build *b, uint32_t node_id, const struct parts *
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_SSD_CAST);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SSD_CAST);
     struct fm_dispatch *d = begin_lowered(b, node_id, FM_OP_SSD_CAST, "/cast", n_bind, n_words);
     if (d == NULL)
         return;
@@ -164,7 +164,7 @@ static void emit_cast(struct fm_build *b, uint32_t node_id, const struct parts *
 static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts *p)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_SSD_STATES);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SSD_STATES);
     struct fm_dispatch *d = begin_lowered(b, node_id, FM_OP_SSD_STATES, "/states", n_bind, n_words);
     if (d == NULL)
         return;
@@ -188,7 +188,7 @@ static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts
 static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *p)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_SSD_SCAN);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SSD_SCAN);
     struct fm_dispatch *d = begin_lowered(b, node_id, FM_OP_SSD_SCAN, "/scan", n_bind, n_words);
     if (d == NULL)
         return;
@@ -215,7 +215,7 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
         emit_states(b, node_id, &p);
         emit_scan(b, node_id, &p);
     }
-    FM_EMIT_LAYOUT(FM_PUSH_SSD);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SSD);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -251,7 +251,7 @@ void fm_emit_ssd_gate(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_SSD_GATE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SSD_GATE);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;

@@ -21,7 +21,7 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_CONV1D);
+    FM_DISPATCH_LAYOUT(FM_PUSH_CONV1D);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -103,7 +103,7 @@ static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts
     const struct fm_node *node = &b->graph->nodes[node_id];
     struct fm_want want = b->want[node_id];
     want.op = FM_OP_SCAN_STATES;
-    FM_EMIT_LAYOUT(FM_PUSH_SCAN_STATES);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SCAN_STATES);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, p->states, &want, "/states", n_bind, n_words);
     if (d == NULL)
         return;
@@ -126,7 +126,7 @@ static void emit_carry(struct fm_build *b, uint32_t node_id, const struct parts 
     const struct fm_node *node = &b->graph->nodes[node_id];
     struct fm_want want = b->want[node_id];
     want.op = FM_OP_SCAN_CARRY;
-    FM_EMIT_LAYOUT(FM_PUSH_SCAN_CARRY);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SCAN_CARRY);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, p->carry, &want, "/carry", n_bind, n_words);
     if (d == NULL)
         return;
@@ -150,7 +150,7 @@ void fm_emit_selective_scan(struct fm_build *b, uint32_t node_id)
         emit_states(b, node_id, &p);
         emit_carry(b, node_id, &p);
     }
-    FM_EMIT_LAYOUT(FM_PUSH_SELECTIVE_SCAN);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SELECTIVE_SCAN);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;

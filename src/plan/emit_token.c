@@ -10,7 +10,7 @@ void fm_emit_token_feed(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_TOKEN_FEED);
+    FM_DISPATCH_LAYOUT(FM_PUSH_TOKEN_FEED);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -30,7 +30,7 @@ void fm_emit_embed(struct fm_build *b, uint32_t node_id)
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
     uint32_t rows = want->param[FM_PARAM_ROWS], width = want->param[FM_PARAM_N];
-    FM_EMIT_LAYOUT(FM_PUSH_EMBED);
+    FM_DISPATCH_LAYOUT(FM_PUSH_EMBED);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -50,7 +50,7 @@ void fm_emit_gather(struct fm_build *b, uint32_t node_id)
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
     uint32_t rows = want->param[FM_PARAM_ROWS], width = want->param[FM_PARAM_N];
-    FM_EMIT_LAYOUT(FM_PUSH_GATHER);
+    FM_DISPATCH_LAYOUT(FM_PUSH_GATHER);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;
@@ -66,7 +66,7 @@ void fm_emit_sample(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
-    FM_EMIT_LAYOUT(FM_PUSH_SAMPLE);
+    FM_DISPATCH_LAYOUT(FM_PUSH_SAMPLE);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
         return;

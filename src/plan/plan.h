@@ -77,6 +77,18 @@ struct fm_dispatch {
     double flops;         // products and attention (over a full cache); 0 for the others
 };
 
+// Positions of an op's push constants (shaders/lib/abi.h) in a dispatch, as enumerators of the function or file that uses this:
+// bind_<name>, word_<name>, and their numbers n_bind and n_words.
+#define FM_DISPATCH_BIND(ref, name) bind_##name,
+#define FM_DISPATCH_WORD(name) word_##name,
+#define FM_DISPATCH_SKIP_BIND(ref, name)
+#define FM_DISPATCH_SKIP_WORD(name)
+#define FM_DISPATCH_LAYOUT(push) \
+    enum { push(FM_DISPATCH_BIND, FM_DISPATCH_SKIP_WORD) n_bind }; \
+    enum { push(FM_DISPATCH_SKIP_BIND, FM_DISPATCH_WORD) n_words }; \
+    _Static_assert(8 * n_bind + 4 * n_words <= 128, "push constants of more than 128 bytes"); \
+    _Static_assert(n_bind <= FM_MAX_BIND && n_words <= FM_MAX_WORDS, "too many push constants")
+
 struct fm_plan {
     struct fm_arena arena;
     struct fm_dims dims;

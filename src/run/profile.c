@@ -10,12 +10,7 @@
 
 #define SAMPLES 256u // even, so that every second sample of a full list goes on in step with what follows
 
-#define BIND(ref, name) bind_##name,
-#define WORD(name) word_##name,
-#define NO_BIND(ref, name)
-#define NO_WORD(name)
-enum { FM_PUSH_ATTEND(BIND, NO_WORD) N_BIND };
-enum { FM_PUSH_ATTEND(NO_BIND, WORD) N_WORDS };
+FM_DISPATCH_LAYOUT(FM_PUSH_ATTEND);
 
 // Of a dispatch that attends: what a key costs.
 struct keys {

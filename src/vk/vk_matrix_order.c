@@ -15,12 +15,7 @@
 #define INPUT_BYTES (W_OFFSET + COLS * DEPTH * 2u + 256u)
 #define BLOCK 32u // weights of Q8_0 that share a scale
 
-#define BIND(ref, name) bind_##name,
-#define WORD(name) word_##name,
-#define NO_BIND(ref, name)
-#define NO_WORD(name)
-enum { FM_PUSH_MATMUL(BIND, NO_WORD) N_BIND };
-enum { FM_PUSH_MATMUL(NO_BIND, WORD) N_WORDS };
+FM_DISPATCH_LAYOUT(FM_PUSH_MATMUL);
 
 // Small whole numbers without a pattern that a wrong order would keep.
 static int32_t number_at(uint32_t i)
@@ -98,7 +93,7 @@ static const struct fm_kernel *kernel_of(const struct fm_caps *caps, enum fm_mat
 static enum fm_result run(struct fm_vk *vk, const struct fm_kernel *kernel, struct fm_vk_memory *input, struct fm_vk_memory *output)
 {
     const struct fm_want none = {0};
-    struct fm_dispatch d = {.kernel = kernel, .n_spec = kernel->n_specs, .n_bind = N_BIND, .n_words = N_WORDS, .name = "matrix order"};
+    struct fm_dispatch d = {.kernel = kernel, .n_spec = kernel->n_specs, .n_bind = n_bind, .n_words = n_words, .name = "matrix order"};
     for (uint32_t i = 0; i < kernel->n_specs; i++) {
         d.spec[i].id = kernel->spec[i].id;
         d.spec[i].value = kernel->spec[i].param == FM_PARAM_SUBGROUP ? vk->caps.subgroup_size : kernel->spec[i].value;
@@ -107,7 +102,7 @@ static enum fm_result run(struct fm_vk *vk, const struct fm_kernel *kernel, stru
     d.grid[0] = (COLS + tile_cols - 1) / tile_cols;
     d.grid[1] = (ROWS + tile_rows - 1) / tile_rows;
     d.grid[2] = 1;
-    for (uint32_t i = 0; i < N_BIND; i++)
+    for (uint32_t i = 0; i < n_bind; i++)
         d.bind[i].pool = FM_POOL_NONE;
     d.bind[bind_step] = (struct fm_binding){.pool = FM_POOL_STEP, .bytes = 4 * FM_STEP_HEADER_WORDS};
     d.bind[bind_x] = (struct fm_binding){.pool = FM_POOL_STEP, .offset = X_OFFSET, .bytes = ROWS * DEPTH * 4};

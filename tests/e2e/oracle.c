@@ -272,10 +272,12 @@ struct e2e_off e2e_bound_of_factors(const char *arch, struct e2e_off off)
 bool e2e_adds_halves(enum fm_rung rung)
 {
     struct fm_device_info info;
+    if (rung < FM_RUNG_F16 || rung >= FM_RUNG_CM)
+        return false;
     struct fm_device *device = e2e_device(NULL);
     fm_device_get_info(device, &info);
     fm_device_close(&device);
-    return rung >= FM_RUNG_F16 && rung < FM_RUNG_CM && strcmp(info.kind, "cpu") != 0;
+    return strcmp(info.kind, "cpu") != 0;
 }
 
 struct e2e_off e2e_bound_of_sums(struct e2e_off off)

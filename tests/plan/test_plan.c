@@ -143,7 +143,7 @@ static size_t count_names(const struct fm_plan *plan, const char *prefix, const 
 static void test_casts(void **state)
 {
     (void)state;
-    FM_EMIT_LAYOUT(FM_PUSH_CAST);
+    FM_DISPATCH_LAYOUT(FM_PUSH_CAST);
     struct fm_caps caps = fake_caps("nvidia-cmr");
     struct made m = make_llama(&caps, 2, dims_of(70), NULL);
     assert_int_equal(count_names(&m.plan, "blk.0.", "/cast"), 5); // attn_norm, rotated q, attention, ffn_norm, glu
@@ -166,7 +166,7 @@ static void test_casts(void **state)
 static void test_split(void **state)
 {
     (void)state;
-    FM_EMIT_LAYOUT(FM_PUSH_ATTEND);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ATTEND);
     assert_true((int)n_bind > 0 && (int)n_words > 0);
     struct fm_caps caps = fake_caps("amd-64");
     static const struct {
@@ -210,7 +210,7 @@ static void test_group_tile(void **state)
 static void test_rows_word(void **state)
 {
     (void)state;
-    FM_EMIT_LAYOUT(FM_PUSH_MATMUL);
+    FM_DISPATCH_LAYOUT(FM_PUSH_MATMUL);
     assert_true((int)n_bind > 0 && (int)bind_y > 0);
     struct fm_caps caps = fake_caps("software-4");
     struct made m = make_llama(&caps, 1, dims_of(8), NULL);
