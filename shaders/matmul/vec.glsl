@@ -3,7 +3,8 @@
 //
 // A workgroup is FM_GROUP / LANES teams; a team of LANES invocations makes COLS neighbouring columns of y (of gate and
 // of up too) for ROWS rows, its invocations taking turns along k. From rung sg on a team is a whole number of
-// subgroups.
+// subgroups. Where x is shared (FM_VEC_SHARED_X) a workgroup may make SWEEPS times as many columns, one sweep after the
+// other, so that x is made ready once for all of them.
 //
 // With FM_NORMED (one row) x is normed on the way: an invocation multiplies what it takes of x with the norm's weight, and
 // sums the squares of x beside its products. When all is summed the whole row has been seen, by each team, or by the
@@ -22,12 +23,20 @@ layout(constant_id = 2) const uint LANES = 32;
 layout(constant_id = 3) const uint COLS = 2;
 layout(constant_id = 4) const uint ROWS = 1;
 
+#ifdef FM_VEC_SHARED_X
+layout(constant_id = 6) const uint SWEEPS = 1;
+#else
+const uint SWEEPS = 1;
+#endif
+
 const uint STREAMS = uint(FM_STREAMS);
 const uint TEAMS = FM_GROUP / LANES;
-const uint SUMS = COLS * STREAMS * ROWS; // of one team; index (column * STREAMS + stream) * ROWS + row
+const uint SUMS = COLS * STREAMS * ROWS; // of one team in a sweep; index (column * STREAMS + stream) * ROWS + row
+const uint SWEEP_COLS = TEAMS * COLS;
+const uint GROUP_COLS = SWEEPS * SWEEP_COLS; // columns that a workgroup makes
 
 #ifdef FM_NORMED
-const uint PITCH_SUMS = SUMS + 1u; // then the squares
+const uint PITCH_SUMS = SWEEPS * SUMS + 1u; // then the squares
 float vec_squares = 0.0;
 
 // Every element of x comes here once.
@@ -44,7 +53,7 @@ vec4 vec_x(vec4 x, uint at)
     return x * FM_CAST(fm_f32x4s, pc.norm).d[at];
 }
 #else
-const uint PITCH_SUMS = SUMS;
+const uint PITCH_SUMS = SWEEPS * SUMS;
 #define vec_x(x, at) (x)
 #endif
 
@@ -75,7 +84,7 @@ float total_of(uint first, uint ways)
 float norm_factor(uint first)
 {
 #ifdef FM_VEC_SHARED_X
-    float squares = total_of(SUMS, FM_GROUP / SUBGROUP);
+    float squares = total_of(SWEEPS * SUMS, FM_GROUP / SUBGROUP);
 #else
     float squares = total_of(first + SUMS, WAYS);
 #endif
@@ -97,21 +106,27 @@ void keep_sum(uint me, uint i, float value)
 #endif
 }
 
-// Adds up the sums of every team (invocations in order, subgroups by the device's subgroupAdd) and stores y.
-void vec_finish(uint me, uint rows, float sums[SUMS])
+// Keeps the sums of a sweep.
+void vec_keep(uint me, uint sweep, float sums[SUMS])
 {
     [[unroll]] for (uint i = 0u; i < SUMS; i++)
-        keep_sum(me, i, sums[i]);
+        keep_sum(me, sweep * SUMS + i, sums[i]);
+}
+
+// Adds up the kept sums of every team (invocations in order, subgroups by the device's subgroupAdd) and stores y.
+void vec_store(uint me, uint rows)
+{
 #ifdef FM_NORMED
-    keep_sum(me, SUMS, vec_squares);
+    keep_sum(me, SWEEPS * SUMS, vec_squares);
 #endif
     barrier();
-    for (uint o = me; o < TEAMS * COLS * ROWS; o += FM_GROUP) {
-        uint r = o / (TEAMS * COLS), row = gl_WorkGroupID.y * ROWS + r, at = o % (TEAMS * COLS);
-        uint col = gl_WorkGroupID.x * TEAMS * COLS + at;
+    for (uint o = me; o < GROUP_COLS * ROWS; o += FM_GROUP) {
+        uint r = o / GROUP_COLS, row = gl_WorkGroupID.y * ROWS + r, at = o % GROUP_COLS;
+        uint col = gl_WorkGroupID.x * GROUP_COLS + at;
         if (row >= rows || col >= pc.n)
             continue;
-        uint team = at / COLS * WAYS * PITCH_SUMS, first = team + (at % COLS) * STREAMS * ROWS + r;
+        uint team = at % SWEEP_COLS / COLS * WAYS * PITCH_SUMS;
+        uint first = team + at / SWEEP_COLS * SUMS + at % COLS * STREAMS * ROWS + r;
         float total = total_of(first, WAYS) * norm_factor(team);
 #if FM_STREAMS == 2
         fm_store_y(row, col, total, total_of(first + ROWS, WAYS) * norm_factor(team));

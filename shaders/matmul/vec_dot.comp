@@ -13,15 +13,15 @@
 //     its columns at once, 16 bytes a load. The weights of the next turn are under way while this one is computed, the
 //     first ones while x is converted.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 LANES (a multiple of the subgroup size), 3 COLS, 4 ROWS,
-//     5 CHUNK (blocks, a multiple of LANES).
+//     5 CHUNK (blocks, a multiple of LANES), 6 SWEEPS (more than one only where CHUNK holds whole rows).
 // Needs: subgroup arithmetic and shuffle, full subgroups of at least 4; packed integer dot products.
 // Accumulation: within a block exact; blocks in f32: per invocation in order, then subgroup sum, then subgroups in
 //     order.
 // Error: |x - step * i| <= step / 2, about max |x| of the block * 2^-16; f32 from block to block. Below 1e-33 step
 //     stops shrinking. A NaN in a block makes its step NaN, an infinity makes it infinite, so that neither is lost.
 // Bytes moved: w once; x once per workgroup (from cache); y once.
-// Limits: shared memory ROWS * (64 * (CHUNK + 4) + 12 * CHUNK) + 4 * workgroup / subgroup size * COLS * ROWS * streams
-//     bytes.
+// Limits: shared memory ROWS * (64 * (CHUNK + 4) + 12 * CHUNK) + 4 * workgroup / subgroup size * SWEEPS * COLS * ROWS *
+//     streams bytes.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_integer_dot_product : require
@@ -242,7 +242,7 @@ void main()
     if (FM_ROW_ABSENT(row0, pc.rows_word, rows))
         return;
     uint me = vec_me(), lane = me % LANES;
-    uint col0 = (gl_WorkGroupID.x * TEAMS + me / LANES) * COLS;
+    uint col0 = gl_WorkGroupID.x * GROUP_COLS + me / LANES * COLS;
     uint blocks = pc.k >> 5;
     fm_planes planes = fm_w_planes(pc.n, pc.k);
 
@@ -253,40 +253,49 @@ void main()
     [[unroll]] for (uint c = 0u; c < COLS; c++)
         first[c] = min(col0 + c, pc.n - 1u) * blocks;
 
-    float sums[SUMS];
-    [[unroll]] for (uint i = 0u; i < SUMS; i++)
-        sums[i] = 0.0;
-
     raw_block ahead[LINES];
     [[unroll]] for (uint l = 0u; l < LINES; l++)
         ahead[l] = load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(lane, blocks - 1u));
 
-    // all teams make the same number of turns: they meet at the barriers
-    for (uint turn = 0u; turn < blocks; turn += LANES) {
-        uint at = turn % CHUNK + lane, b = turn + lane;
-        if (turn % CHUNK == 0u) {
-            if (turn != 0u)
+    for (uint sweep = 0u; sweep < SWEEPS; sweep++) {
+        float sums[SUMS];
+        [[unroll]] for (uint i = 0u; i < SUMS; i++)
+            sums[i] = 0.0;
+        // all teams make the same number of turns: they meet at the barriers
+        for (uint turn = 0u; turn < blocks; turn += LANES) {
+            uint at = turn % CHUNK + lane, b = turn + lane;
+            if (sweep == 0u && turn % CHUNK == 0u) {
+                if (turn != 0u)
+                    barrier();
+                convert_x(me, x0, turn, blocks);
                 barrier();
-            convert_x(me, x0, turn, blocks);
-            barrier();
-        }
-        raw_block raw[LINES];
-        [[unroll]] for (uint l = 0u; l < LINES; l++)
-            raw[l] = ahead[l];
-        if (turn + LANES < blocks) {
-            [[unroll]] for (uint l = 0u; l < LINES; l++)
-                ahead[l] = load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(b + LANES, blocks - 1u));
-        }
-        if (b < blocks) {
-            ivec4 lo[LINES], hi[LINES];
+            }
+            raw_block raw[LINES];
             vec3 scale[LINES];
             [[unroll]] for (uint l = 0u; l < LINES; l++) {
-                unpack_block(raw[l], lo[l], hi[l]);
+                raw[l] = ahead[l];
                 scale[l] = fm_q_scales(raw[l].scales, first[l / STREAMS] + b);
             }
-            [[unroll]] for (uint r = 0u; r < ROWS; r++)
-                add_block(sums, r, at, lo, hi, scale);
+            uint next = b + LANES;
+            bool again = turn + LANES < blocks;
+            if (!again) {
+                [[unroll]] for (uint c = 0u; c < COLS; c++)
+                    first[c] = min(col0 + (sweep + 1u) * SWEEP_COLS + c, pc.n - 1u) * blocks;
+                next = lane;
+            }
+            if (again || sweep + 1u < SWEEPS) {
+                [[unroll]] for (uint l = 0u; l < LINES; l++)
+                    ahead[l] = load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(next, blocks - 1u));
+            }
+            if (b < blocks) {
+                ivec4 lo[LINES], hi[LINES];
+                [[unroll]] for (uint l = 0u; l < LINES; l++)
+                    unpack_block(raw[l], lo[l], hi[l]);
+                [[unroll]] for (uint r = 0u; r < ROWS; r++)
+                    add_block(sums, r, at, lo, hi, scale);
+            }
         }
+        vec_keep(me, sweep, sums);
     }
-    vec_finish(me, rows, sums);
+    vec_store(me, rows);
 }

@@ -184,5 +184,6 @@ void main()
     [[unroll]] for (uint i = 0u; i < SUMS; i++)
         sums[i] *= 1.0 / RAISED;
 #endif
-    vec_finish(me, rows, sums);
+    vec_keep(me, 0u, sums);
+    vec_store(me, rows);
 }
