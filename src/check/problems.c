@@ -54,7 +54,7 @@ static void matmuls(struct fm_problems *l)
             matmul(l, ops[o], (enum fm_type)t, 32, 17, 257, 1280, can_bias, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 256, 131, 264, 512, can_bias, FM_DATA_NORMAL, false);
             if (unit == 1 && o < 2) // more columns than the kernels for most widths take
-                matmul(l, ops[o], (enum fm_type)t, 1, 1, 65601, 16, false, FM_DATA_NORMAL, false);
+                matmul(l, ops[o], (enum fm_type)t, 1, 1, 262145, 8, false, FM_DATA_NORMAL, false);
             for (uint32_t bucket = 32; unit == 1 && bucket <= 160; bucket += 128) // no multiple of the slices that most take along k
                 matmul(l, ops[o], (enum fm_type)t, bucket, bucket - 31, 67, 96, false, FM_DATA_NORMAL, false);
             // Matrix kernels for wide results, decoding as they load and before; whole and with few rows in use.
