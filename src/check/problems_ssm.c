@@ -40,7 +40,8 @@ static void convs(struct fm_problems *l)
         conv(l, &shapes[0], &rows[9], 0, true, (enum fm_problem_data)d, false);
     }
     static const struct conv_shape large = {5120, 4, 0, 1};
-    static const struct rows bench[] = {{1, 1, 1, 100, 1}, {8, 8, 8, 100, 1}, {2048, 2048, 1, 0, 1}};
+    static const struct rows bench[] = {{1, 1, 1, 100, 1}, {8, 8, 8, 100, 1},        {5, 5, 1, 100, 6},
+                                        {8, 8, 1, 100, 6}, {16, 16, 1, 100, 6}, {2048, 2048, 1, 0, 1}};
     for (size_t r = 0; r < FM_COUNT(bench); r++)
         conv(l, &large, &bench[r], 0, true, FM_DATA_NORMAL, true);
 }
