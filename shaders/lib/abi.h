@@ -66,6 +66,10 @@
     A(REF_Y, y) P(n) P(k) P(stride_x) P(rows_word) P(eps_bits)
 #define FM_PUSH_NORM_MATMUL_GLU(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, gate) A(REF_W, up) A(REF_X, norm) A(REF_Y, y) \
     P(n) P(k) P(stride_x) P(rows_word) P(act) P(eps_bits)
+// y [T,n*repeat] = conv1d of the same product as its input (channels n; head, repeat, act and versions as there), where each row is of
+// another sequence: MATMUL_CONV (norm absent) and NORM_MATMUL_CONV
+#define FM_PUSH_MATMUL_CONV(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, x) A(REF_W, w) A(REF_X, norm) A(REF_V, taps) \
+    A(REF_V, bias) A(REF_STATE, state) A(REF_Y, y) P(n) P(k) P(stride_x) P(rows_word) P(eps_bits) P(head) P(repeat) P(act) P(versions)
 // chunk, cap, original: dual chunk attention (0 = off); lengths [T]: absent where original is 0
 #define FM_PUSH_ROPE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_FREQ, freq) A(REF_U32, pos) A(REF_U32, lengths) A(REF_Y, y) \
     P(heads) P(head) P(rotated) P(kind) P(copies) P(chunk) P(cap) P(original)

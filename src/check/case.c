@@ -194,6 +194,8 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         break;
     case FM_OP_NORM_GATE:
     case FM_OP_CONV1D:
+    case FM_OP_MATMUL_CONV:
+    case FM_OP_NORM_MATMUL_CONV:
     case FM_OP_SELECTIVE_SCAN:
     case FM_OP_SSD:
     case FM_OP_SSD_GATE:

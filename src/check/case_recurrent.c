@@ -19,6 +19,19 @@ static uint32_t matrix(struct fm_builder *b, const char *name, uint32_t rows, ui
     return fm_build_weight(b, name, FM_TYPE_F32, FM_NONE, 2, (uint32_t[]){rows, width});
 }
 
+// The operands of a convolution of so many channels, after n others.
+static uint32_t convolution(struct fm_builder *b, const struct fm_problem *p, uint32_t channels, struct fm_attr *attr, uint32_t *src,
+                            uint32_t n)
+{
+    attr->act = p->variant % 2 ? FM_ACT_NONE : FM_ACT_SILU;
+    src[n++] = matrix(b, "taps", channels * p->repeat, p->state);
+    src[n++] = segments(b);
+    src[n++] = recurrent_state(b, p->state - 1, channels);
+    if (p->bias)
+        src[n++] = fm_case_vector(b, "bias", channels * p->repeat);
+    return n;
+}
+
 uint32_t fm_case_recurrent_sources(struct fm_builder *b, const struct fm_problem *p, struct fm_attr *attr, uint32_t *src)
 {
     const uint32_t T = FM_DIM_T;
@@ -32,14 +45,15 @@ uint32_t fm_case_recurrent_sources(struct fm_builder *b, const struct fm_problem
             src[n++] = fm_case_vector(b, "w", p->k);
         break;
     case FM_OP_CONV1D: // k channels in, k * repeat out
-        attr->act = p->variant % 2 ? FM_ACT_NONE : FM_ACT_SILU;
         src[n++] = fm_case_operand(b, "x", T, p->k);
-        src[n++] = matrix(b, "w", p->k * p->repeat, p->state);
-        src[n++] = segments(b);
-        src[n++] = recurrent_state(b, p->state - 1, p->k);
-        if (p->bias)
-            src[n++] = fm_case_vector(b, "bias", p->k * p->repeat);
-        break;
+        return convolution(b, p, p->k, attr, src, n);
+    case FM_OP_MATMUL_CONV:
+    case FM_OP_NORM_MATMUL_CONV: // n channels in, n * repeat out
+        src[n++] = fm_case_operand(b, "x", T, p->k);
+        src[n++] = fm_build_weight(b, "w", p->w, FM_NONE, 2, (uint32_t[]){p->n, p->k});
+        if (p->op == FM_OP_NORM_MATMUL_CONV)
+            src[n++] = fm_case_vector(b, "norm", p->k);
+        return convolution(b, p, p->n, attr, src, n);
     case FM_OP_SELECTIVE_SCAN: // k channels
         src[n++] = fm_case_operand(b, "u", T, p->k);
         src[n++] = fm_case_operand(b, "dt", T, p->k);

@@ -40,9 +40,63 @@ static void convs(struct fm_problems *l)
         conv(l, &shapes[0], &rows[9], 0, true, (enum fm_problem_data)d, false);
     }
     static const struct conv_shape large = {5120, 4, 0, 1};
-    static const struct rows bench[] = {{1, 1, 1, 100, 1}, {8, 8, 8, 100, 1}, {2048, 2048, 1, 0, 1}};
+    static const struct rows bench[] = {{1, 1, 1, 100, 1}, {8, 8, 8, 100, 1},        {5, 5, 1, 100, 6},
+                                        {8, 8, 1, 100, 6}, {16, 16, 1, 100, 6}, {2048, 2048, 1, 0, 1}};
     for (size_t r = 0; r < FM_COUNT(bench); r++)
         conv(l, &large, &bench[r], 0, true, FM_DATA_NORMAL, true);
+}
+
+// Products before convolutions: a row of each sequence, or one of one; of whole pieces of 8 elements or blocks of 32. A norm comes
+// with one row only.
+static void conv_product(struct fm_problems *l, enum fm_op op, enum fm_type w, const struct rows *r, const struct conv_shape *s,
+                         uint32_t k, bool bias, enum fm_problem_data data, bool bench)
+{
+    struct fm_problem p = {.op = op, .w = w, .bucket = r->bucket, .rows = r->rows, .run = 1, .n = s->channels, .k = k, .state = s->width,
+                           .head = s->head, .repeat = s->repeat, .slots = r->slots, .first_pos = r->first, .versions = r->versions,
+                           .variant = (uint8_t)(k % 3 == 0), .bias = bias, .data = data, .bench = bench};
+    char text[64];
+    snprintf(text, sizeof text, "%u:%u@%u,%ux%u,%ur%u,s%u,b%u", r->bucket, r->rows, r->first, s->channels, k, s->width, s->repeat, r->slots,
+             r->versions);
+    fm_problems_push(l, &p, text);
+}
+
+static void conv_products(struct fm_problems *l)
+{
+    static const struct conv_shape wide = {128, 4, 0, 1}, odd = {67, 3, 0, 1}, pieces = {30, 4, 5, 2}, few = {9, 2, 0, 1},
+                                   widest = {8200, 4, 0, 1}, large[] = {{5120, 4, 0, 1}, {5376, 4, 0, 1}};
+    static const struct rows rows[] = {{1, 1, 1, 5, 3}, {1, 1, 1, 0, 1}, {2, 2, 2, 1, 3},
+                                       {4, 3, 4, 7, 1}, {8, 8, 8, 2, 2}, {8, 5, 6, 0, 3}};
+    static const struct { uint32_t rows, k; } deep[] = {{1, 6400}, {1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const struct fm_type_info *info = fm_type_info((enum fm_type)t);
+        if (!info->is_weight)
+            continue;
+        const enum fm_type w = (enum fm_type)t;
+        const uint32_t unit = info->block_elems, least = unit == 1 ? 8 : unit;
+        for (size_t o = 0; o < 2; o++) {
+            const enum fm_op op = o == 0 ? FM_OP_MATMUL_CONV : FM_OP_NORM_MATMUL_CONV;
+            const size_t n_rows = o == 0 ? FM_COUNT(rows) : 2;
+            for (size_t r = 0; r < n_rows; r++) {
+                conv_product(l, op, w, &rows[r], &wide, 512, r % 2 == 0, FM_DATA_NORMAL, false);
+                conv_product(l, op, w, &rows[r], r % 2 ? &odd : &pieces, 3 * least, r % 2, FM_DATA_NORMAL, false);
+                if (o == 0 && r >= 4)
+                    conv_product(l, op, w, &rows[r], &widest, FM_MAX(unit, 64), true, FM_DATA_NORMAL, false);
+            }
+            conv_product(l, op, w, &rows[0], &few, least, true, FM_DATA_NORMAL, false);
+            conv_product(l, op, w, &rows[0], &odd, 4096, true, FM_DATA_NORMAL, false);
+            for (size_t i = 0; i < (o == 0 ? FM_COUNT(deep) : 2); i++) {
+                const struct rows r = {deep[i].rows, deep[i].rows, deep[i].rows, 3, 2};
+                conv_product(l, op, w, &r, &few, deep[i].k, false, FM_DATA_NORMAL, false);
+            }
+            for (int d = FM_DATA_ZERO; d < FM_DATA_COUNT; d++)
+                conv_product(l, op, w, &rows[0], &wide, 256, true, (enum fm_problem_data)d, false);
+            for (uint32_t r = 1; r <= (o == 0 ? 8u : 1u); r *= 2)
+                for (size_t i = 0; i < FM_COUNT(large); i++) {
+                    const struct rows many = {r, r, r, 100, 2};
+                    conv_product(l, op, w, &many, &large[i], 2560, true, FM_DATA_NORMAL, true);
+                }
+        }
+    }
 }
 
 struct scan_shape {
@@ -99,5 +153,6 @@ static void scans(struct fm_problems *l)
 void fm_problems_ssm(struct fm_problems *l)
 {
     convs(l);
+    conv_products(l);
     scans(l);
 }

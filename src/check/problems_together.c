@@ -32,6 +32,9 @@ void fm_problems_together(struct fm_problems *l)
         }
         struct fm_problem conv = {.op = FM_OP_CONV1D, .w = FM_TYPE_NONE, .k = 37, .state = 4, .repeat = 1, .versions = 3};
         push(l, conv, r, 2, "37x4");
+        conv.k = 76;
+        conv.state = 5;
+        push(l, conv, r, 2, "76x5");
         struct fm_problem scan = {.op = FM_OP_SELECTIVE_SCAN, .w = FM_TYPE_NONE, .k = 140, .state = 16, .heads = 1, .heads_kv = 1,
                                   .versions = 3};
         push(l, scan, r, 5, "140x16");

@@ -208,6 +208,21 @@ static enum fm_result shape_norm_matmul_glu(const struct fm_shape_call *c)
     return fm_shape_want(c, 3, FM_TYPE_F32, 1, c->src[0]->dims[1], 0);
 }
 
+static enum fm_result shape_matmul_conv(const struct fm_shape_call *c)
+{
+    TRY(fm_shape_want_rows(c, 0));
+    TRY(fm_shape_want_matrix(c, 1, c->src[0]->dims[1]));
+    return fm_shape_convolution(c, 2, c->src[1]->dims[0]);
+}
+
+static enum fm_result shape_norm_matmul_conv(const struct fm_shape_call *c)
+{
+    TRY(fm_shape_want_rows(c, 0));
+    TRY(fm_shape_want_matrix(c, 1, c->src[0]->dims[1]));
+    TRY(fm_shape_want(c, 2, FM_TYPE_F32, 1, c->src[0]->dims[1], 0));
+    return fm_shape_convolution(c, 3, c->src[1]->dims[0]);
+}
+
 static enum fm_result shape_glu(const struct fm_shape_call *c)
 {
     if (c->node->attr.act >= FM_ACT_COUNT)
@@ -391,6 +406,7 @@ static enum fm_result shape_read_sum(const struct fm_shape_call *c)
     return FM_OK;
 }
 
+#define CONVOLUTION (FM_ATTR_ACT | FM_ATTR_HEAD | FM_ATTR_REPEAT)
 #define HEADS (FM_ATTR_HEADS | FM_ATTR_HEAD)
 #define HEADS_KV (FM_ATTR_HEADS_KV | FM_ATTR_HEAD)
 #define CHUNK FM_ATTR_CHUNK
@@ -419,10 +435,12 @@ static const struct {
     [FM_OP_NORM_MATMUL] = {shape_norm_matmul, FM_ATTR_EPS},
     [FM_OP_NORM_MATMUL_ADD] = {shape_norm_matmul_add, FM_ATTR_EPS},
     [FM_OP_NORM_MATMUL_GLU] = {shape_norm_matmul_glu, FM_ATTR_EPS | FM_ATTR_ACT},
+    [FM_OP_MATMUL_CONV] = {shape_matmul_conv, CONVOLUTION},
+    [FM_OP_NORM_MATMUL_CONV] = {shape_norm_matmul_conv, CONVOLUTION | FM_ATTR_EPS},
     [FM_OP_ROPE_KV_WRITE] = {shape_rope_kv_write, HEADS | HEADS_KV | ROTATE | CHUNK | CAP},
     [FM_OP_ADD_NORM] = {shape_add_norm, FM_ATTR_NORM | FM_ATTR_EPS},
     [FM_OP_NORM_GATE] = {fm_shape_norm_gate, FM_ATTR_EPS | FM_ATTR_ACT | FM_ATTR_GATE | FM_ATTR_GROUPS},
-    [FM_OP_CONV1D] = {fm_shape_conv1d, FM_ATTR_ACT | FM_ATTR_HEAD | FM_ATTR_REPEAT},
+    [FM_OP_CONV1D] = {fm_shape_conv1d, CONVOLUTION},
     [FM_OP_SELECTIVE_SCAN] = {fm_shape_selective_scan, FM_ATTR_HEADS | FM_ATTR_HEADS_KV | FM_ATTR_STATE},
     [FM_OP_SSD] = {fm_shape_ssd, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE},
     [FM_OP_SSD_GATE] = {fm_shape_ssd_gate, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE},

@@ -44,6 +44,8 @@ void fm_shape_give_state(const struct fm_shape_call *c, unsigned i, unsigned s);
 // shape_recurrent.c
 enum fm_result fm_shape_norm_gate(const struct fm_shape_call *c);
 enum fm_result fm_shape_conv1d(const struct fm_shape_call *c);
+// The taps in operand `taps` and what follows it in conv1d, of a convolution of `in` channels; gives both results.
+enum fm_result fm_shape_convolution(const struct fm_shape_call *c, unsigned taps, uint32_t in);
 enum fm_result fm_shape_selective_scan(const struct fm_shape_call *c);
 enum fm_result fm_shape_ssd(const struct fm_shape_call *c);
 enum fm_result fm_shape_ssd_gate(const struct fm_shape_call *c);

@@ -55,24 +55,29 @@ enum fm_result fm_shape_norm_gate(const struct fm_shape_call *c)
     return FM_OK;
 }
 
-enum fm_result fm_shape_conv1d(const struct fm_shape_call *c)
+enum fm_result fm_shape_convolution(const struct fm_shape_call *c, unsigned taps, uint32_t in)
 {
     const struct fm_attr *a = &c->node->attr;
     TRY(want_act(c));
-    TRY(fm_shape_want_rows(c, 0));
-    TRY(fm_shape_want_matrix(c, 1, FM_NONE));
-    uint32_t in = c->src[0]->dims[1], out = c->src[1]->dims[0], width = c->src[1]->dims[1];
-    if (c->src[1]->type != FM_TYPE_F32)
-        return fm_shape_wrong(c, 1, "f32 [E,W]");
+    TRY(fm_shape_want_matrix(c, taps, FM_NONE));
+    uint32_t out = c->src[taps]->dims[0], width = c->src[taps]->dims[1];
+    if (c->src[taps]->type != FM_TYPE_F32)
+        return fm_shape_wrong(c, taps, "f32 [E,W]");
     if (width < 2 || a->repeat == 0 || (uint64_t)in * a->repeat != out || (a->repeat > 1 && !divides(a->head, in)))
         return fm_shape_bad_attr(c, "wants W >= 2 and E = Ex * repeat, Ex whole pieces of `head`");
-    TRY(want_segments(c, 2));
-    TRY(want_recurrent(c, 3, width - 1, in));
-    if (c->node->n_src > 4)
-        TRY(fm_shape_want(c, 4, FM_TYPE_F32, 1, out, 0));
+    TRY(want_segments(c, taps + 1));
+    TRY(want_recurrent(c, taps + 2, width - 1, in));
+    if (c->node->n_src > taps + 3)
+        TRY(fm_shape_want(c, taps + 3, FM_TYPE_F32, 1, out, 0));
     fm_shape_give(c, 0, FM_TYPE_F32, 2, c->src[0]->dims[0], out);
-    fm_shape_give_state(c, 1, 3);
+    fm_shape_give_state(c, 1, taps + 2);
     return FM_OK;
+}
+
+enum fm_result fm_shape_conv1d(const struct fm_shape_call *c)
+{
+    TRY(fm_shape_want_rows(c, 0));
+    return fm_shape_convolution(c, 1, c->src[0]->dims[1]);
 }
 
 enum fm_result fm_shape_selective_scan(const struct fm_shape_call *c)

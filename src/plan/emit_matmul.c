@@ -154,3 +154,37 @@ void fm_emit_norm_matmul_glu(struct fm_build *b, uint32_t node_id)
     d->moved_bytes += d->bind[bind_norm].bytes;
     finish(b, d, want, 2);
 }
+
+// Such kernels read x and weights as those of products with a norm do, whether there is one or not.
+void fm_emit_matmul_conv(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    bool normed = node->op == FM_OP_NORM_MATMUL_CONV;
+    unsigned taps = normed ? 3 : 2;
+    FM_DISPATCH_LAYOUT(FM_PUSH_MATMUL_CONV);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_x, node->src[0], false);
+    bind_weight(b, d, bind_w, node->src[1]);
+    if (normed)
+        fm_emit_bind(b, d, bind_norm, node->src[2], false);
+    fm_emit_bind(b, d, bind_taps, node->src[taps], false);
+    fm_emit_bind(b, d, bind_segment, node->src[taps + 1], false);
+    if (node->n_src > taps + 3)
+        fm_emit_bind(b, d, bind_bias, node->src[taps + 3], false);
+    fm_emit_bind(b, d, bind_state, node->dst[1], true);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    uint32_t n = want->param[FM_PARAM_N], rows = want->param[FM_PARAM_ROWS], width = want->param[FM_PARAM_STATE];
+    d->word[word_n] = n;
+    d->word[word_k] = d->word[word_stride_x] = want->param[FM_PARAM_K];
+    d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
+    d->word[word_eps_bits] = fm_float_bits(node->attr.eps);
+    d->word[word_head] = node->attr.repeat > 1 ? node->attr.head : n;
+    d->word[word_repeat] = node->attr.repeat;
+    d->word[word_act] = node->attr.act;
+    d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
+    d->moved_bytes += d->bind[bind_norm].bytes + d->bind[bind_taps].bytes + d->bind[bind_bias].bytes + 8ull * rows * n * (width - 1);
+    finish(b, d, want, 1);
+}

@@ -77,8 +77,12 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_NORM_MATMUL:
     case FM_OP_NORM_MATMUL_ADD:
     case FM_OP_NORM_MATMUL_GLU:
+    case FM_OP_MATMUL_CONV:
+    case FM_OP_NORM_MATMUL_CONV:
         want->w = source(l, 1)->type;
         set_width(want, dim(l, 1, 0), dim(l, 1, 1));
+        if (l->node->op == FM_OP_MATMUL_CONV || l->node->op == FM_OP_NORM_MATMUL_CONV)
+            want->param[FM_PARAM_STATE] = dim(l, l->node->op == FM_OP_MATMUL_CONV ? 2 : 3, 1);
         return FM_OK;
     case FM_OP_GATHER:
         want->param[FM_PARAM_ROWS] = dim(l, 1, 0);

@@ -20,6 +20,7 @@ static fm_ref_fn *const functions[FM_OP_COUNT] = {
     [FM_OP_SSD_GATE] = fm_ref_ssd_gate,
     [FM_OP_NORM_MATMUL] = fm_ref_norm_matmul, [FM_OP_NORM_MATMUL_ADD] = fm_ref_norm_matmul_add,
     [FM_OP_NORM_MATMUL_GLU] = fm_ref_norm_matmul_glu,
+    [FM_OP_MATMUL_CONV] = fm_ref_matmul_conv, [FM_OP_NORM_MATMUL_CONV] = fm_ref_norm_matmul_conv,
     [FM_OP_ROPE_KV_WRITE] = fm_ref_rope_kv_write, [FM_OP_ADD_NORM] = fm_ref_add_norm,
     [FM_OP_CAST] = fm_ref_cast,             [FM_OP_ATTEND_MERGE] = fm_ref_attend_merge,
     [FM_OP_NORM_GATE] = fm_ref_norm_gate,   [FM_OP_CONV1D] = fm_ref_conv1d,
@@ -37,13 +38,19 @@ fm_ref_fn *fm_ref_of(enum fm_op op)
     return functions[op];
 }
 
+static bool is_conv_of_product(enum fm_op op)
+{
+    return op == FM_OP_MATMUL_CONV || op == FM_OP_NORM_MATMUL_CONV;
+}
+
 uint64_t fm_ref_scratch_elems(const struct fm_graph *graph, const struct fm_node *node)
 {
-    // Recurrences keep one version of their state, [S,B,rows,width], three times.
+    // Recurrences keep one version of their state, [S,B,rows,width], three times; behind it a convolution's product, and a normed
+    // row before that, each with its error scale.
     for (unsigned d = 0; d < node->n_dst; d++) {
-        const struct fm_value *v = &graph->values[node->dst[d]];
+        const struct fm_value *v = &graph->values[node->dst[d]], *w = &graph->values[node->src[1]];
         if (v->kind == FM_VALUE_STATE && v->n_dims == 4 && v->dims[1] == FM_DIM_B)
-            return 3 * (uint64_t)v->dims[2] * v->dims[3];
+            return 3 * (uint64_t)v->dims[2] * v->dims[3] + (is_conv_of_product(node->op) ? 2 * ((uint64_t)w->dims[0] + w->dims[1]) : 0);
     }
     switch (node->op) {
     case FM_OP_SAMPLE:

@@ -101,36 +101,88 @@ static uint64_t source_channel(const struct fm_attr *a, uint64_t channel)
     return a->repeat > 1 ? channel / a->head / a->repeat * a->head + channel % a->head : channel;
 }
 
-void fm_ref_conv1d(const struct fm_ref_call *c)
+// A convolution's input: row t [Ex] of the step, and the error scale of its elements (NULL: exact).
+typedef const double *conv_input_fn(const struct fm_ref_call *c, uint64_t t, const double **out_mag);
+
+// `taps`: the operand that holds them; those after it are as of conv1d.
+static void convolve(const struct fm_ref_call *c, unsigned taps, conv_input_fn *input)
 {
     const struct fm_attr *a = &c->node->attr;
-    const struct fm_ref_tensor *x = c->src[0], *w = c->src[1];
-    uint64_t in = x->dims[1], out = w->dims[0], width = w->dims[1];
-    const double *bias = c->node->n_src > 4 ? c->src[4]->v : NULL;
+    const struct fm_ref_tensor *w = c->src[taps], *state = c->src[taps + 2];
+    uint64_t in = state->dims[3], out = w->dims[0], width = w->dims[1], before = (width - 2) * in;
+    const double *bias = c->node->n_src > taps + 3 ? c->src[taps + 3]->v : NULL;
     struct segment s;
-    for (uint64_t i = 0; segment_at(c->src[2], i, &s); i++) {
+    for (uint64_t i = 0; segment_at(c->src[taps + 1], i, &s); i++) {
         struct working window = load_state(c, c->dst[1], &s);
         for (uint64_t t = 0; t < s.rows; t++) {
-            const double *now = x->v + (s.row + t) * in;
+            const double *now_mag, *now = input(c, s.row + t, &now_mag);
             for (uint64_t ch = 0; ch < out; ch++) {
                 uint64_t from = source_channel(a, ch);
                 double sum = bias ? bias[ch] : 0, mag = fabs(sum);
                 for (uint64_t j = 0; j < width; j++) {
-                    double p = w->v[ch * width + j] * (j + 1 < width ? window.v[j * in + from] : now[from]);
+                    double tap = w->v[ch * width + j], p = tap * (j + 1 < width ? window.v[j * in + from] : now[from]);
                     sum += p;
                     mag += fabs(p);
+                    if (j + 1 == width && now_mag)
+                        mag += fabs(tap) * now_mag[from];
                 }
                 uint64_t at = (s.row + t) * out + ch;
                 c->dst[0]->v[at] = fm_ref_act(a->act, sum);
                 c->dst[0]->mag[at] = fm_ref_act_mag(a->act, sum, mag);
             }
-            memmove(window.v, window.v + in, (width - 2) * in * sizeof(double));
-            memcpy(window.v + (width - 2) * in, now, in * sizeof(double));
-            for (uint64_t k = 0; k < window.elems; k++)
-                window.terms[k] = fabs(window.v[k]);
+            memmove(window.v, window.v + in, before * sizeof(double));
+            memmove(window.terms, window.terms + in, before * sizeof(double));
+            for (uint64_t k = 0; k < in; k++) {
+                window.v[before + k] = now[k];
+                window.terms[before + k] = now_mag ? now_mag[k] : fabs(now[k]);
+            }
             store_state(c, c->dst[1], &s, t, &window);
         }
     }
+}
+
+static const double *input_given(const struct fm_ref_call *c, uint64_t t, const double **out_mag)
+{
+    *out_mag = NULL;
+    return c->src[0]->v + t * c->src[0]->dims[1];
+}
+
+void fm_ref_conv1d(const struct fm_ref_call *c)
+{
+    convolve(c, 1, input_given);
+}
+
+// A row of x w^T, in the scratch behind the window.
+static const double *input_product(const struct fm_ref_call *c, const double *x, unsigned taps, const double **out_mag)
+{
+    uint64_t n = c->src[1]->dims[0];
+    double *y = c->scratch + 3 * version_elems(c->src[taps + 2]), *mag = y + n;
+    fm_ref_matmul_rows(x, c->src[1]->v, NULL, NULL, 1, n, c->src[1]->dims[1], y, mag);
+    *out_mag = mag;
+    return y;
+}
+
+static const double *input_of_matmul(const struct fm_ref_call *c, uint64_t t, const double **out_mag)
+{
+    return input_product(c, c->src[0]->v + t * c->src[0]->dims[1], 2, out_mag);
+}
+
+void fm_ref_matmul_conv(const struct fm_ref_call *c)
+{
+    convolve(c, 2, input_of_matmul);
+}
+
+static const double *input_of_norm_matmul(const struct fm_ref_call *c, uint64_t t, const double **out_mag)
+{
+    uint64_t k = c->src[0]->dims[1];
+    double *normed = c->scratch + 3 * version_elems(c->src[5]) + 2 * c->src[1]->dims[0];
+    fm_ref_norm_row(&c->node->attr, c->src[0]->v + t * k, NULL, c->src[2]->v, NULL, k, normed, normed + k);
+    return input_product(c, normed, 3, out_mag);
+}
+
+void fm_ref_norm_matmul_conv(const struct fm_ref_call *c)
+{
+    convolve(c, 3, input_of_norm_matmul);
 }
 
 // Gu and Dao, "Mamba", 2023, algorithm 2 with the simplified (Euler) discretisation of b that the authors' code uses.

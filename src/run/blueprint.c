@@ -181,6 +181,7 @@ static void choose_buckets(struct fm_blueprint *b, const struct fm_caps *caps)
     b->buckets = (struct fm_buckets){.n_ubatch = b->n_ubatch, .n_slots = b->n_slots};
     for (size_t i = 0; i < graph->n_nodes; i++)
         has[graph->nodes[i].op] = true;
+    has[FM_OP_MATMUL_CONV] = has[FM_OP_CONV1D]; // of fused ops this one alone has kernels with windows of its own
     if (b->versions > 0)
         fm_buckets_add_run(&b->buckets, FM_VERSION_ROWS);
     for (size_t i = 0; i < fm_kernel_count; i++) {
