@@ -6,7 +6,8 @@
 //     of A   row fm_order_row(lane, j),   place s of the lane's FM_ORDER_K places along k
 //     of B   column fm_order_col(lane, j), the same place
 // Component i of an accumulator is of row fm_order_row(lane, fm_order_sum_row(lane, i)).
-// Along a unit of 32 a lane has FM_ORDER_ELEMENTS places, those of piece number fm_order_k(lane).
+// Along a unit of 32 a lane has FM_ORDER_ELEMENTS places, those of piece number fm_order_k(lane). The FM_ORDER_LANES lanes with the
+// other places of the same rows and columns are its neighbours: lanes of the same lane / FM_ORDER_LANES.
 #ifndef FM_MATRIX_ORDER_GLSL
 #define FM_MATRIX_ORDER_GLSL
 
@@ -19,6 +20,7 @@
 #define FM_ORDER_K 4
 #define FM_ORDER_ROWS 2
 #define FM_ORDER_COLS 1
+#define FM_ORDER_LANES 4
 #define fm_order_row(lane, j) ((lane) / 4u + 8u * (j))
 #define fm_order_col(lane, j) ((lane) / 4u)
 #define fm_order_k(lane) ((lane) % 4u)
@@ -32,6 +34,7 @@
 #define FM_ORDER_K 1
 #define FM_ORDER_ROWS 8
 #define FM_ORDER_COLS 8
+#define FM_ORDER_LANES 8
 #define fm_order_row(lane, j) (j)
 #define fm_order_col(lane, j) (j)
 #define fm_order_k(lane) (lane)

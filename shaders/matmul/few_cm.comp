@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 // Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for few rows of x on matrix units
-//     (KHR_cooperative_matrix): the weights are read once for all rows, by lanes that put them into matrix A themselves.
-// Shapes: x [rows, k] with stride_x elements from row to row, f32 or (FM_X_F16) a cast copy; w, gate, up [n, k]; y, residual [rows, n] f32.
+//     (KHR_cooperative_matrix): the weights are read once for all rows, by lanes that put them into matrix A themselves. The same of
+//     x^ = x norm / sqrt(mean x^2 + eps), with f32 x (few_x.glsl).
+// Shapes: x [rows, k] with stride_x elements from row to row, f32 or (FM_X_F16) a cast copy; w, gate, up [n, k]; norm [k] f32; y, residual
+//     [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of 32.
 // One workgroup: LINES * MM rows of weights (with two streams half of them gate and half up), and BLOCKS * MN rows of x. Its
 //     subgroups take turns along k, a unit of 32 at a time. What the next unit needs is on its way while the present one is
 //     multiplied. The subgroups' sums are added in shared memory.
 // Precision: an f32 x is the sum of two f16 numbers, 64 (high + low / 2048), each with sums of its own. It is off by 2^-22 of x or
-//     2^-30, whichever is more; beyond 4e6 the sums are no numbers. Quantised weights become exact small integers in f16; the sums of
-//     a block of 32 are multiplied by its scales in f32, and an offset by the sum of the block's x.
+//     2^-30, whichever is more; beyond 4e6 the sums are no numbers. Where x is normed, a power of two of each row stands for 64.
+//     Quantised weights become exact small integers in f16; the sums of a block of 32 are multiplied by its scales in f32, and an offset
+//     by the sum of the block's x.
 // Order of elements: which element a lane's component holds is the device's choice. lib/matrix_order.glsl has the orders that
 //     this kernel knows; vk/vk_matrix_order.c finds out whether a device has one.
 // Spec constants: 0 workgroup size, 1 subgroup size.
@@ -20,6 +23,8 @@
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
 #extension GL_KHR_shader_subgroup_basic : require
+#extension GL_KHR_shader_subgroup_vote : require
+#extension GL_KHR_shader_subgroup_shuffle : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #define FM_USE_SUBGROUP_SIZE
 #include "spec.glsl"
@@ -34,11 +39,6 @@ const uint MATRICES = FM_ORDER_ELEMENTS / FM_ORDER_K;      // along k in a unit
 const uint COLS = LINES * MM / uint(FM_STREAMS);           // columns of y
 const uint XROWS = BLOCKS * MN;
 const float LOW = 2048.0;
-#ifdef FM_X_F16
-const float X_SCALE = 1.0;
-#else
-const float X_SCALE = 1.0 / 64.0; // x up to 4e6
-#endif
 
 #ifdef FM_X_F16
 #define PARTS 1
@@ -75,6 +75,9 @@ shared float sums[SUBGROUPS * LINES * MM * XROWS]; // [subgroup][row of x][line 
 #define X_LOADS (BLOCKS * FM_ORDER_COLS * 2u)
 fm_raw next_w[W_LOADS]; // of the next unit
 fm_raw_x next_x[X_LOADS];
+#ifdef FM_NORMED
+fm_raw_x next_norm[2];
+#endif
 #ifdef FM_W_QUANT
 MAT_C acc[LINES * BLOCKS];
 #else
@@ -107,6 +110,16 @@ uint piece_of(uint lane, uint piece)
 
 void fetch_x(uint row0, uint rows, uint unit, uint lane)
 {
+#ifdef FM_NORMED
+    [[unroll]] for (uint piece = 0u; piece < 2u; piece++) {
+        uint from = unit * 32u + piece_of(lane, piece);
+#if FM_ORDER_ELEMENTS == 8
+        next_norm[piece] = FM_CAST(fm_f32x4s, pc.norm).d[from >> 2];
+#else
+        next_norm[piece] = vec2(pc.norm.d[from], pc.norm.d[from + 1u]);
+#endif
+    }
+#endif
     [[unroll]] for (uint block = 0u; block < BLOCKS; block++)
         [[unroll]] for (uint j = 0u; j < FM_ORDER_COLS; j++)
             [[unroll]] for (uint piece = 0u; piece < 2u; piece++) {
@@ -125,7 +138,9 @@ void fetch_x(uint row0, uint rows, uint unit, uint lane)
             }
 }
 
-// A piece of x in the order of the weights' elements.
+#include "few_x.glsl"
+
+// A piece of x, scaled, in the order of the weights' elements.
 void decode_x(fm_raw_x raw, out float16_t high[PIECE], out float16_t low[PIECE])
 {
 #if PARTS == 1 && FM_ORDER_ELEMENTS == 8
@@ -138,14 +153,14 @@ void decode_x(fm_raw_x raw, out float16_t high[PIECE], out float16_t low[PIECE])
     // one instruction.
     uint zero = pc.n >> 31;
 #if FM_ORDER_ELEMENTS == 8
-    vec4 x = X_ORDER(raw) * X_SCALE;
+    vec4 x = X_ORDER(raw);
     uvec2 bits = uvec2(packHalf2x16(x.xy), packHalf2x16(x.zw)) ^ zero;
     vec4 rest = (x - vec4(unpackHalf2x16(bits.x), unpackHalf2x16(bits.y))) * LOW;
     f16vec4 h = f16vec4(unpackFloat2x16(bits.x), unpackFloat2x16(bits.y));
     f16vec4 l = f16vec4(unpackFloat2x16(packHalf2x16(rest.xy)), unpackFloat2x16(packHalf2x16(rest.zw)));
 #else
-    uint bits = packHalf2x16(raw * X_SCALE) ^ zero;
-    f16vec2 h = unpackFloat2x16(bits), l = unpackFloat2x16(packHalf2x16((raw * X_SCALE - unpackHalf2x16(bits)) * LOW));
+    uint bits = packHalf2x16(raw) ^ zero;
+    f16vec2 h = unpackFloat2x16(bits), l = unpackFloat2x16(packHalf2x16((raw - unpackHalf2x16(bits)) * LOW));
 #endif
 #endif
     [[unroll]] for (uint i = 0u; i < PIECE; i++) {
@@ -217,7 +232,9 @@ void multiply(fm_raw w[W_LOADS], fm_raw_x x[X_LOADS], uint unit, uint units, uin
         [[unroll]] for (uint j = 0u; j < FM_ORDER_COLS; j++)
             [[unroll]] for (uint piece = 0u; piece < 2u; piece++) {
                 float16_t h[PIECE], l[PIECE];
-                decode_x(x[(block * FM_ORDER_COLS + j) * 2u + piece], h, l);
+                uint loaded = (block * FM_ORDER_COLS + j) * 2u + piece;
+                decode_x(scale_x(x[loaded], loaded), h, l);
+                see_high(loaded, h);
                 [[unroll]] for (uint i = 0u; i < PIECE; i++) {
                     uint e = piece * PIECE + i;
                     high[e / FM_ORDER_K][j * FM_ORDER_K + e % FM_ORDER_K] = h[i];
@@ -243,7 +260,7 @@ void multiply(fm_raw w[W_LOADS], fm_raw_x x[X_LOADS], uint unit, uint units, uin
 }
 
 // Adds the subgroups' sums and stores y.
-void finish(uint row0, uint rows, uint col0, uint subgroup, uint tid)
+void finish(uint row0, uint rows, uint col0, uint subgroup, uint lane)
 {
     [[unroll]] for (uint line = 0u; line < LINES; line++)
         [[unroll]] for (uint block = 0u; block < BLOCKS; block++) {
@@ -255,15 +272,16 @@ void finish(uint row0, uint rows, uint col0, uint subgroup, uint tid)
             coopMatStore(sum, sums, ((subgroup * XROWS + block * MN) * LINES + line) * MM, LINES * MM,
                          gl_CooperativeMatrixLayoutColumnMajor);
         }
+    keep_rows(subgroup, lane);
     barrier();
-    for (uint e = tid; e < COLS * XROWS; e += gl_WorkGroupSize.x) {
+    for (uint e = subgroup * FM_SUBGROUP + lane; e < COLS * XROWS; e += gl_WorkGroupSize.x) {
         uint row = e / COLS, col = e % COLS;
         float sum[FM_STREAMS];
         [[unroll]] for (uint stream = 0u; stream < FM_STREAMS; stream++) {
             sum[stream] = 0.0;
             [[unroll]] for (uint s = 0u; s < SUBGROUPS; s++)
-                sum[stream] += sums[(s * XROWS + row) * LINES * MM + stream * COLS + col];
-            sum[stream] *= 1.0 / X_SCALE;
+                sum[stream] += sums[(s * XROWS + row) * LINES * MM + stream * COLS + col] * sum_scale(s, row);
+            sum[stream] *= row_factor(row);
         }
         if (row0 + row < rows && col0 + col < pc.n)
 #if FM_STREAMS == 2
@@ -282,18 +300,24 @@ void main()
         return;
     uint subgroup = gl_SubgroupID, lane = gl_SubgroupInvocationID;
     uint units = pc.k >> 5;
-    [[unroll]] for (uint i = 0u; i < acc.length(); i++)
-        acc[i] = MAT_C(0.0);
     uint first = min(subgroup, units - 1u);
-    fetch_w(col0, first, units, lane);
-    fetch_x(row0, rows, first, lane);
-    for (uint unit = subgroup; unit < units; unit += SUBGROUPS) {
-        fm_raw w[W_LOADS] = next_w;
-        fm_raw_x x[X_LOADS] = next_x;
-        uint following = min(unit + SUBGROUPS, units - 1u);
-        fetch_w(col0, following, units, lane);
-        fetch_x(row0, rows, following, lane);
-        multiply(w, x, unit, units, col0, lane);
-    }
-    finish(row0, rows, col0, subgroup, subgroup * FM_SUBGROUP + lane);
+    bool again = false;
+    do {
+        [[unroll]] for (uint i = 0u; i < acc.length(); i++)
+            acc[i] = MAT_C(0.0);
+        fetch_w(col0, first, units, lane);
+        fetch_x(row0, rows, first, lane);
+        choose_scales(again, row0, rows, first, units, lane);
+        for (uint unit = subgroup; unit < units; unit += SUBGROUPS) {
+            fm_raw w[W_LOADS] = next_w;
+            fm_raw_x x[X_LOADS] = next_x;
+            keep_norm();
+            uint following = min(unit + SUBGROUPS, units - 1u);
+            fetch_w(col0, following, units, lane);
+            fetch_x(row0, rows, following, lane);
+            multiply(w, x, unit, units, col0, lane);
+        }
+        again = !again && any_overflow();
+    } while (again);
+    finish(row0, rows, col0, subgroup, lane);
 }

@@ -17,7 +17,8 @@ enum fm_problem_data {
     FM_DATA_COUNT,
     FM_DATA_NAN = FM_DATA_COUNT, // products and sampling: normal but for one NaN in the middle, which must reach what it should
     FM_DATA_INF,                 // sampling only: a row of -inf
-    FM_DATA_SMALL                // products: so small that f16 holds fewer bits of it
+    FM_DATA_SMALL,               // products: so small that f16 holds fewer bits of it
+    FM_DATA_UNEVEN               // products of normed rows: many zeros first, then numbers of which some are 2^20 times as large
 };
 
 // One op on one shape. Fields that an op does not use are 0.
@@ -36,6 +37,7 @@ struct fm_problem {
     bool bias;
     enum fm_problem_data data;
     bool bench;        // large: for timing, not part of the check
+    bool optional;     // a device may have no kernel for it: plans then keep the parts that the op is made of
 };
 
 // All problems, in a fixed order. Release with fm_free.

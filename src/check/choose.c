@@ -15,7 +15,7 @@ enum {
     TRAIT_BIAS,
     TRAIT_VERSIONS,
     TRAIT_DATA,                              // with formats one of the awkward kinds, without each
-    TRAIT_VARIANT = TRAIT_DATA + FM_DATA_SMALL, // 8 of them
+    TRAIT_VARIANT = TRAIT_DATA + FM_DATA_UNEVEN, // 8 of them
     TRAIT_BORDER = TRAIT_VARIANT + 8,        // least and greatest of each window of the op's kernel
     TRAIT_COUNT = TRAIT_BORDER + 2 * FM_KERNEL_WINDOWS
 };
@@ -149,6 +149,8 @@ static enum fm_result add_pairs(struct fm_check_list *list, const char *kernel_t
         struct fm_want want;
         r = fm_want_from_node(&c.graph, &c.graph.nodes[0], &c.dims, &list->view[v].caps, &want);
         pair.kernel = r ? NULL : fm_kernel_select(&list->view[v].caps, &want, NULL, NULL);
+        if (!r && !pair.kernel && p->optional)
+            continue;
         if (pair.kernel)
             pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want);
         if (pair.kernel)

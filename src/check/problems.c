@@ -5,7 +5,8 @@
 
 #include <stdio.h>
 
-static const char *const data_names[FM_DATA_SMALL + 1] = {"normal", "zero", "tiny", "huge", "cancel", "nan", "inf", "small"};
+static const char *const data_names[FM_DATA_UNEVEN + 1] = {"normal", "zero", "tiny", "huge", "cancel", "nan", "inf", "small",
+                                                          "uneven"};
 
 void fm_problems_push(struct fm_problems *l, const struct fm_problem *p, const char *shape)
 {
@@ -114,6 +115,44 @@ static void normed_matmuls(struct fm_problems *l)
         }
         for (size_t i = 0; i < FM_COUNT(bench); i++)
             matmul(l, bench[i].op, w, 1, 1, bench[i].n, bench[i].k, false, FM_DATA_NORMAL, true);
+    }
+}
+
+static void few_normed(struct fm_problems *l, enum fm_op op, enum fm_type w, uint32_t rows, uint32_t n, uint32_t k, bool bias,
+                       enum fm_problem_data data, bool bench)
+{
+    matmul(l, op, w, rows > 8 ? 16 : rows > 4 ? 8 : rows, rows, n, k, bias, data, bench);
+    if (!l->error)
+        l->items[l->count - 1].optional = true;
+}
+
+// Few normed rows on matrix units.
+static void few_normed_matmuls(struct fm_problems *l)
+{
+    static const enum fm_op ops[] = {FM_OP_NORM_MATMUL, FM_OP_NORM_MATMUL_ADD, FM_OP_NORM_MATMUL_GLU};
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const struct fm_type_info *info = fm_type_info((enum fm_type)t);
+        if (!info->is_weight || t == FM_TYPE_F32)
+            continue;
+        const enum fm_type w = (enum fm_type)t;
+        const uint32_t block = FM_MAX(info->block_elems, 32);
+        for (size_t o = 0; o < FM_COUNT(ops); o++) {
+            const bool can_bias = ops[o] != FM_OP_NORM_MATMUL_GLU;
+            const struct { uint32_t rows, n, k; } few[] = {
+                {2, 131, 512},  {4, 131, 512},   {5, 300, 4096},    {8, 67, 3 * block}, {7, 8200, block},
+                {8, 8200, 256}, {16, 300, 4096}, {9, 67, 3 * block}, {9, 8200, block},  {16, 8200, 256}};
+            for (size_t i = 0; i < FM_COUNT(few); i++)
+                few_normed(l, ops[o], w, few[i].rows, few[i].n, few[i].k, can_bias && i % 2, FM_DATA_NORMAL, false);
+            for (uint32_t rows = 8; rows <= 16; rows *= 2)
+                for (int d = FM_DATA_ZERO; d <= FM_DATA_UNEVEN; d++)
+                    if (d != FM_DATA_INF)
+                        few_normed(l, ops[o], w, rows, 64, 2048, false, (enum fm_problem_data)d, false);
+        }
+        for (uint32_t rows = 8; rows <= 16; rows *= 2) {
+            few_normed(l, FM_OP_NORM_MATMUL, w, rows, 4096, 4096, false, FM_DATA_NORMAL, true);
+            few_normed(l, FM_OP_NORM_MATMUL, w, rows, 128256, 4096, false, FM_DATA_NORMAL, true);
+            few_normed(l, FM_OP_NORM_MATMUL_GLU, w, rows, 14336, 4096, false, FM_DATA_NORMAL, true);
+        }
     }
 }
 
@@ -242,6 +281,7 @@ enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_co
     fm_problems_together(&l);
     matmuls(&l);
     normed_matmuls(&l);
+    few_normed_matmuls(&l);
     if (l.error) {
         fm_free(l.items);
         return l.error;

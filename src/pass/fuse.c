@@ -9,6 +9,7 @@ struct match {
     const struct fm_rule *rule;
     const uint32_t *uses;
     const struct fm_tuning *tuning;
+    const struct fm_dims *dims; // NULL: one row
     uint32_t value[FM_RULE_VARS];       // FM_NONE: not bound, or an operand that is absent
     uint32_t node[FM_RULE_STATEMENTS];  // of each pattern statement
     struct fm_node fused[FM_RULE_STATEMENTS]; // of each replacement statement
@@ -19,6 +20,11 @@ struct match {
 static const struct fm_tuning *tuning_of(const struct fm_pass_context *context)
 {
     return context != NULL && context->tuning != NULL ? context->tuning : &fm_tuning_shipped;
+}
+
+static const struct fm_dims *dims_of(const struct fm_pass_context *context)
+{
+    return context != NULL ? context->dims : NULL;
 }
 
 // --- guards --------------------------------------------------------------------------------------------------------
@@ -68,9 +74,11 @@ static bool guard_rms(const struct match *m)
 static bool guard_rms_short(const struct match *m)
 {
     const struct fm_node *product = &m->graph->nodes[m->node[1]];
-    const struct fm_value *w = &m->graph->values[product->src[1]];
+    const struct fm_value *x = &m->graph->values[product->src[0]], *w = &m->graph->values[product->src[1]];
+    bool one = m->dims == NULL || fm_dim_resolve(x->dims[0], m->dims) == 1;
     uint64_t bytes = 0;
-    return guard_rms(m) && fm_type_bytes(w->type, w->dims[1], &bytes) && bytes <= m->tuning->norm_fold_row_bytes;
+    return guard_rms(m) && fm_type_bytes(w->type, w->dims[1], &bytes) &&
+           bytes <= (one ? m->tuning->norm_fold_row_bytes : m->tuning->norm_fold_few_row_bytes);
 }
 
 // The second node is silu gate, then a norm of whole rows, and the first node's result, which changes, is read by it alone.
@@ -349,7 +357,7 @@ static enum fm_result run_rule(struct fm_graph *graph, const struct fm_rule *rul
                                const struct fm_pass_context *context, uint32_t *uses)
 {
     for (uint32_t i = 0; i < graph->n_nodes; i++) {
-        struct match m = {.graph = graph, .rule = rule, .uses = uses, .tuning = tuning_of(context)};
+        struct match m = {.graph = graph, .rule = rule, .uses = uses, .tuning = tuning_of(context), .dims = dims_of(context)};
         bool ok;
         if (!match_at(&m, i) || !guard(&m) || !nothing_lost(&m))
             continue;
@@ -378,7 +386,8 @@ static enum fm_result match_reader(const struct each *e, uint32_t first, uint32_
 {
     *out_ok = false;
     for (uint32_t i = 0; i < e->n && !*out_ok; i++) {
-        *out_match = (struct match){.graph = e->graph, .rule = &e->rule[i], .uses = e->uses, .tuning = tuning_of(e->context), .kept = 1};
+        *out_match = (struct match){.graph = e->graph, .rule = &e->rule[i], .uses = e->uses, .tuning = tuning_of(e->context),
+                                    .dims = dims_of(e->context), .kept = 1};
         if (!match_at(out_match, reader) || out_match->node[0] != first || !e->guard[i](out_match))
             continue;
         enum fm_result r = prepare(out_match, e->context, out_ok);

@@ -13,6 +13,7 @@ struct fm_pass_context {
     bool (*can_run)(void *user, const struct fm_graph *graph, const struct fm_node *node);
     void *user;
     const struct fm_tuning *tuning; // NULL = fm_tuning_shipped
+    const struct fm_dims *dims;     // of the plan; NULL: one row
 };
 
 // Run all passes of passes.def in order, validating after each. FM_ARG names the pass that broke an invariant.

@@ -312,7 +312,7 @@ enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *la
     enum fm_result result = FM_OK;
     if (!b.options.no_fuse) {
         struct pass_user user = {.selector = &selector, .dims = dims};
-        struct fm_pass_context context = {.can_run = can_run, .user = &user, .tuning = fm_tuning_of(caps)};
+        struct fm_pass_context context = {.can_run = can_run, .user = &user, .tuning = fm_tuning_of(caps), .dims = dims};
         result = fm_passes_run(graph, &context);
     }
     if (result == FM_OK)

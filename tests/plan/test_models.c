@@ -135,6 +135,38 @@ static void test_parts_of_ssd(void **state)
     }
 }
 
+static uint32_t count_op(const struct fm_plan *plan, enum fm_op op)
+{
+    uint32_t n = 0;
+    for (uint32_t d = 0; d < plan->n_dispatches; d++)
+        n += plan->dispatches[d].kernel->op == op;
+    return n;
+}
+
+// Norms of few rows go into the products behind them where kernels of matrix units do that: all of 32 layers but those of the last
+// one's output, which has one row, and one row of f16 has a norm of its own.
+static void test_norms_of_few_rows(void **state)
+{
+    (void)state;
+    static const struct {
+        enum fm_type type;
+        uint32_t tokens, norms;
+    } rows[] = {{FM_TYPE_F16, 2, 2},   {FM_TYPE_F16, 5, 2},   {FM_TYPE_F16, 16, 2}, {FM_TYPE_F16, 17, 65},
+                {FM_TYPE_Q4_0, 2, 63}, {FM_TYPE_Q4_0, 5, 0}, {FM_TYPE_Q4_0, 9, 0}, {FM_TYPE_F32, 8, 65}};
+    for (unsigned i = 0; i < FM_COUNT(rows); i++)
+        for (int quads = 0; quads < 2; quads++) {
+            struct fm_caps caps = check_caps(FM_RUNG_CM);
+            if (quads) {
+                caps.matrix[caps.n_matrix++] = (struct fm_matrix_shape){.m = 16, .n = 8, .k = 16};
+                caps.matrix_order = FM_MATRIX_ORDER_QUADS;
+            }
+            struct made m = make(fm_shape_find("llama-8b"), rows[i].type, &caps, rows[i].tokens);
+            uint32_t apart = rows[i].type == FM_TYPE_Q4_0 ? 63 : 65;
+            assert_int_equal(count_op(&m.plan, FM_OP_NORM), quads ? rows[i].norms : apart);
+            unmake(&m);
+        }
+}
+
 static void test_weights_of_8b(void **state)
 {
     (void)state;
@@ -170,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_every_format),
         cmocka_unit_test(test_smallest_device),
         cmocka_unit_test(test_parts_of_ssd),
+        cmocka_unit_test(test_norms_of_few_rows),
         cmocka_unit_test(test_weights_of_8b),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
