@@ -3,9 +3,9 @@
 // ATTEND, one query row at a time: softmax(scale q k^T) v over the row's own positions, by online softmax (Milakov and
 // Gimelshein 2018; the rescaling of FlashAttention, Dao et al. 2022, algorithm 1) over tiles of one key per invocation.
 //   q [T,H*C] f32 (dual chunk attention: [T,3*H*C], lib/attend.glsl), kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T]
-//   -> y [T,H*C] f32, or with split > 1 partial [T,H,split,C+2] f32
-// A workgroup makes one part of the keys of one head of one token. Query head h reads KV head h / (H/G). Head width at
-// most 512.
+//   -> y [T,H*C] f32
+// A workgroup makes one part of the keys of one head of one token; the last one of a head puts the parts together (lib/arrive.glsl).
+// Query head h reads KV head h / (H/G). Head width at most 512.
 // Specialisation: 0 workgroup size (power of two, 64..1024). Needs: base; the sg rung reduces within subgroups.
 // Accumulates in f32: a key's dot product in order, tiles in order. Moves 2*keys*Cp*cache bytes a head and token.
 #extension GL_GOOGLE_include_directive : require
@@ -15,6 +15,7 @@
 #include "num.glsl"
 #include "cache.glsl"
 #include "attend.glsl"
+#include "arrive.glsl"
 
 #define FM_REDUCE_MAX_GROUP 1024
 #if FM_RUNG >= 1
@@ -26,7 +27,7 @@
 #define REF_U32 fm_u32s
 #define REF_X fm_f32s
 #define REF_Y fm_out_f32s
-#define REF_PART fm_out_f32s
+#define REF_PART fm_parts_f32s
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 
@@ -36,6 +37,23 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 shared vec2 query[3 * MAX_HEAD / 2]; // a line of MAX_HEAD / 2 per copy
 shared float weight[gl_WorkGroupSize.x];
 
+// The parts of a head, in order, become y.
+void merge(uint record, uint words, uint parts, uint y)
+{
+    for (uint c = gl_LocalInvocationID.x; c < pc.head; c += FM_GROUP) {
+        float top = FM_ATTEND_NONE, acc = 0.0, sum = 0.0;
+        for (uint p = 0; p < parts; p++)
+            top = max(top, pc.partial.d[record + (p + 1) * words - 4]);
+        for (uint p = 0; p < parts; p++) {
+            uint at = record + p * words;
+            float share = fm_exp(pc.partial.d[at + words - 4] - top);
+            sum = fma(share, pc.partial.d[at + words - 3], sum);
+            acc = fma(share, pc.partial.d[at + c], acc);
+        }
+        pc.y.d[y + c] = acc / sum;
+    }
+}
+
 void main()
 {
     uint h = gl_WorkGroupID.x, t = gl_WorkGroupID.y, tid = gl_LocalInvocationID.x;
@@ -43,7 +61,9 @@ void main()
         return;
     uint g = h / (pc.heads / pc.heads_kv);
     uvec2 plane = fm_cache_plane(pc.slot.d[t], g, pc.heads_kv, pc.ctx, pc.head_stride);
-    uvec2 range = fm_attend_range(pc.pos.d[t], pc.window, gl_WorkGroupID.z, pc.split);
+    uvec3 range = fm_attend_part(pc.pos.d[t], pc.window, gl_WorkGroupID.z, pc.split, pc.part_keys);
+    if (gl_WorkGroupID.z >= range.z)
+        return;
     uint pairs = (pc.head + 1) / 2, copies = fm_attend_segments(pc.pos.d[t], pc.chunk);
     float scale = uintBitsToFloat(pc.scale_bits);
     for (uint copy = 0; copy < copies; copy++)
@@ -87,26 +107,28 @@ void main()
         barrier();
     }
 
+    uint words = fm_attend_record_words(pc.head), y = (t * pc.heads + h) * pc.head;
+    uint record = (t * pc.heads + h) * pc.split * words, mine = record + gl_WorkGroupID.z * words;
     for (uint i = 0; i < PAIRS; i++) {
-        uint pair = i * FM_GROUP + tid;
+        uint pair = i * FM_GROUP + tid, c = 2 * pair;
         if (pair >= pairs)
             break;
-        bool both = 2 * pair + 1 < pc.head;
-        if (pc.split == 1) {
-            uint at = (t * pc.heads + h) * pc.head + 2 * pair;
-            pc.y.d[at] = acc[i].x / sum;
-            if (both)
-                pc.y.d[at + 1] = acc[i].y / sum;
+        if (range.z == 1) {
+            pc.y.d[y + c] = acc[i].x / sum;
+            if (c + 1 < pc.head)
+                pc.y.d[y + c + 1] = acc[i].y / sum;
         } else {
-            uint at = fm_attend_record(t, h, gl_WorkGroupID.z, pc.heads, pc.head, pc.split) + 2 * pair;
-            pc.partial.d[at] = acc[i].x;
-            if (both)
-                pc.partial.d[at + 1] = acc[i].y;
+            pc.partial.d[mine + c] = acc[i].x;
+            if (c + 1 < pc.head)
+                pc.partial.d[mine + c + 1] = acc[i].y;
         }
     }
-    if (pc.split > 1 && tid == 0) {
-        uint at = fm_attend_record(t, h, gl_WorkGroupID.z, pc.heads, pc.head, pc.split) + pc.head;
-        pc.partial.d[at] = top;
-        pc.partial.d[at + 1] = sum;
+    if (range.z == 1)
+        return;
+    if (tid == 0) {
+        pc.partial.d[mine + words - 4] = top;
+        pc.partial.d[mine + words - 3] = sum;
     }
+    if (fm_arrive(FM_CAST(fm_counters, pc.counter), t * pc.heads + h, range.z))
+        merge(record, words, range.z, y);
 }

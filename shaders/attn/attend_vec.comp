@@ -1,18 +1,23 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // ATTEND for few rows (decoding): softmax(scale q k^T) v, keys and values read once for a whole group of query heads.
-//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32, or with split > 1 partial
-//   [T,H,split,C+2] f32. Dual chunk attention: q [T,3*H*C]; the copy for the segment of keys is loaded before its loop
+//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32. Dual chunk attention: q [T,3*H*C]; the copy
+//   for the segment of keys is loaded before its loop
 // One workgroup: one part of the keys (Flash-Decoding, Dao et al. 2023) of QH query heads that share a KV head, of
 //     one token. A row of the cache is read by LANES neighbouring invocations, 8 elements each; a subgroup holds KEYS
 //     rows at once and has UNROLL of them in flight, keys and values. Every LANES invocations keep an online softmax
 //     of their own (Milakov and Gimelshein 2018); in the end they are put together, within the subgroup by shuffles,
-//     then through shared memory.
-// Spec constants: 0 workgroup size, 1 subgroup size, 2 head width C (a multiple of 8, at most 256), 3 QH (divides H/G).
+//     then through shared memory. Where there are several parts, the last workgroup that is done puts them together
+//     (lib/arrive.glsl), its subgroups taking turns; few keys are one part, and nobody arrives.
+// ROPE_ATTEND does the same from q [T,H*C], k, v [T,G*C] that are not rotated yet, and writes keys and values into the caches
+//     (step_rows.glsl): no row of the caches is read that the dispatch writes.
+// Spec constants: 0 workgroup size, 1 subgroup size, 2 head width C (a multiple of 8, at most 256), 3 QH (divides H/G), 4 rotated
+//     elements of a head (ROPE_ATTEND; a multiple of 8).
 // Needs: subgroup; full subgroups.
-// Accumulates in f32: a dot product as C/8 chains of 8 and a tree, keys in steps of the workgroup, parts in order.
-// Moves: 2*keys*C*cache bytes a group of QH heads and token.
-// Limits: shared memory of group/subgroup * QH * (C + 2) floats. An empty part writes its maximum and sum only.
+// Accumulates in f32: a dot product as C/8 chains of 8 and a tree, keys in steps of the workgroup, parts in order: those of a
+//     subgroup, then subgroups.
+// Moves: 2*keys*C*cache bytes a group of QH heads and token; parts are written and read once.
+// Limits: shared memory of group/subgroup * QH * (C + 2) floats. ROPE_ATTEND with q8_0: heads of whole pairs of blocks.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -21,11 +26,15 @@
 #include "io.glsl"
 #include "spec.glsl"
 #include "attend.glsl"
+#include "arrive.glsl"
 #include "half.glsl"
 
 #define REF_STEP fm_u32s
 #define REF_U32 fm_u32s
 #define REF_X fm_f32x4s
+#ifdef FM_OP_ROPE_ATTEND
+#define REF_FREQ fm_u32x2s
+#endif
 #ifdef FM_W_F32
 #define REF_KV fm_f32x4s
 #elif defined(FM_W_Q8_0)
@@ -33,10 +42,14 @@
 #else
 #define REF_KV fm_u32x4s
 #endif
-#define REF_Y fm_out_f32s
-#define REF_PART fm_out_f32s
+#define REF_Y fm_out_f32x4s
+#define REF_PART fm_parts_f32x4s
 
+#ifdef FM_OP_ROPE_ATTEND
+layout(push_constant, scalar) uniform Push { FM_PUSH_ROPE_ATTEND(FM_A, FM_P) } pc;
+#else
 layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
+#endif
 
 layout(constant_id = 2) const uint HEAD = 128;
 layout(constant_id = 3) const uint QH = 4;
@@ -55,7 +68,9 @@ const uint KEYS = FM_SUBGROUP / LANES;
 const uint UNROLL = QH * PER > 4 ? 2 : 4; // more would not stay in registers
 const uint SUBGROUPS = gl_WorkGroupSize.x / FM_SUBGROUP;
 
-shared vec4 part_acc[SUBGROUPS * QH * CHUNKS * 2];
+const uint COLS = QH * CHUNKS * 2; // of 4 sums, that a workgroup makes
+
+shared vec4 part_acc[SUBGROUPS * COLS];
 shared float part_top[SUBGROUPS * QH];
 shared float part_sum[SUBGROUPS * QH];
 
@@ -117,7 +132,11 @@ float dot8(mat2x4 a, mat2x4 b, float sum)
 // What an invocation knows of its keys. Everything is indexed by constants once the loops are unrolled.
 mat2x4 query[QH * PER], acc[QH * PER];
 float top[QH], sum[QH];
+RAW raw_k[UNROLL * PER], raw_v[UNROLL * PER]; // the keys of a turn and their values
 
+#ifdef FM_OP_ROPE_ATTEND
+#include "step_rows.glsl"
+#else
 void load_queries(uint t, uint copy, uint head0, uint lane)
 {
     float scale = uintBitsToFloat(pc.scale_bits);
@@ -132,6 +151,7 @@ void load_queries(uint t, uint copy, uint head0, uint lane)
         }
     }
 }
+#endif
 
 void clear_sums()
 {
@@ -143,26 +163,21 @@ void clear_sums()
     }
 }
 
-// UNROLL * KEYS keys from `first`; `plane`: first chunk of the cache's head, its number of chunks.
-void step_keys(uvec2 plane, uint first, uint end, uint cluster, uint lane)
+// The chunk `c` of a row that a lane holds. What lies behind the row is its last chunk once more; it meets zeros of q and is not stored.
+uint chunk_of(uint c, uint lane)
 {
-    RAW k[UNROLL * PER], v[UNROLL * PER];
-    [[unroll]] for (uint u = 0; u < UNROLL; u++) {
-        uint at = min(first + u * KEYS + cluster, end - 1) * PITCH;
-        [[unroll]] for (uint c = 0; c < PER; c++) {
-            uint chunk = c * LANES + lane;
-            if (RAGGED) // what lies behind the row is read as its last chunk; it meets zeros of q and is not stored
-                chunk = min(chunk, CHUNKS - 1);
-            k[u * PER + c] = load8(pc.kc, plane, at + chunk);
-            v[u * PER + c] = load8(pc.vc, plane, at + chunk);
-        }
-    }
+    return RAGGED ? min(c * LANES + lane, CHUNKS - 1) : c * LANES + lane;
+}
+
+// Adds a turn's UNROLL * KEYS keys, from `first` on, and their values: those before `end`.
+void add_keys(uint first, uint end, uint cluster)
+{
     float p[UNROLL * QH];
     [[unroll]] for (uint u = 0; u < UNROLL; u++) {
         [[unroll]] for (uint h = 0; h < QH; h++)
             p[u * QH + h] = 0.0;
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            mat2x4 f = floats(k[u * PER + c]);
+            mat2x4 f = floats(raw_k[u * PER + c]);
             [[unroll]] for (uint h = 0; h < QH; h++)
                 p[u * QH + h] = dot8(query[h * PER + c], f, p[u * QH + h]);
         }
@@ -190,7 +205,7 @@ void step_keys(uvec2 plane, uint first, uint end, uint cluster, uint lane)
     }
     [[unroll]] for (uint u = 0; u < UNROLL; u++)
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            mat2x4 f = floats(v[u * PER + c]);
+            mat2x4 f = floats(raw_v[u * PER + c]);
             [[unroll]] for (uint h = 0; h < QH; h++) {
                 vec4 weight = vec4(p[u * QH + h]);
                 acc[h * PER + c][0] = fma(weight, f[0], acc[h * PER + c][0]);
@@ -198,6 +213,47 @@ void step_keys(uvec2 plane, uint first, uint end, uint cluster, uint lane)
             }
         }
 }
+
+// The same of keys in the cache; `plane`: first chunk of the cache's head, its number of chunks.
+void add_cached_keys(uvec2 plane, uint first, uint end, uint cluster, uint lane)
+{
+    [[unroll]] for (uint u = 0; u < UNROLL; u++) {
+        uint at = min(first + u * KEYS + cluster, end - 1) * PITCH;
+        [[unroll]] for (uint c = 0; c < PER; c++) {
+            raw_k[u * PER + c] = load8(pc.kc, plane, at + chunk_of(c, lane));
+            raw_v[u * PER + c] = load8(pc.vc, plane, at + chunk_of(c, lane));
+        }
+    }
+    add_keys(first, end, cluster);
+}
+
+// Subgroups take turns, UNROLL * KEYS keys of [keys.x, keys.y) at a time.
+void add_cache(uvec2 plane, uvec2 keys, uint subgroup, uint cluster, uint lane)
+{
+    for (uint first = keys.x + subgroup * (UNROLL * KEYS); first < keys.y; first += SUBGROUPS * UNROLL * KEYS)
+        add_cached_keys(plane, first, keys.y, cluster, lane);
+}
+
+#ifdef FM_OP_ROPE_ATTEND
+// The keys of [keys.x, keys.y) that rows of this step have, the first of them row `row`, KEYS at a time, beginning with subgroup `turn`.
+// The row at position `written` goes into the cache.
+void add_step(uvec2 plane, uvec2 keys, uint row, uint g, uint written, uint turn, uint subgroup, uint cluster, uint lane)
+{
+    uint before = (subgroup + SUBGROUPS - turn % SUBGROUPS) % SUBGROUPS;
+    for (uint first = keys.x + before * KEYS; first < keys.y; first += SUBGROUPS * KEYS) {
+        uint pos = min(first + cluster, keys.y - 1), from = (row + pos - keys.x) * pc.heads_kv + g;
+        [[unroll]] for (uint i = 0; i < UNROLL * PER; i++)
+            raw_k[i] = raw_v[i] = RAW(0);
+        [[unroll]] for (uint c = 0; c < PER; c++) {
+            raw_k[c] = step_key(from, pos, chunk_of(c, lane));
+            raw_v[c] = step_value(from, chunk_of(c, lane));
+        }
+        [[unroll]] for (uint c = 0; c < PER; c++)
+            store_chunk(plane, pos * PITCH, c, lane, first + cluster == written);
+        add_keys(first, min(first + KEYS, keys.y), cluster);
+    }
+}
+#endif
 
 // The clusters of a subgroup become one; the first holds the result.
 void join_clusters()
@@ -233,63 +289,112 @@ void keep_cluster(uint subgroup, uint lane)
     }
 }
 
-// The subgroups' sums become y or this part's record, one element of QH * HEAD after another.
-void write_result(uint t, uint head0, uint tid)
+// The subgroups' sums of four neighbours become one; out_top_sum: of their head.
+vec4 join_subgroups(uint col, out vec2 out_top_sum)
 {
-    for (uint i = tid; i < QH * HEAD; i += gl_WorkGroupSize.x) {
-        uint h = i / HEAD, c = i % HEAD;
-        float most = part_top[h];
-        [[unroll]] for (uint s = 1; s < SUBGROUPS; s++)
-            most = max(most, part_top[s * QH + h]);
-        float y = 0.0, total = 0.0;
-        [[unroll]] for (uint s = 0; s < SUBGROUPS; s++) {
-            float share = exp(part_top[s * QH + h] - most);
-            total = fma(share, part_sum[s * QH + h], total);
-            y = fma(share, part_acc[((s * QH + h) * CHUNKS) * 2 + (c >> 2)][c & 3], y);
+    uint h = col / (CHUNKS * 2);
+    float most = part_top[h], total = 0.0;
+    [[unroll]] for (uint s = 1; s < SUBGROUPS; s++)
+        most = max(most, part_top[s * QH + h]);
+    vec4 acc = vec4(0.0);
+    [[unroll]] for (uint s = 0; s < SUBGROUPS; s++) {
+        float share = exp(part_top[s * QH + h] - most);
+        total = fma(share, part_sum[s * QH + h], total);
+        acc = fma(vec4(share), part_acc[s * COLS + col], acc);
+    }
+    out_top_sum = vec2(most, total);
+    return acc;
+}
+
+// A record is the sums of all QH heads, then maximum and sum of each (lib/attend.glsl), in units of 4 words.
+const uint RECORD = COLS + QH;
+
+void write_part(uint record, uint tid)
+{
+    for (uint col = tid; col < COLS; col += gl_WorkGroupSize.x) {
+        vec2 top_sum;
+        pc.partial.d[record + col] = join_subgroups(col, top_sum);
+        if (col % (CHUNKS * 2) == 0)
+            pc.partial.d[record + COLS + col / (CHUNKS * 2)] = vec4(top_sum, 0.0, 0.0);
+    }
+}
+
+// Subgroup s puts the parts s, s + SUBGROUPS, .. together, as if it had met their keys itself.
+void gather_parts(uint record, uint parts, uint subgroup, uint me)
+{
+    for (uint col = me; col < COLS; col += FM_SUBGROUP) {
+        uint h = col / (CHUNKS * 2);
+        float most = FM_ATTEND_NONE, total = 0.0;
+        for (uint p = subgroup; p < parts; p += SUBGROUPS)
+            most = max(most, pc.partial.d[record + p * RECORD + COLS + h].x);
+        vec4 acc = vec4(0.0);
+        for (uint p = subgroup; p < parts; p += SUBGROUPS) {
+            vec4 top_sum = pc.partial.d[record + p * RECORD + COLS + h];
+            float share = exp(top_sum.x - most);
+            total = fma(share, top_sum.y, total);
+            acc = fma(vec4(share), pc.partial.d[record + p * RECORD + col], acc);
         }
-        if (pc.split == 1) {
-            pc.y.d[(t * pc.heads + head0 + h) * HEAD + c] = y / total;
-            continue;
+        part_acc[subgroup * COLS + col] = acc;
+        if (col % (CHUNKS * 2) == 0) {
+            part_top[subgroup * QH + h] = most;
+            part_sum[subgroup * QH + h] = total;
         }
-        uint at = fm_attend_record(t, head0 + h, gl_WorkGroupID.z, pc.heads, HEAD, pc.split);
-        pc.partial.d[at + c] = y;
-        if (c < 2)
-            pc.partial.d[at + HEAD + c] = c == 0 ? most : total;
+    }
+}
+
+void write_result(uint y, uint tid)
+{
+    for (uint col = tid; col < COLS; col += gl_WorkGroupSize.x) {
+        vec2 top_sum;
+        vec4 acc = join_subgroups(col, top_sum);
+        pc.y.d[y + col] = acc / top_sum.y;
     }
 }
 
 void main()
 {
-    uint head0 = gl_WorkGroupID.x * QH, t = gl_WorkGroupID.y;
+    uint head0 = gl_WorkGroupID.x * QH, t = gl_WorkGroupID.y, part = gl_WorkGroupID.z;
     if (FM_ROW_ABSENT(t, FM_STEP_TOKENS, pc.step.d[FM_STEP_TOKENS]))
         return;
     uint subgroup = gl_SubgroupID, me = gl_SubgroupInvocationID, lane = me % LANES, cluster = me / LANES;
     uint tid = subgroup * FM_SUBGROUP + me;
-    uvec2 range = fm_attend_range(pc.pos.d[t], pc.window, gl_WorkGroupID.z, pc.split);
-    if (range.x >= range.y) {
-        if (tid < QH) {
-            uint at = fm_attend_record(t, head0 + tid, gl_WorkGroupID.z, pc.heads, HEAD, pc.split) + HEAD;
-            pc.partial.d[at] = FM_ATTEND_NONE;
-            pc.partial.d[at + 1] = 0.0;
-        }
+    uvec3 range = fm_attend_part(pc.pos.d[t], pc.window, part, pc.split, pc.part_keys);
+    if (part >= range.z)
         return;
-    }
-    uvec2 plane = uvec2(pc.slot.d[t] * pc.heads_kv + head0 / (pc.heads / pc.heads_kv), pc.ctx * PITCH);
+    uint group = gl_NumWorkGroups.x * QH / pc.heads_kv; // query heads of a KV head
+    uvec2 plane = uvec2(pc.slot.d[t] * pc.heads_kv + head0 / group, pc.ctx * PITCH);
 #ifdef FM_W_Q8_0
     plane.x *= plane.y + plane.y / 16; // lib/cache.glsl
 #else
     plane.x *= plane.y;
 #endif
     clear_sums();
+#ifdef FM_OP_ROPE_ATTEND
+    uint pos = pc.pos.d[t], row0 = first_row(t), own = pos - (t - row0); // position of the sequence's first row of this step
+    uvec2 cached = uvec2(range.x, clamp(own, range.x, range.y)), fresh = uvec2(cached.y, range.y);
+    load_queries(t, head0, lane);
+    add_cache(plane, cached, subgroup, cluster, lane);
+    uint written = head0 % group == 0 ? pos : 0xffffffffu; // once for a KV head
+    add_step(plane, fresh, row0 + (fresh.x - own), head0 / group, written, (cached.y - cached.x + UNROLL * KEYS - 1) / (UNROLL * KEYS),
+             subgroup, cluster, lane);
+#else
     [[dont_unroll]] for (uint copy = fm_attend_segments(pc.pos.d[t], pc.chunk); copy-- > 0;) {
-        uvec2 keys = fm_attend_segment(range, pc.pos.d[t], pc.chunk, copy);
         load_queries(t, copy, head0, lane);
-        for (uint first = keys.x + subgroup * (UNROLL * KEYS); first < keys.y; first += SUBGROUPS * UNROLL * KEYS)
-            step_keys(plane, first, keys.y, cluster, lane);
+        add_cache(plane, fm_attend_segment(range.xy, pc.pos.d[t], pc.chunk, copy), subgroup, cluster, lane);
     }
+#endif
     join_clusters();
     if (cluster == 0)
         keep_cluster(subgroup, lane);
     barrier();
-    write_result(t, head0, tid);
+    uint counter = t * gl_NumWorkGroups.x + gl_WorkGroupID.x;
+    if (range.z > 1) {
+        uint record = counter * pc.split * RECORD;
+        write_part(record + part * RECORD, tid);
+        if (!fm_arrive(FM_CAST(fm_counters, pc.counter), counter, range.z))
+            return;
+        gather_parts(record, range.z, subgroup, me);
+        barrier();
+    }
+    write_result(counter * COLS, tid);
 }

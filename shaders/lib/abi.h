@@ -79,12 +79,15 @@
     A(REF_U32, slot) A(REF_U32, lengths) A(REF_KV, kc) A(REF_KV, vc) A(REF_Y, y) P(heads) P(heads_kv) P(head) P(head_stride) \
     P(rotated) P(kind) P(ctx) P(chunk) P(cap) P(original)
 // stride_q: elements from row to row of q; chunk > 0: a row is 3 copies of heads * head elements.
-// split = number of parts the keys are cut into (1: y is written; more: partial sums go to `partial`, see ATTEND_MERGE)
+// split: parts that the keys may be cut into, of part_keys keys at least. More than 1: parts are handed over in `partial`
+// (lib/attend.glsl), and `counter` has a word for each workgroup of a part (lib/arrive.glsl); else both are absent
 #define FM_PUSH_ATTEND(A, P) A(REF_STEP, step) A(REF_X, q) A(REF_KV, kc) A(REF_KV, vc) A(REF_U32, pos) A(REF_U32, slot) A(REF_Y, y) \
-    A(REF_PART, partial) P(heads) P(heads_kv) P(head) P(head_stride) P(ctx) P(window) P(scale_bits) P(split) P(stride_q) \
-    P(chunk)
-// partial, per token, head and part: head f32 sums (not normalised), then max and sum of exponentials: [T,H,split,C+2]
-#define FM_PUSH_ATTEND_MERGE(A, P) A(REF_STEP, step) A(REF_PART, partial) A(REF_Y, y) P(heads) P(head) P(split)
+    A(REF_PART, partial) A(REF_U32, counter) P(heads) P(heads_kv) P(head) P(head_stride) P(ctx) P(window) P(scale_bits) P(split) \
+    P(part_keys) P(stride_q) P(chunk)
+// as ATTEND and ROPE_KV_WRITE. Heads, their width and what is rotated of it: by the grid and constants
+#define FM_PUSH_ROPE_ATTEND(A, P) A(REF_STEP, step) A(REF_X, q) A(REF_X, k) A(REF_X, v) A(REF_FREQ, freq) A(REF_U32, pos) \
+    A(REF_U32, slot) A(REF_KV, kc) A(REF_KV, vc) A(REF_Y, y) A(REF_PART, partial) A(REF_U32, counter) P(heads_kv) P(ctx) P(window) \
+    P(scale_bits) P(split) P(part_keys) P(kind)
 #define FM_PUSH_GLU(A, P) A(REF_STEP, step) A(REF_X, gate) A(REF_X, up) A(REF_Y, y) P(width) P(act) P(rows_word)
 #define FM_PUSH_ACT(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(act) P(rows_word)
 #define FM_PUSH_ADD(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_X, x2) A(REF_Y, y) P(width) P(rows_word)

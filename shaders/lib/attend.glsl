@@ -6,15 +6,15 @@
 // Below every score, and the maximum of a part without keys; exp of a difference to it is 0, never NaN.
 #define FM_ATTEND_NONE (-3.0e38)
 
-// Keys [first, end) that the query at `pos` sees (sliding window of `window` positions, 0 = all), then part `part` of
-// `split` of them: parts are multiples of 32 keys long; late ones may be empty (first >= end).
-uvec2 fm_attend_range(uint pos, uint window, uint part, uint split)
+// The keys that the query at `pos` sees (sliding window of `window` positions, 0 = all), cut into at most `split` parts of at least
+// `least` keys: {first, end} of part `part`, and how many parts there are. Parts are multiples of 32 keys long, the last one excepted.
+uvec3 fm_attend_part(uint pos, uint window, uint part, uint split, uint least)
 {
     uint end = pos + 1;
     uint first = window != 0 && end > window ? end - window : 0;
-    uint share = ((end - first + split - 1) / split + 31) & ~31u;
+    uint share = (max((end - first + split - 1) / split, least) + 31) & ~31u;
     uint from = first + part * share;
-    return uvec2(from, min(end, from + share));
+    return uvec3(from, min(end, from + share), (end - first + share - 1) / share);
 }
 
 // Dual chunk attention (An et al. 2024), chunk > 0: keys of the query's own chunk meet copy 0 of the query, those of the chunk
@@ -45,10 +45,11 @@ uint fm_attend_chunk_rows(uint pos, uint chunk)
     return chunk == 0u ? 0xffffffffu : chunk - pos % chunk;
 }
 
-// First word of the record of (token, head, part) in `partial`: head sums, then max and sum of exponentials.
-uint fm_attend_record(uint token, uint head_index, uint part, uint heads, uint head, uint split)
+// Words of a part's record in `partial` for a head: its sums, as many as the head is wide, rounded up to a multiple of 4; then its
+// maximum and the sum of its exponentials, in 4 words. What one workgroup makes are neighbours: [rows, heads / QH, split, QH * words].
+uint fm_attend_record_words(uint head)
 {
-    return ((token * heads + head_index) * split + part) * (head + 2);
+    return ((head + 3) & ~3u) + 4;
 }
 
 #endif

@@ -40,9 +40,18 @@ uvec2 fm_rope_pair(uint m, uint rotated, uint kind)
     return kind == FM_ROPE_NORM ? uvec2(2 * m, 2 * m + 1) : uvec2(m, m + rotated / 2);
 }
 
+// Products are rounded, then sums, in every kernel: a key has the same bits whichever of them rotated it.
 vec2 fm_rotate(vec2 x, vec2 angle)
 {
-    return vec2(x.x * angle.x - x.y * angle.y, x.x * angle.y + x.y * angle.x);
+    precise vec2 y = vec2(x.x * angle.x - x.y * angle.y, x.x * angle.y + x.y * angle.x);
+    return y;
+}
+
+// The same of a neighbour each in `own` and `partner`: own * cos + partner * sin.
+vec4 fm_rotate4(vec4 own, vec4 partner, vec4 cosine, vec4 sine)
+{
+    precise vec4 y = own * cosine + partner * sine;
+    return y;
 }
 
 #endif

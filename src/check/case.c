@@ -158,11 +158,12 @@ static uint32_t build_sources(struct fm_builder *b, const struct fm_problem *p, 
         break;
     case FM_OP_KV_WRITE:
     case FM_OP_ROPE_KV_WRITE:
-        if (p->op == FM_OP_ROPE_KV_WRITE)
+    case FM_OP_ROPE_ATTEND:
+        if (p->op != FM_OP_KV_WRITE)
             src[n++] = fm_case_operand(b, "q", T, p->heads * p->head);
         src[n++] = fm_case_operand(b, "k", T, p->heads_kv * p->head);
         src[n++] = fm_case_operand(b, "v", T, p->heads_kv * p->head);
-        if (p->op == FM_OP_ROPE_KV_WRITE)
+        if (p->op != FM_OP_KV_WRITE)
             src[n++] = fm_build_rope_table(b, "freq", p->rotated / 2, 10000.0, NULL);
         src[n++] = fm_build_input(b, FM_INPUT_POS);
         src[n++] = fm_build_input(b, FM_INPUT_SLOT);

@@ -42,7 +42,7 @@ static bool is_even(const struct fm_problem *p)
 static uint64_t traits_of_problem(const struct fm_problem *p)
 {
     bool long_sum = p->k >= LONG_SUM || p->n >= LONG_SUM, long_rows = p->rows >= LONG_ROWS;
-    bool has_variants = p->w == FM_TYPE_NONE || p->op == FM_OP_ROPE_KV_WRITE;
+    bool has_variants = p->w == FM_TYPE_NONE || p->op == FM_OP_ROPE_KV_WRITE || p->op == FM_OP_ROPE_ATTEND;
     uint64_t traits = 0;
     if (p->data != FM_DATA_NORMAL)
         return bit(p->w == FM_TYPE_NONE ? TRAIT_DATA + p->data - 1u : TRAIT_DATA);
@@ -149,7 +149,7 @@ static enum fm_result add_pairs(struct fm_check_list *list, const char *kernel_t
         struct fm_want want;
         r = fm_want_from_node(&c.graph, &c.graph.nodes[0], &c.dims, &list->view[v].caps, &want);
         pair.kernel = r ? NULL : fm_kernel_select(&list->view[v].caps, &want, NULL, NULL);
-        if (!r && !pair.kernel && p->optional)
+        if (!r && !pair.kernel && (p->optional || (fm_op_info(p->op)->flags & FM_OP_OPTIONAL))) // its parts run there
             continue;
         if (pair.kernel)
             pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want);

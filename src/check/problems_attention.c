@@ -88,6 +88,54 @@ static void plain(struct fm_problems *l)
                 }
 }
 
+// Rotation, cache writing and attention of few rows: rows of a step that see each other, at the beginning of a sequence, behind a cache,
+// on both sides of a part's and of a window's end.
+static void rotating(struct fm_problems *l)
+{
+    static const struct { struct attention_shape a; uint32_t rotated; } shapes[] = {
+        {{4, 2, 16, 64, 0, 0}, 16},      {{5, 1, 24, 96, 0, 60}, 24},    {{6, 3, 24, 300, 0, 127}, 16},   {{8, 2, 64, 513, 0, 126}, 64},
+        {{4, 2, 64, 300, 4, 200}, 32},   {{6, 3, 80, 260, 0, 129}, 40},  {{4, 1, 128, 700, 0, 509}, 128}, {{2, 1, 256, 136, 0, 60}, 256},
+        {{8, 1, 160, 144, 0, 100}, 160}, {{8, 1, 128, 2100, 0, 2000}, 64}, {{16, 1, 64, 600, 100, 500}, 64}, {{4, 4, 64, 100, 0, 95}, 64},
+        {{3, 3, 128, 96, 40, 39}, 128},  {{8, 2, 256, 80, 0, 0}, 64}, {{16, 1, 192, 80, 0, 30}, 192}};
+    static const struct { uint32_t bucket, rows, slots; } rows[] = {{1, 1, 1}, {4, 3, 1}, {8, 8, 1}, {8, 7, 3}, {4, 4, 4}};
+    static const enum fm_type types[] = {FM_TYPE_F32, FM_TYPE_F16, FM_TYPE_Q8_0};
+    for (size_t t = 0; t < FM_COUNT(types); t++)
+        for (size_t s = 0; s < FM_COUNT(shapes); s++)
+            for (size_t r = 0; r < FM_COUNT(rows); r++) {
+                const struct attention_shape *a = &shapes[s].a;
+                uint32_t per_slot = fm_ceil_div_u32(rows[r].rows, rows[r].slots);
+                if (a->first + per_slot > a->ctx || (types[t] == FM_TYPE_Q8_0 && a->head % 64 != 0))
+                    continue;
+                struct fm_problem p = {.op = FM_OP_ROPE_ATTEND, .w = types[t], .bucket = rows[r].bucket, .rows = rows[r].rows,
+                                       .run = per_slot, .heads = a->heads, .heads_kv = a->heads_kv, .head = a->head,
+                                       .rotated = shapes[s].rotated, .ctx = ctx_of(types[t], a->ctx), .window = a->window,
+                                       .first_pos = a->first, .slots = rows[r].slots, .variant = (uint8_t)((s + r) % 2)};
+                char shape[64];
+                snprintf(shape, sizeof shape, "k%u:%u:%u@%u,%u/%ux%ur%u,s%u%s", p.variant, p.bucket, p.rows, p.first_pos, p.heads,
+                         p.heads_kv, p.head, p.rotated, p.slots, p.window ? ",window" : "");
+                fm_problems_push(l, &p, shape);
+            }
+}
+
+// Llama-8B's heads, one row and several of one sequence; sixteen sequences.
+static void rotating_bench(struct fm_problems *l)
+{
+    static const struct { uint32_t rows, slots, first; } rows[] = {
+        {1, 1, 31},    {1, 1, 63},  {1, 1, 127}, {1, 1, 511},  {1, 1, 8191},
+        {1, 1, 32767}, {4, 1, 508}, {8, 1, 504}, {8, 1, 8184}, {16, 16, 511}};
+    static const enum fm_type types[] = {FM_TYPE_F16, FM_TYPE_Q8_0};
+    for (size_t t = 0; t < FM_COUNT(types); t++)
+        for (size_t r = 0; r < FM_COUNT(rows); r++) {
+            uint32_t run = rows[r].rows / rows[r].slots;
+            struct fm_problem p = {.op = FM_OP_ROPE_ATTEND, .w = types[t], .bucket = rows[r].rows, .rows = rows[r].rows, .run = run,
+                                   .heads = 32, .heads_kv = 8, .head = 128, .rotated = 128, .ctx = FM_MAX(512u, rows[r].first + run),
+                                   .first_pos = rows[r].first, .slots = rows[r].slots, .bench = true};
+            char shape[64];
+            snprintf(shape, sizeof shape, "%u@%u,32/8x128,s%u", p.rows, p.first_pos, p.slots);
+            fm_problems_push(l, &p, shape);
+        }
+}
+
 struct chunk_shape {
     uint32_t heads, heads_kv, head, ctx, chunk, cap;
 };
@@ -155,6 +203,8 @@ void fm_problems_attention(struct fm_problems *l)
     rotations(l);
     plain(l);
     attention_bench(l);
+    rotating(l);
+    rotating_bench(l);
     chunked(l);
     chunked_bench(l);
 }

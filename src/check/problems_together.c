@@ -29,6 +29,10 @@ void fm_problems_together(struct fm_problems *l)
         for (size_t t = 0; t < FM_COUNT(caches); t++) {
             struct fm_problem attend = {.op = FM_OP_ATTEND, .w = caches[t], .heads = 4, .heads_kv = 2, .head = 64, .ctx = 96};
             push(l, attend, r, 71, "4/2x64");
+            attend.op = FM_OP_ROPE_ATTEND;
+            attend.rotated = 64;
+            if (r->run <= 8)
+                push(l, attend, r, 71, "4/2x64");
         }
         struct fm_problem conv = {.op = FM_OP_CONV1D, .w = FM_TYPE_NONE, .k = 37, .state = 4, .repeat = 1, .versions = 3};
         push(l, conv, r, 2, "37x4");

@@ -9,6 +9,7 @@
 
 #define FM_OP_FUSED 1u
 #define FM_OP_LOWERED 2u
+#define FM_OP_OPTIONAL 4u
 
 enum fm_op {
 #define X(id, name, min_src, max_src, n_dst, flags) FM_OP_##id,

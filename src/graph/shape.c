@@ -335,6 +335,16 @@ static enum fm_result shape_rope_kv_write(const struct fm_shape_call *c)
     return FM_OK;
 }
 
+static enum fm_result shape_rope_attend(const struct fm_shape_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    if (a->heads_kv == 0 || a->heads % a->heads_kv != 0)
+        return fm_shape_bad_attr(c, "query heads must be a multiple of key heads");
+    TRY(shape_rope_kv_write(c));
+    fm_shape_give(c, 0, FM_TYPE_F32, 2, c->src[0]->dims[0], a->heads * a->head);
+    return FM_OK;
+}
+
 static enum fm_result shape_attend(const struct fm_shape_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
@@ -382,20 +392,6 @@ static enum fm_result shape_dequantize(const struct fm_shape_call *c)
     return FM_OK;
 }
 
-// partial [T,H,split,C+2]
-static enum fm_result shape_attend_merge(const struct fm_shape_call *c)
-{
-    const struct fm_attr *a = &c->node->attr;
-    const struct fm_value *v = c->src[0];
-    uint64_t width = (uint64_t)a->heads * a->head;
-    if (width == 0 || width >= FM_DIM_FIRST)
-        return fm_shape_bad_attr(c, "heads * head out of range");
-    if (v->type != FM_TYPE_F32 || v->n_dims != 4 || v->dims[1] != a->heads || v->dims[3] != a->head + 2)
-        return fm_shape_wrong(c, 0, "f32 [T,heads,split,head+2]");
-    fm_shape_give(c, 0, FM_TYPE_F32, 2, v->dims[0], (uint32_t)width);
-    return FM_OK;
-}
-
 // x [T,W] u32
 static enum fm_result shape_read_sum(const struct fm_shape_call *c)
 {
@@ -438,6 +434,7 @@ static const struct {
     [FM_OP_MATMUL_CONV] = {shape_matmul_conv, CONVOLUTION},
     [FM_OP_NORM_MATMUL_CONV] = {shape_norm_matmul_conv, CONVOLUTION | FM_ATTR_EPS},
     [FM_OP_ROPE_KV_WRITE] = {shape_rope_kv_write, HEADS | HEADS_KV | ROTATE | CHUNK | CAP},
+    [FM_OP_ROPE_ATTEND] = {shape_rope_attend, HEADS | HEADS_KV | ROTATE | FM_ATTR_SCALE | FM_ATTR_WINDOW},
     [FM_OP_ADD_NORM] = {shape_add_norm, FM_ATTR_NORM | FM_ATTR_EPS},
     [FM_OP_NORM_GATE] = {fm_shape_norm_gate, FM_ATTR_EPS | FM_ATTR_ACT | FM_ATTR_GATE | FM_ATTR_GROUPS},
     [FM_OP_CONV1D] = {fm_shape_conv1d, CONVOLUTION},
@@ -455,7 +452,6 @@ static const struct {
     [FM_OP_SSD_SCAN] = {fm_shape_ssd_scan, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE | CHUNK},
     [FM_OP_CAST] = {shape_cast, 0},
     [FM_OP_DEQUANTIZE] = {shape_dequantize, 0},
-    [FM_OP_ATTEND_MERGE] = {shape_attend_merge, HEADS},
     [FM_OP_READ_SUM] = {shape_read_sum, 0},
 };
 

@@ -84,6 +84,7 @@ void fm_caps_apply_quirks(struct fm_caps *caps);
     X(HEADS, "heads")     /* H */                                                                                      \
     X(GROUP, "group")     /* H / G */                                                                                  \
     X(STATE, "state")     /* N or K of a recurrent op; W of conv1d */                                                  \
+    X(ROTATED, "rotated") /* elements of a head that are rotated (rope_attend) */                                      \
     X(CHUNK, "chunk")     /* positions of a chunk of dual chunk attention; 0 = plain */                                \
     X(CTX, "ctx")         /* L */                                                                                      \
     X(SUBGROUP, "subgroup") /* subgroup size that the pipeline will run with */                                        \

@@ -64,6 +64,12 @@ static bool guard_same_rotation(const struct match *m)
            a->original == b->original && FM_MAX(a->copies, 1u) == (a->chunk > 0 ? 3 : 1) && b->copies <= 1;
 }
 
+// The first node rotates every head once: no dual chunk attention.
+static bool guard_one_rotation(const struct match *m)
+{
+    return m->graph->nodes[m->node[0]].attr.chunk == 0;
+}
+
 // The first node is a root-mean-square norm.
 static bool guard_rms(const struct match *m)
 {

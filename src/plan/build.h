@@ -89,7 +89,7 @@ uint32_t fm_emit_kept_versions(const struct fm_build *b, const struct fm_want *w
 void fm_build_fail(struct fm_build *b, enum fm_result result);
 
 fm_emit_fn fm_emit_matmul, fm_emit_matmul_glu, fm_emit_norm_matmul, fm_emit_norm_matmul_glu, fm_emit_matmul_conv; // emit_matmul.c
-fm_emit_fn fm_emit_rope, fm_emit_kv_write, fm_emit_rope_kv_write, fm_emit_attend; // emit_attend.c
+fm_emit_fn fm_emit_rope, fm_emit_kv_write, fm_emit_rope_kv_write, fm_emit_attend, fm_emit_rope_attend; // emit_attend.c
 fm_emit_fn fm_emit_token_feed, fm_emit_embed, fm_emit_gather, fm_emit_sample;   // emit_token.c
 fm_emit_fn fm_emit_conv1d, fm_emit_selective_scan; // emit_ssm.c
 fm_emit_fn fm_emit_norm_gate, fm_emit_ssd, fm_emit_ssd_gate; // emit_ssd.c

@@ -38,6 +38,7 @@ static fm_emit_fn *const emitters[FM_OP_COUNT] = {
     [FM_OP_MATMUL_CONV] = fm_emit_matmul_conv,
     [FM_OP_NORM_MATMUL_CONV] = fm_emit_matmul_conv,
     [FM_OP_ROPE_KV_WRITE] = fm_emit_rope_kv_write,
+    [FM_OP_ROPE_ATTEND] = fm_emit_rope_attend,
     [FM_OP_ADD_NORM] = fm_emit_add_norm,
     [FM_OP_CAST] = emit_cast_node,
     [FM_OP_DEQUANTIZE] = emit_dequantize_node,

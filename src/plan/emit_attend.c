@@ -3,8 +3,7 @@
 //   rope            elementwise over rows x (heads * head / 2) pairs
 //   kv_write        grid: ceil(heads_kv * head_stride / tile_cols), rows, 1
 //   rope_kv_write   grid: heads + 2 heads_kv, ceil(rows / tile_rows), 1: query heads, key heads, value heads
-//   attend          grid: ceil(heads / tile_cols), ceil(rows / tile_rows), split
-//   attend_merge    grid: heads, rows, 1
+//   attend, rope_attend   grid: ceil(heads / tile_cols), ceil(rows / tile_rows), split
 #include "plan/build.h"
 
 #include "shaders/lib/abi.h"
@@ -107,11 +106,12 @@ void fm_emit_rope_kv_write(struct fm_build *b, uint32_t node_id)
     fm_emit_grid(b, d, (uint64_t)node->attr.heads + 2ull * node->attr.heads_kv, fm_ceil_div_u32(rows, tile_rows), 1);
 }
 
-// Into how many parts the keys are cut: as many as fill the device, none of fewer keys of a full cache than
-// attend_part_keys.
+// Into how many parts the keys may be cut: as many as fill the device, none of fewer keys of a full cache than attend_part_keys.
 static uint32_t choose_split(const struct fm_build *b, const struct fm_kernel *kernel, const struct fm_want *want, uint64_t groups)
 {
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
+    if (groups > FM_COUNTER_BYTES / 4)
+        return 1;
     uint64_t wanted = fm_emit_groups(b, tuning->attend_groups_per_core);
     uint64_t fill = (wanted + groups - 1) / groups;
     uint32_t split = FM_MIN(kernel->split, fm_ceil_div_u32(want->param[FM_PARAM_CTX], tuning->attend_part_keys));
@@ -119,30 +119,47 @@ static uint32_t choose_split(const struct fm_build *b, const struct fm_kernel *k
     return FM_MAX(split, 1u);
 }
 
-// [rows, heads, split, head + 2] f32
+// Records of parts (shaders/lib/attend.glsl): [rows, heads, split, head rounded up to 4, and 4] f32
 static uint32_t partial_buffer(struct fm_build *b, uint32_t node_id, uint32_t rows, uint32_t split)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
-    uint64_t bytes = (node->attr.head + 2ull) * 4;
+    uint64_t bytes = ((node->attr.head + 3ull) / 4 * 4 + 4) * 4;
     if (!fm_mul_u64(bytes, rows, &bytes) || !fm_mul_u64(bytes, node->attr.heads, &bytes) || !fm_mul_u64(bytes, split, &bytes))
         fm_build_fail(b, fm_fail(FM_NOSPACE, "node '%s': the partial sums of attention overflow", node->name));
     return fm_emit_buffer(b, bytes);
 }
 
-static void emit_merge(struct fm_build *b, uint32_t node_id, const struct fm_kernel *kernel, const struct fm_want *want,
-                       uint32_t partial, uint32_t split)
+// How the keys are cut.
+struct parts {
+    uint64_t grid_x, grid_y;
+    uint32_t split, partial; // partial: FM_NONE where there is one part
+};
+
+static struct parts cut_keys(struct fm_build *b, uint32_t node_id)
 {
-    const struct fm_node *node = &b->graph->nodes[node_id];
-    FM_DISPATCH_LAYOUT(FM_PUSH_ATTEND_MERGE);
-    struct fm_dispatch *d = fm_emit_begin(b, node_id, kernel, want, "/merge", n_bind, n_words);
-    if (d == NULL)
+    const struct fm_want *want = &b->want[node_id];
+    const struct fm_kernel *kernel = b->kernel[node_id];
+    uint32_t rows = want->param[FM_PARAM_ROWS], heads = want->param[FM_PARAM_HEADS];
+    struct parts p = {.partial = FM_NONE};
+    p.grid_x = fm_ceil_div_u32(heads, fm_emit_tile(kernel->tile_cols, want, 1));
+    p.grid_y = fm_ceil_div_u32(rows, fm_emit_tile(kernel->tile_rows, want, 1));
+    p.split = choose_split(b, kernel, want, p.grid_x * p.grid_y);
+    if (p.split > 1)
+        p.partial = partial_buffer(b, node_id, rows, p.split);
+    return p;
+}
+
+static void bind_parts(struct fm_build *b, struct fm_dispatch *d, const struct parts *p, uint32_t at_partial, uint32_t at_counter)
+{
+    if (p->split == 1)
         return;
-    fm_emit_bind_buffer(b, d, bind_partial, partial, false);
-    fm_emit_bind(b, d, bind_y, node->dst[0], true);
-    d->word[word_heads] = node->attr.heads;
-    d->word[word_head] = node->attr.head;
-    d->word[word_split] = split;
-    fm_emit_grid(b, d, node->attr.heads, want->param[FM_PARAM_ROWS], 1);
+    fm_emit_bind_buffer(b, d, at_partial, p->partial, true);
+    d->bind[at_counter] = (struct fm_binding){.pool = FM_POOL_COUNTER, .written = true, .bytes = p->grid_x * p->grid_y * 4};
+}
+
+static double attend_flops(const struct fm_want *want) // over a full cache
+{
+    return 4.0 * want->param[FM_PARAM_ROWS] * want->param[FM_PARAM_HEADS] * want->param[FM_PARAM_HEAD] * want->param[FM_PARAM_CTX];
 }
 
 void fm_emit_attend(struct fm_build *b, uint32_t node_id)
@@ -151,19 +168,10 @@ void fm_emit_attend(struct fm_build *b, uint32_t node_id)
     const struct fm_want *want = &b->want[node_id];
     const struct fm_kernel *kernel = b->kernel[node_id];
     uint32_t rows = want->param[FM_PARAM_ROWS], heads = node->attr.heads, head = node->attr.head;
-    uint64_t grid_x = fm_ceil_div_u32(heads, fm_emit_tile(kernel->tile_cols, want, 1));
-    uint64_t grid_y = fm_ceil_div_u32(rows, fm_emit_tile(kernel->tile_rows, want, 1));
-    struct fm_want merge_want = *want;
-    merge_want.op = FM_OP_ATTEND_MERGE;
-    merge_want.w = FM_TYPE_NONE;
-    const struct fm_kernel *merge = fm_selector_get(b->selector, &merge_want);
-    uint32_t split = merge != NULL ? choose_split(b, kernel, want, grid_x * grid_y) : 1;
-    uint32_t partial = FM_NONE, cast_buffer = FM_NONE;
-    uint32_t stride_q = heads * head * (node->attr.chunk > 0 ? 3 : 1);
+    uint32_t cast_buffer = FM_NONE, stride_q = heads * head * (node->attr.chunk > 0 ? 3 : 1);
     if (kernel->x == FM_TYPE_F16)
         cast_buffer = fm_emit_cast(b, node_id, node->src[0], &stride_q);
-    if (split > 1)
-        partial = partial_buffer(b, node_id, rows, split);
+    struct parts parts = cut_keys(b, node_id);
     FM_DISPATCH_LAYOUT(FM_PUSH_ATTEND);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, kernel, want, "", n_bind, n_words);
     if (d == NULL)
@@ -176,10 +184,8 @@ void fm_emit_attend(struct fm_build *b, uint32_t node_id)
     fm_emit_bind(b, d, bind_vc, node->src[2], false);
     fm_emit_bind(b, d, bind_pos, node->src[3], false);
     fm_emit_bind(b, d, bind_slot, node->src[4], false);
-    if (split > 1)
-        fm_emit_bind_buffer(b, d, bind_partial, partial, true);
-    else
-        fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    bind_parts(b, d, &parts, bind_partial, bind_counter);
     d->word[word_heads] = heads;
     d->word[word_heads_kv] = node->attr.heads_kv;
     d->word[word_head] = head;
@@ -187,12 +193,42 @@ void fm_emit_attend(struct fm_build *b, uint32_t node_id)
     d->word[word_ctx] = want->param[FM_PARAM_CTX];
     d->word[word_window] = node->attr.window;
     d->word[word_scale_bits] = fm_float_bits(node->attr.scale);
-    d->word[word_split] = split;
+    d->word[word_split] = parts.split;
+    d->word[word_part_keys] = fm_tuning_of(b->caps)->attend_part_keys;
     d->word[word_stride_q] = stride_q;
     d->word[word_chunk] = node->attr.chunk;
     d->moved_bytes += cache_rows_bytes(b, node->src[1], rows); // at least what this step wrote
-    d->flops = 4.0 * rows * heads * head * want->param[FM_PARAM_CTX]; // over a full cache
-    fm_emit_grid(b, d, grid_x, grid_y, split);
-    if (split > 1)
-        emit_merge(b, node_id, merge, &merge_want, partial, split);
+    d->flops = attend_flops(want);
+    fm_emit_grid(b, d, parts.grid_x, parts.grid_y, parts.split);
+}
+
+void fm_emit_rope_attend(struct fm_build *b, uint32_t node_id)
+{
+    const struct fm_node *node = &b->graph->nodes[node_id];
+    const struct fm_want *want = &b->want[node_id];
+    struct parts parts = cut_keys(b, node_id);
+    FM_DISPATCH_LAYOUT(FM_PUSH_ROPE_ATTEND);
+    struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
+    if (d == NULL)
+        return;
+    fm_emit_bind(b, d, bind_q, node->src[0], false);
+    fm_emit_bind(b, d, bind_k, node->src[1], false);
+    fm_emit_bind(b, d, bind_v, node->src[2], false);
+    fm_emit_bind(b, d, bind_freq, node->src[3], false);
+    fm_emit_bind(b, d, bind_pos, node->src[4], false);
+    fm_emit_bind(b, d, bind_slot, node->src[5], false);
+    fm_emit_bind(b, d, bind_kc, node->dst[1], true);
+    fm_emit_bind(b, d, bind_vc, node->dst[2], true);
+    fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    bind_parts(b, d, &parts, bind_partial, bind_counter);
+    d->word[word_heads_kv] = node->attr.heads_kv;
+    d->word[word_ctx] = want->param[FM_PARAM_CTX];
+    d->word[word_window] = node->attr.window;
+    d->word[word_scale_bits] = fm_float_bits(node->attr.scale);
+    d->word[word_split] = parts.split;
+    d->word[word_part_keys] = fm_tuning_of(b->caps)->attend_part_keys;
+    d->word[word_kind] = node->attr.rope;
+    d->moved_bytes += d->bind[bind_freq].bytes + cache_rows_bytes(b, node->dst[1], want->param[FM_PARAM_ROWS]);
+    d->flops = attend_flops(want);
+    fm_emit_grid(b, d, parts.grid_x, parts.grid_y, parts.split);
 }

@@ -155,17 +155,16 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_ROPE_KV_WRITE:
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         return want_cache(l, 6, a->heads, want);
+    case FM_OP_ROPE_ATTEND:
+        set_width(want, a->heads * a->head, dim(l, 0, 1));
+        want->param[FM_PARAM_ROTATED] = a->rotated;
+        return want_cache(l, 6, a->heads, want);
     case FM_OP_ATTEND:
         set_width(want, a->heads * a->head, dim(l, 0, 1));
         return want_cache(l, 1, a->heads, want);
     case FM_OP_SAMPLE:
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         want->param[FM_PARAM_CTX] = dim(l, 5, 1);
-        return FM_OK;
-    case FM_OP_ATTEND_MERGE:
-        want->param[FM_PARAM_HEADS] = a->heads;
-        want->param[FM_PARAM_HEAD] = a->head;
-        set_width(want, a->heads * a->head, a->heads * a->head);
         return FM_OK;
     case FM_OP_LINEAR_SCAN:
         want->param[FM_PARAM_HEADS] = a->heads;

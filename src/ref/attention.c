@@ -131,12 +131,12 @@ void fm_ref_kv_write(const struct fm_ref_call *c)
     }
 }
 
-void fm_ref_rope_kv_write(const struct fm_ref_call *c)
+// Rotates keys, and writes keys and values: what ROPE_KV_WRITE and ROPE_ATTEND do alike, with the same operands and caches.
+static void rotate_and_write(const struct fm_ref_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
     const double *freq = c->src[3]->v, *pos = c->src[4]->v, *slot = c->src[5]->v;
     const struct fm_ref_tensor *length = c->node->n_src > 8 ? c->src[8] : NULL;
-    rope_rows(a, a->heads, a->chunk > 0 ? 3 : 1, c->src[0], freq, pos, length, c->dst[0]->v, c->dst[0]->mag);
     enum fm_type k_type = c->graph->values[c->node->src[6]].type, v_type = c->graph->values[c->node->src[7]].type;
     for (uint64_t t = 0; t < c->src[0]->dims[0]; t++)
         for (uint32_t g = 0; g < a->heads_kv; g++) {
@@ -153,33 +153,61 @@ void fm_ref_rope_kv_write(const struct fm_ref_call *c)
         }
 }
 
+void fm_ref_rope_kv_write(const struct fm_ref_call *c)
+{
+    const struct fm_attr *a = &c->node->attr;
+    const struct fm_ref_tensor *length = c->node->n_src > 8 ? c->src[8] : NULL;
+    rope_rows(a, a->heads, a->chunk > 0 ? 3 : 1, c->src[0], c->src[3]->v, c->src[4]->v, length, c->dst[0]->v, c->dst[0]->mag);
+    rotate_and_write(c);
+}
+
+// Rows of a cache that this node wrote: how far an implementation may be off that rounds x to the other neighbour, as an error scale,
+// for implementations of c * u = 2^-20.
+static double rounding_mag(enum fm_type type, const double *row, const double *row_mag, uint32_t i)
+{
+    double most = 0;
+    if (type == FM_TYPE_F32 || row_mag[i] == 0)
+        return 0;
+    if (type == FM_TYPE_F16)
+        return FM_MAX(fabs(row[i]) * 0x1p-10, 0x1p-24) * 0x1p20;
+    for (uint32_t j = i / 32 * 32; j < i / 32 * 32 + 32; j++)
+        most = fmax(most, fabs(row[j]));
+    return most / 127 * 0x1p20;
+}
+
+// A query row: of each copy its heads, and their error scales (NULL: exact, and no key was written by this node).
+struct query {
+    const double *copy[3], *mag;
+    uint64_t slot, first, last; // of its keys
+    enum fm_type type;          // of the caches
+};
+
 // One query head over positions [first, last] of the caches: two passes (greatest score, then weights), no scratch.
 //
 // Error scale: with p the softmax weights and s_j = |scale| sum|q k_j| the scale of score j's own error, dy = sum p_j
-// ds_j (v_j - y) to first order, so that |dy| <= u * (sum p_j (1 + s_j) |v_j| + |y| sum p_j s_j).
-static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uint64_t first, uint64_t last, double *y,
-                        double *mag)
+// ds_j (v_j - y) to first order, so that |dy| <= u * (sum p_j (1 + s_j) |v_j| + |y| sum p_j s_j). Where q and keys were rotated, their
+// own error scales are in s_j.
+static void attend_head(const struct fm_attr *a, const struct fm_ref_tensor *kc, const struct fm_ref_tensor *vc, const struct query *query,
+                        uint32_t h, double *y, double *mag)
 {
-    const struct fm_attr *a = &c->node->attr;
-    uint64_t slot = (uint64_t)c->src[4]->v[t];
-    uint32_t g = h / (a->heads / a->heads_kv), copies = a->chunk > 0 ? 3 : 1;
-    const double *copy[3];
-    for (uint32_t i = 0; i < copies; i++)
-        copy[i] = c->src[0]->v + ((t * copies + i) * a->heads + h) * a->head;
+    uint32_t g = h / (a->heads / a->heads_kv);
     double greatest = -INFINITY, total = 0, total_s = 0;
     for (uint32_t i = 0; i < a->head; i++)
         y[i] = mag[i] = 0;
     for (unsigned pass = 0; pass < 2; pass++)
-        for (uint64_t p = first; p <= last; p++) {
-            const double *k = cache_row(c->src[1], c->src[1]->v, slot, g, p),
-                         *v = cache_row(c->src[2], c->src[2]->v, slot, g, p);
+        for (uint64_t p = query->first; p <= query->last; p++) {
+            const double *k = cache_row(kc, kc->v, query->slot, g, p), *v = cache_row(vc, vc->v, query->slot, g, p);
+            const double *k_mag = query->mag && pass ? cache_row(kc, kc->mag, query->slot, g, p) : NULL;
+            const double *v_mag = query->mag && pass ? cache_row(vc, vc->mag, query->slot, g, p) : NULL;
             double score = 0, s = 0;
             if (!k || !v)
                 continue;
-            const double *q = a->chunk > 0 ? copy[FM_MIN(last / a->chunk - p / a->chunk, 2)] : copy[0];
+            const double *q = query->copy[a->chunk > 0 ? FM_MIN(query->last / a->chunk - p / a->chunk, 2) : 0] + h * a->head;
             for (uint32_t i = 0; i < a->head; i++) {
                 score += q[i] * k[i];
                 s += pass ? fabs(q[i] * k[i]) : 0;
+                if (k_mag)
+                    s += query->mag[h * a->head + i] * fabs(k[i]) + fabs(q[i]) * (k_mag[i] + rounding_mag(query->type, k, k_mag, i));
             }
             score *= (double)a->scale;
             if (pass == 0) {
@@ -192,7 +220,7 @@ static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uin
             total_s += e * s;
             for (uint32_t i = 0; i < a->head; i++) {
                 y[i] += e * v[i];
-                mag[i] += e * (1 + s) * fabs(v[i]);
+                mag[i] += e * ((1 + s) * fabs(v[i]) + (v_mag ? rounding_mag(query->type, v, v_mag, i) : 0));
             }
         }
     for (uint32_t i = 0; i < a->head && total > 0; i++) {
@@ -201,50 +229,49 @@ static void attend_head(const struct fm_ref_call *c, uint64_t t, uint32_t h, uin
     }
 }
 
+// The keys that a row at `pos` sees; a token always lies within the context.
+static void set_keys(const struct fm_attr *a, const struct fm_ref_tensor *kc, uint64_t slot, uint64_t pos, struct query *query)
+{
+    query->slot = slot;
+    query->first = a->window && pos + 1 > a->window ? pos + 1 - a->window : 0;
+    query->last = FM_MIN(pos, kc->dims[2] - 1);
+}
+
 // Vaswani et al. 2017, queries grouped as in Ainslie et al. 2023 (head h reads key head h / (H/G)), sliding window as
 // in Mistral.
 void fm_ref_attend(const struct fm_ref_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
+    uint64_t copies = a->chunk > 0 ? 3 : 1, width = (uint64_t)a->heads * a->head;
     for (uint64_t t = 0; t < c->src[0]->dims[0]; t++) {
-        uint64_t pos = (uint64_t)c->src[3]->v[t];
-        uint64_t first = a->window && pos + 1 > a->window ? pos + 1 - a->window : 0;
-        uint64_t last = FM_MIN(pos, c->src[1]->dims[2] - 1); // a token always lies within the context
+        struct query query = {.mag = NULL};
+        set_keys(a, c->src[1], (uint64_t)c->src[4]->v[t], (uint64_t)c->src[3]->v[t], &query);
+        for (uint64_t i = 0; i < copies; i++)
+            query.copy[i] = c->src[0]->v + (t * copies + i) * width;
         for (uint32_t h = 0; h < a->heads; h++) {
-            uint64_t at = (t * a->heads + h) * a->head;
-            attend_head(c, t, h, first, last, c->dst[0]->v + at, c->dst[0]->mag + at);
+            uint64_t at = t * width + (uint64_t)h * a->head;
+            attend_head(a, c->src[1], c->src[2], &query, h, c->dst[0]->v + at, c->dst[0]->mag + at);
         }
     }
 }
 
-// Parts of a softmax sum: [T,H,split,C+2], each C sums, its greatest score and its sum of exponentials.
-void fm_ref_attend_merge(const struct fm_ref_call *c)
+// ROPE_KV_WRITE, then ATTEND. scratch: a rotated row, and its error scales.
+void fm_ref_rope_attend(const struct fm_ref_call *c)
 {
-    const struct fm_ref_tensor *part = c->src[0];
-    uint64_t split = part->dims[2], width = part->dims[3], head = width - 2;
-    for (uint64_t th = 0; th < part->dims[0] * part->dims[1]; th++) {
-        const double *row = part->v + th * split * width;
-        double *y = c->dst[0]->v + th * head, *mag = c->dst[0]->mag + th * head;
-        double greatest = -INFINITY, total = 0;
-        for (uint64_t s = 0; s < split; s++)
-            if (row[s * width + head + 1] > 0)
-                greatest = fmax(greatest, row[s * width + head]);
-        for (uint64_t i = 0; i < head; i++)
-            y[i] = mag[i] = 0;
-        for (uint64_t s = 0; s < split; s++) {
-            double sum = row[s * width + head + 1];
-            if (!(sum > 0)) // a part without positions
-                continue;
-            double shift = greatest - row[s * width + head], e = exp(-shift);
-            total += e * sum;
-            for (uint64_t i = 0; i < head; i++) {
-                y[i] += e * row[s * width + i];
-                mag[i] += e * fabs(row[s * width + i]) * (1 + shift);
-            }
+    const struct fm_attr *a = &c->node->attr;
+    uint64_t width = (uint64_t)a->heads * a->head;
+    rotate_and_write(c);
+    for (uint64_t t = 0; t < c->src[0]->dims[0]; t++) {
+        struct query query = {.copy = {c->scratch}, .mag = c->scratch + width, .type = c->graph->values[c->node->src[6]].type};
+        set_keys(a, c->dst[1], (uint64_t)c->src[5]->v[t], (uint64_t)c->src[4]->v[t], &query);
+        for (uint32_t h = 0; h < a->heads; h++) {
+            uint64_t at = (uint64_t)h * a->head;
+            fm_ref_rope_head(a, c->src[0]->v + t * width + at, c->src[3]->v, (uint32_t)c->src[4]->v[t], c->scratch + at,
+                             c->scratch + width + at);
         }
-        for (uint64_t i = 0; i < head && total > 0; i++) {
-            y[i] /= total;
-            mag[i] /= total;
+        for (uint32_t h = 0; h < a->heads; h++) {
+            uint64_t at = t * width + (uint64_t)h * a->head;
+            attend_head(a, c->dst[1], c->dst[2], &query, h, c->dst[0]->v + at, c->dst[0]->mag + at);
         }
     }
 }

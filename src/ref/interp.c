@@ -22,7 +22,7 @@ static fm_ref_fn *const functions[FM_OP_COUNT] = {
     [FM_OP_NORM_MATMUL_GLU] = fm_ref_norm_matmul_glu,
     [FM_OP_MATMUL_CONV] = fm_ref_matmul_conv, [FM_OP_NORM_MATMUL_CONV] = fm_ref_norm_matmul_conv,
     [FM_OP_ROPE_KV_WRITE] = fm_ref_rope_kv_write, [FM_OP_ADD_NORM] = fm_ref_add_norm,
-    [FM_OP_CAST] = fm_ref_cast,             [FM_OP_ATTEND_MERGE] = fm_ref_attend_merge,
+    [FM_OP_CAST] = fm_ref_cast,             [FM_OP_ROPE_ATTEND] = fm_ref_rope_attend,
     [FM_OP_NORM_GATE] = fm_ref_norm_gate,   [FM_OP_CONV1D] = fm_ref_conv1d,
     [FM_OP_SELECTIVE_SCAN] = fm_ref_selective_scan, [FM_OP_SSD] = fm_ref_ssd,
     [FM_OP_LINEAR_ATTEND] = fm_ref_linear_attend, [FM_OP_LRPE] = fm_ref_lrpe,
@@ -53,6 +53,8 @@ uint64_t fm_ref_scratch_elems(const struct fm_graph *graph, const struct fm_node
             return 3 * (uint64_t)v->dims[2] * v->dims[3] + (is_conv_of_product(node->op) ? 2 * ((uint64_t)w->dims[0] + w->dims[1]) : 0);
     }
     switch (node->op) {
+    case FM_OP_ROPE_ATTEND: // the rotated heads of a row, and their error scales
+        return 2 * (uint64_t)node->attr.heads * node->attr.head;
     case FM_OP_SAMPLE:
         return 2 * (uint64_t)node->attr.vocab;
     case FM_OP_NORM_MATMUL:

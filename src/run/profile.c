@@ -10,8 +10,6 @@
 
 #define SAMPLES 256u // even, so that every second sample of a full list goes on in step with what follows
 
-FM_DISPATCH_LAYOUT(FM_PUSH_ATTEND);
-
 // Of a dispatch that attends: what a key costs.
 struct keys {
     bool attends;
@@ -102,14 +100,34 @@ struct fm_profile_keys fm_profile_keys(const struct fm_batch *batch, uint32_t wi
     return keys;
 }
 
+// Where a dispatch that attends has its window, and its keys' cache, which the values' one follows.
+static bool find_cache(const struct fm_dispatch *d, uint32_t *out_window, const struct fm_binding **out_caches)
+{
+    if (d->kernel->op == FM_OP_ATTEND) {
+        FM_DISPATCH_LAYOUT(FM_PUSH_ATTEND);
+        _Static_assert((int)bind_vc == (int)bind_kc + 1 && (int)n_bind > 0 && (int)n_words > 0, "caches side by side");
+        *out_window = d->word[word_window];
+        *out_caches = &d->bind[bind_kc];
+    } else if (d->kernel->op == FM_OP_ROPE_ATTEND) {
+        FM_DISPATCH_LAYOUT(FM_PUSH_ROPE_ATTEND);
+        _Static_assert((int)bind_vc == (int)bind_kc + 1 && (int)n_bind > 0 && (int)n_words > 0, "caches side by side");
+        *out_window = d->word[word_window];
+        *out_caches = &d->bind[bind_kc];
+    } else {
+        return false;
+    }
+    return true;
+}
+
 // The plan counts of a cache what a step writes, and the arithmetic over a full one.
 static struct keys split_attention(const struct fm_plan *plan, const struct fm_dispatch *d, struct fm_profile_part *part)
 {
-    struct keys keys = {.attends = d->kernel->op == FM_OP_ATTEND};
+    struct keys keys = {.attends = false};
+    const struct fm_binding *caches = NULL;
+    keys.attends = find_cache(d, &keys.window, &caches);
     if (!keys.attends)
         return keys;
-    keys.window = d->word[word_window];
-    keys.key_bytes = (double)(d->bind[bind_kc].bytes + d->bind[bind_vc].bytes) / plan->dims.s / plan->dims.l;
+    keys.key_bytes = (double)(caches[0].bytes + caches[1].bytes) / plan->dims.s / plan->dims.l;
     keys.key_flops = d->flops / plan->dims.t / plan->dims.l;
     part->bytes -= FM_MIN((uint64_t)(keys.key_bytes * plan->dims.t + 0.5), part->bytes);
     part->flops = 0;

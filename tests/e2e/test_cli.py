@@ -415,7 +415,7 @@ def plan():
     text = fulmen("plan", "-m", TINY).text()
     rows = plan_rows(text)
     assert text.startswith("plan for 1 tokens") and len(rows) > 10, text
-    for pool in ("weights", "state", "arena", "step", "result"):
+    for pool in ("weights", "state", "arena", "step", "result", "counter"):
         assert f"pool {pool}" in text, text
     base = plan_rows(fulmen("plan", "-m", TINY, "--rung", "base").text())
     assert base and all("base" in kernel.split("_") for _, kernel in base), base
@@ -427,7 +427,7 @@ def plan():
     assert rejected and all(len(words) == 2 for words in rejected), "every other candidate has a reason"
     refused("plan", "-m", TINY, "--why", "nothing", says="nothing")
     # Sequences that decode together: their attention is that of few tokens, whatever their number.
-    attends = [[kernel for node, kernel in plan_rows(fulmen("plan", "-m", TINY, "--step", n, "--run", run).text()) if "attend" in node]
+    attends = [[kernel for node, kernel in plan_rows(fulmen("plan", "-m", TINY, "--step", n, "--run", run).text()) if "attend" in kernel]
                for n, run in ((7, 1), (8, 1), (23, 1))]
     assert attends[0] and attends[0] == attends[1] == attends[2], attends
     text = fulmen("plan", "-m", TINY, "--step", 23, "--run", 9).text()

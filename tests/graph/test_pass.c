@@ -256,7 +256,7 @@ static void test_random(void **state)
         fm_graph_finish(&g);
         fm_graph_finish(&original);
     }
-    assert_true(seen[FM_OP_MATMUL_ADD] > 20 && seen[FM_OP_MATMUL_GLU] > 20 && seen[FM_OP_ROPE_KV_WRITE] > 20 &&
+    assert_true(seen[FM_OP_MATMUL_ADD] > 20 && seen[FM_OP_MATMUL_GLU] > 20 && seen[FM_OP_ROPE_ATTEND] > 20 &&
                 seen[FM_OP_ADD_NORM] > 20 && seen[FM_OP_NORM_MATMUL] > 20 && seen[FM_OP_NORM] > 20);
     assert_true(seen[FM_OP_ROPE] + seen[FM_OP_KV_WRITE] > 0 && seen[FM_OP_GLU] > 0 && folded > 100);
 }
@@ -361,9 +361,10 @@ static void test_models(void **state)
             fm_graph_finish(&original);
             continue;
         }
-        assert_int_equal(count[FM_OP_ROPE_KV_WRITE], gpt2 ? 0 : layers);
+        assert_int_equal(count[FM_OP_ROPE_ATTEND], gpt2 ? 0 : layers);
+        assert_int_equal(count[FM_OP_ROPE_KV_WRITE] + count[FM_OP_ATTEND], gpt2 ? layers : 0);
         assert_int_equal(count[FM_OP_ADD_NORM], gpt2 ? 1 : 0);
-        assert_int_equal(g.n_nodes, gpt2 ? 11 * layers + 8 : 8 * layers + 6);
+        assert_int_equal(g.n_nodes, gpt2 ? 11 * layers + 8 : 7 * layers + 6);
         for (size_t i = 0; i < original.n_values; i++)
             if (original.values[i].producer == FM_NONE)
                 assert_true(g.values[i].kind == original.values[i].kind &&

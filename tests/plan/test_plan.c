@@ -181,12 +181,15 @@ static void test_split(void **state)
         const struct fm_dispatch *d = find(&m.plan, "blk.0.attend");
         assert_int_equal(d->word[word_split], rows[i].split);
         assert_int_equal(d->grid[2], rows[i].split);
-        assert_int_equal(count_names(&m.plan, "", "/merge"), rows[i].split > 1);
+        assert_int_equal(d->bind[bind_y].pool, FM_POOL_ARENA);
         if (rows[i].split > 1) {
-            assert_int_equal(d->bind[bind_y].pool, FM_POOL_NONE);
-            assert_int_equal(d->bind[bind_partial].bytes, rows[i].tokens * 4 * rows[i].split * (16 + 2) * 4);
+            assert_int_equal(d->bind[bind_partial].bytes, rows[i].tokens * 4 * rows[i].split * (16 + 4) * 4);
+            assert_int_equal(d->bind[bind_counter].pool, FM_POOL_COUNTER);
+            assert_int_equal(d->bind[bind_counter].bytes, 4 * d->grid[0] * d->grid[1]);
+            assert_true(d->bind[bind_counter].written);
         } else {
             assert_int_equal(d->bind[bind_partial].pool, FM_POOL_NONE);
+            assert_int_equal(d->bind[bind_counter].pool, FM_POOL_NONE);
         }
         unmake(&m);
     }

@@ -55,7 +55,6 @@ const struct fm_kernel fm_kernels[] = {
     BASE(ADD, "add", 128, 1024),
     BASE(GATHER, "gather", 128, 0),
     BASE(SAMPLE, "sample", 128, 0),
-    BASE(ATTEND_MERGE, "attend_merge", 64, 0),
     {.name = "cast_f16", .op = FM_OP_CAST, .rung = FM_RUNG_F16, .needs = BIT(STORAGE16), .x = FM_TYPE_NONE, NO_W,
      .spec = {FIXED(0, 128)}, .n_specs = 1, .workgroup = 128, .tile_cols = 512, .split = 1, .priority = 30, .bound_c = 1,
      .bound_unit = 0x1p-11},

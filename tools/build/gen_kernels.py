@@ -45,7 +45,7 @@ INHERITED_BY_KEY = {"expand", "window", "spec", "define", "bound"}  # tables who
 OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend"}   # the planner casts their first operand
 OPS_NORMED = {"norm_matmul", "norm_matmul_add", "norm_matmul_glu", "matmul_conv", "norm_matmul_conv"}  # these read it as it is
 OPS_WITH_TILE = {"matmul", "matmul_add", "matmul_glu"} | OPS_NORMED # what a workgroup makes has no default
-OPS_WITH_W = OPS_WITH_TILE | {"dequantize", "embed", "kv_write", "rope_kv_write", "attend"}
+OPS_WITH_W = OPS_WITH_TILE | {"dequantize", "embed", "kv_write", "rope_kv_write", "attend", "rope_attend"}
 UNITS = {"f32": 2.0 ** -24, "f16": 2.0 ** -11, "bf16": 2.0 ** -8}
 
 # SPIR-V capabilities by number, and the capability bit that a device must have for them (None: in every Vulkan 1.3 device
