@@ -35,6 +35,7 @@ struct fm_problem {
     uint8_t variant;   // norm kind, activation, rope kind, sampler setting
     bool bias;
     enum fm_problem_data data;
+    uint32_t x_bytes;  // products: fewest bytes of integers that may stand for activations; 0 = as sessions have it
     bool bench;        // large: for timing, not part of the check
 };
 

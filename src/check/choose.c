@@ -80,6 +80,13 @@ static void make_views(const struct fm_caps *caps, enum fm_rung max_rung, struct
             continue;
         list->view[list->n_views++] = (struct fm_check_view){.caps = masked, .rung = (enum fm_rung)rung};
     }
+    // Cards with integer dot products and no sums in f16 have kernels of their own.
+    struct fm_caps masked = fm_caps_mask(caps, FM_RUNG_DOT);
+    if (max_rung >= FM_RUNG_DOT && masked.bits & FM_CAP_INT_DOT && masked.bits & FM_CAP_HALF_MATH) {
+        masked.quirks = 0;
+        masked.bits &= ~FM_CAP_HALF_MATH;
+        list->view[list->n_views++] = (struct fm_check_view){.caps = masked, .rung = FM_RUNG_DOT};
+    }
     if (caps->quirks != 0)
         list->view[list->n_views++] = (struct fm_check_view){.caps = fm_caps_mask(caps, max_rung), .rung = max_rung};
 }

@@ -78,6 +78,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_NORM_MATMUL_ADD:
     case FM_OP_NORM_MATMUL_GLU:
         want->w = source(l, 1)->type;
+        want->x_bytes = l->dims->x_bytes == 0 ? 2 : l->dims->x_bytes;
         set_width(want, dim(l, 1, 0), dim(l, 1, 1));
         return FM_OK;
     case FM_OP_GATHER:
@@ -180,6 +181,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_ACT:
     case FM_OP_ADD:
     case FM_OP_CAST:
+    case FM_OP_CAST_INT:
     case FM_OP_READ_SUM:
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         return FM_OK;

@@ -75,6 +75,7 @@ def bad_command_lines():
     refused("chat", "-m", DEMO, "-p", "x", "-f", "y", says="found both")
     refused("chat", "-m", DEMO, says="no prompt on standard input")
     refused("run", "-m", TINY, "--tokens", "1", "-ctk", "f16", "-ctv", "f32", says="f16 for keys and f32 for values")
+    refused("run", "-m", TINY, "--tokens", "1", "--activations", "q4", says="activations 'q4', expected auto or q8")
     refused("run", "-m", TINY, "--tokens", "99999", says="token 0 of the prompt is 99999")
     refused("bench", "kernels", "-o", "xml", says="expected md, json, jsonl or csv")
 
