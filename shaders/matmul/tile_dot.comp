@@ -206,16 +206,16 @@ void add_row(uint place, uint ty, uint i, uint block, uvec4 w[HELD], SCALES scal
             [[unroll]] for (uint j = 0u; j < HALVES * TN; j++)
                 sum[j] = sum[j] * 256 + fix;
     }
-    float s = uintBitsToFloat(step.x);
+    float s = uintBitsToFloat(step.x); // times a scale it might be no normal number
     [[unroll]] for (uint j = 0u; j < TN; j++) {
 #if defined(FM_W_AFFINE)
-        float value = fma(to_float(sum[j]), s * scale[j].x, acc[i * TN + j]);
+        float value = fma(to_float(sum[j]) * s, scale[j].x, acc[i * TN + j]);
         acc[i * TN + j] = fma(uintBitsToFloat(step.y), scale[j].y, value);
 #elif defined(FM_W_Q6_K)
         float value = fma(to_float(sum[2u * j]), scale[j].x, to_float(sum[2u * j + 1u]) * scale[j].y);
         acc[i * TN + j] = fma(value, s, acc[i * TN + j]);
 #else
-        acc[i * TN + j] = fma(to_float(sum[j]), s * scale[j], acc[i * TN + j]);
+        acc[i * TN + j] = fma(to_float(sum[j]) * s, scale[j], acc[i * TN + j]);
 #endif
     }
 }

@@ -69,7 +69,7 @@ static bool check_formats(const struct fm_kernel *kernel, const struct fm_want *
     if (kernel->x != FM_TYPE_NONE && want->x != FM_TYPE_NONE && kernel->x != want->x && !castable)
         return refuse(v, FM_REJECT_FORMAT, "takes %s activations, not %s", type_name(kernel->x), type_name(want->x));
     if (kernel->x_bytes != 0 && kernel->x_bytes < want->x_bytes)
-        return refuse(v, FM_REJECT_FORMAT, "takes activations of %u bits, which is allowed by --activations q8 only", 8 * kernel->x_bytes);
+        return refuse(v, FM_REJECT_FORMAT, "takes activations of %u bits, which have to be asked for", 8 * kernel->x_bytes);
     return true;
 }
 
