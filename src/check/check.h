@@ -35,7 +35,8 @@ struct fm_problem {
     uint8_t variant;   // norm kind, activation, rope kind, sampler setting
     bool bias;
     enum fm_problem_data data;
-    uint32_t x_bytes;  // products: fewest bytes of integers that may stand for activations; 0 = as sessions have it
+    uint32_t x_bytes;  // products: bytes of the integers that stand for activations, for kernels that take these only; 0 = any kernel
+                       // that a session takes without asking
     bool bench;        // large: for timing, not part of the check
 };
 

@@ -160,7 +160,8 @@ static enum fm_result add_pairs(struct fm_check_list *list, const char *kernel_t
             pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want);
         if (pair.kernel)
             r = plan_pair(list, &c, &pair);
-        if (!r && (is_known(list, first, &pair) || !has_name(list, &pair, kernel_text))) {
+        bool others = pair.kernel && p->x_bytes != 0 && pair.kernel->x_bytes != p->x_bytes; // these have the problem without it
+        if (!r && (others || is_known(list, first, &pair) || !has_name(list, &pair, kernel_text))) {
             list->n_used = pair.first_used;
             continue;
         }

@@ -90,7 +90,7 @@ static void matmuls(struct fm_problems *l)
 }
 
 // Where activations may be integers of 8 bits.
-static void short_matmuls(struct fm_problems *l)
+static void q8_matmuls(struct fm_problems *l)
 {
     static const enum fm_op ops[] = {FM_OP_MATMUL, FM_OP_MATMUL_ADD, FM_OP_MATMUL_GLU};
     static const struct { uint32_t bucket, rows, n; bool whole; } shapes[] = {
@@ -279,7 +279,7 @@ enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_co
     fm_problems_together(&l);
     matmuls(&l);
     normed_matmuls(&l);
-    short_matmuls(&l);
+    q8_matmuls(&l);
     if (l.error) {
         fm_free(l.items);
         return l.error;
