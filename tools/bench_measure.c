@@ -32,7 +32,8 @@ struct fm_session_params bench_session_params(const struct bench *b, const struc
     uint64_t n_ctx = (uint64_t)t->n_depth + t->n_prompt + t->n_gen + 1; // too much is refused when the model is loaded
     return (struct fm_session_params){.n_ctx = n_ctx < UINT32_MAX ? (uint32_t)n_ctx : UINT32_MAX, .n_ubatch = o->ubatch,
                                       .n_slots = t->n_seqs > 0 ? t->n_seqs : keeps_state(b, t) ? 2 : 1,
-                                      .cache_type_k = o->cache_type_k, .cache_type_v = o->cache_type_v, .dca = o->dca.kind,
+                                      .cache_type_k = o->cache_type_k, .cache_type_v = o->cache_type_v,
+                                      .activations = o->activations, .dca = o->dca.kind,
                                       .dca_cap = o->dca.cap, .dca_local = o->dca.local, .cancel = tool_cancel};
 }
 

@@ -13,7 +13,7 @@
 
 static const enum tool_option option_list[] = {
     OPT_MODEL, OPT_PROMPT, OPT_FILE, OPT_SYSTEM, OPT_TEMPLATE, OPT_PREDICT, OPT_CTX, OPT_UBATCH, OPT_TEMP, OPT_TOP_K, OPT_TOP_P, OPT_MIN_P,
-    OPT_REPEAT, OPT_REPEAT_N, OPT_SEED, OPT_CTK, OPT_CTV, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_TUNING, OPT_VERBOSE,
+    OPT_REPEAT, OPT_REPEAT_N, OPT_SEED, OPT_CTK, OPT_CTV, OPT_ACTIVATIONS, OPT_DCA, OPT_DEVICE, OPT_RUNG, OPT_TUNING, OPT_VERBOSE,
 };
 
 // A model without a template writes the user's next line itself: the answer ends before it.

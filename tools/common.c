@@ -285,7 +285,7 @@ struct fm_session_params tool_session_params(const struct tool_options *o, const
     if (o->given[OPT_CTX] && o->ctx == 0)
         n_ctx = info.context;
     return (struct fm_session_params){.n_ctx = n_ctx, .n_ubatch = o->ubatch, .cache_type_k = o->cache_type_k,
-                                      .cache_type_v = o->cache_type_v, .dca = o->dca.kind,
+                                      .cache_type_v = o->cache_type_v, .activations = o->activations, .dca = o->dca.kind,
                                       .dca_cap = o->dca.cap, .dca_local = o->dca.local, .cancel = tool_cancel};
 }
 

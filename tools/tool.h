@@ -53,6 +53,7 @@ struct tool_dca {
     X(IGNORE_END, NULL, "--ignore-eos", NULL, FLAG, ignore_end, "go on after the end of the text")                     \
     X(CTK, "-ctk", "--cache-type-k", "TYPE", TEXT, cache_type_k, "f16, f32 or q8_0 (f16)")                                  \
     X(CTV, "-ctv", "--cache-type-v", "TYPE", TEXT, cache_type_v, "f16, f32 or q8_0, as the keys")                     \
+    X(ACTIVATIONS, NULL, "--activations", "TYPE", TEXT, activations, "auto, or q8: integers of 8 bits where that is faster (auto)") \
     X(DCA, NULL, "--dca", "CAP,LOCAL", DCA, dca, "dual chunk attention: auto, off or its sizes (as the model says)")    \
     X(DEVICE, "-dev", "--device", "SEL", TEXT, device, "index, UUID or part of a name (see fulmen devices)")           \
     X(RUNG, NULL, "--rung", "RUNG", TEXT, rung, "use no kernels above: base sg f16 dot cm cmr")                        \

@@ -32,6 +32,9 @@ struct fm_session_params {
     const char *cache_type_k; // "f16", "f32" or "q8_0" (n_ctx is then rounded up to a multiple of 8); NULL = f32 when
                               // all matrices of the model are f32, else f16
     const char *cache_type_v; // must be the same as cache_type_k
+    const char *activations;  // "auto" or "q8"; NULL = auto. With q8 products of 9 rows and more with quantised weights may see
+                              // activations as integers of 8 bits, off by up to 2^-8 of the largest of each 32 neighbours, where
+                              // the device has no matrix units, but fast integer dot products; else nothing changes
     uint32_t n_rollback;      // tokens that a sequence can always be rolled back, at most 14: recurrent models keep as many
                               // states more. Models of attention alone roll back anywhere
     enum fm_dca dca;          // all but FM_DCA_FILE and FM_DCA_OFF: FM_UNSUPPORTED for models without rotary positions

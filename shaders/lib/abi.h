@@ -54,8 +54,7 @@
 #define FM_PUSH_ADD_NORM(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_X, x2) A(REF_V, w) A(REF_V, bias) A(REF_Y, sum) A(REF_Y, y) \
     P(width) P(eps_bits) P(kind) P(rows_word)
 // y [T,n] = x [T,k] w [n,k]^T (+ bias [n]) (+ residual [T,n]); MATMUL and MATMUL_ADD. stride_x: elements from row to
-// row of x
-// (k, or the padded width of a cast copy).
+// row of x (k, or the padded width of a cast copy), or units of 16 bytes of what CAST_INT made.
 #define FM_PUSH_MATMUL(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, w) A(REF_V, bias) A(REF_Y, residual) A(REF_Y, y) \
     P(n) P(k) P(stride_x) P(rows_word)
 // y [T,n] = act(x gate^T) * (x up^T)
@@ -113,6 +112,8 @@
 #define FM_PUSH_SSD_SCAN(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_STATE, state) A(REF_V, sums) A(REF_STATE, z) \
     P(heads) P(elems) P(versions) P(part)
 #define FM_PUSH_DEQUANTIZE(A, P) A(REF_STEP, step) A(REF_W, w) A(REF_Y, y) P(n) P(k)
+// y as shaders/eltwise/cast_int.comp says; stride_y in units of 16 bytes; bytes of an integer: 1 or 2
+#define FM_PUSH_CAST_INT(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(stride_y) P(rows_word) P(bytes)
 #define FM_PUSH_CAST(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(stride_y) P(rows_word) P(pad_rows)
 // Linear attention. key, head: K and P; part: rows of a part (lib/segment.glsl); kept: versions that are written.
 // `starts` [parts,H*K,P]: the states in which parts begin; absent: a segment is one part, and begins with its state.

@@ -30,17 +30,13 @@ layout(constant_id = 6) const uint TN = 4;
 layout(constant_id = 7) const uint CHAIN = 32;
 layout(constant_id = 8) const uint TEAMS = 1;
 #include "slices.glsl"
+#include "teams.glsl"
 
-const uint GX = BN / TN, GY = BM / TM;
 const uint TEAM_OCTETS = OCTETS / TEAMS; // of each line, for one team
-const uint PLACES = GX * GY;             // invocations of a team
 
-shared float sums[TEAMS > 1u ? (TEAMS - 1u) * TN * PLACES : 1u]; // of one row of each invocation, but those of the first team
 shared uint overflows; // invocations whose sums left the range of f16
 
 const float RAISE = 32.0; // of x in f16 sums: small products are common, large ones can be done again
-
-float acc[TM * TN];
 
 // Line of xs that row i of an invocation is, and of ws that its column j is: with two streams, j + TN / 2 is up for the same column
 // of y that j is gate for.
@@ -136,36 +132,6 @@ bool is_lost()
     return overflows != 0u;
 }
 
-// The first team gets the sums of all, in the teams' order, row by row.
-void add_teams(uint team, uint place)
-{
-    [[unroll]] for (uint i = 0u; i < TM; i++) {
-        if (team != 0u)
-            [[unroll]] for (uint j = 0u; j < TN; j++)
-                sums[((team - 1u) * TN + j) * PLACES + place] = acc[i * TN + j];
-        barrier();
-        if (team == 0u)
-            for (uint other = 0u; other + 1u < TEAMS; other++)
-                [[unroll]] for (uint j = 0u; j < TN; j++)
-                    acc[i * TN + j] += sums[(other * TN + j) * PLACES + place];
-        barrier();
-    }
-}
-
-void store(uint row0, uint rows, uint col0, uint tx, uint ty)
-{
-    [[unroll]] for (uint i = 0u; i < TM; i++)
-        [[unroll]] for (uint j = 0u; j < TN / uint(FM_STREAMS); j++) {
-            uint row = row0 + ty + GY * i, col = col0 + tx + GX * j;
-            if (row < rows && col < pc.n)
-#if FM_STREAMS == 2
-                fm_store_y(row, col, acc[i * TN + j], acc[i * TN + TN / 2u + j]);
-#else
-                fm_store_y(row, col, acc[i * TN + j]);
-#endif
-        }
-}
-
 void main()
 {
     uint rows = pc.step.d[pc.rows_word];
@@ -183,5 +149,5 @@ void main()
     if (TEAMS > 1u)
         add_teams(team, place);
     if (team == 0u)
-        store(row0, rows, col0, tx, ty);
+        store_tile(row0, rows, col0, tx, ty);
 }

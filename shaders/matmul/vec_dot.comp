@@ -17,8 +17,7 @@
 // Needs: subgroup arithmetic and shuffle, full subgroups of at least 4; packed integer dot products.
 // Accumulation: within a block exact; blocks in f32: per invocation in order, then subgroup sum, then subgroups in
 //     order.
-// Error: |x - step * i| <= step / 2, about max |x| of the block * 2^-16; f32 from block to block. Below 1e-33 step
-//     stops shrinking. A NaN in a block makes its step NaN, an infinity makes it infinite, so that neither is lost.
+// Error: |x - step * i| <= step / 2, about max |x| of the block * 2^-16; f32 from block to block.
 // Bytes moved: w once; x once per workgroup (from cache); y once.
 // Limits: shared memory ROWS * (64 * (CHUNK + 4) + 12 * CHUNK) + 4 * workgroup / subgroup size * SWEEPS * COLS * ROWS *
 //     streams bytes.
@@ -28,6 +27,7 @@
 #include "spec.glsl"
 #include "quant.glsl"
 #include "args.glsl"
+#include "blocks.glsl"
 #define FM_VEC_SHARED_X
 #include "vec.glsl"
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -66,29 +66,16 @@ const int BIAS = 16;
 shared int x_sum[ROWS * CHUNK];
 #endif
 
-// x * 32512 / max + this has i + 128 in its lower 16 bits: byte 1 is h, byte 0 is l + 128.
-const float MAGIC = 12582912.0 + 128.0; // 1.5 * 2^23
-
-uint pack_bytes(uvec4 v, int bit)
-{
-    uvec4 b = (v >> bit) & 0xffu;
-    return b.x | b.y << 8 | b.z << 16 | b.w << 24;
-}
-
 // Converts a piece; the four invocations of its block are neighbours and come here together.
 void store_piece(vec4 lo, vec4 hi, uint row, uint block, uint t, bool wanted)
 {
-    // Magnitudes compare as their bits do, with NaN above all else; a maximum of floats may forget it.
-    uvec4 m4 = max(floatBitsToUint(lo) & 0x7fffffffu, floatBitsToUint(hi) & 0x7fffffffu);
-    uint bits = max(max(m4.x, m4.y), max(m4.z, m4.w));
+    uint bits = max(fm_block_bits(lo), fm_block_bits(hi));
     bits = max(bits, subgroupShuffleXor(bits, 1u));
     bits = max(bits, subgroupShuffleXor(bits, 2u));
-    float most = uintBitsToFloat(max(bits, floatBitsToUint(1e-33)));
-    float inverse = 32512.0 / most;
-    uvec4 v_lo = floatBitsToUint(fma(lo, vec4(inverse), vec4(MAGIC)));
-    uvec4 v_hi = floatBitsToUint(fma(hi, vec4(inverse), vec4(MAGIC)));
-    const uint zero = floatBitsToUint(MAGIC);
-    ivec2 sum = ivec2(v_lo.x + v_lo.y + v_lo.z + v_lo.w - 4u * zero, v_hi.x + v_hi.y + v_hi.z + v_hi.w - 4u * zero);
+    float most = fm_block_most(bits);
+    float inverse = FM_MOST_TWO / most;
+    uvec4 v_lo = fm_block_ints(lo, inverse), v_hi = fm_block_ints(hi, inverse);
+    ivec2 sum = ivec2(fm_sum_ints(v_lo), fm_sum_ints(v_hi));
 #if defined(FM_W_Q6_K)
     sum += subgroupShuffleXor(sum, 1u);
     sum += subgroupShuffleXor(sum, 2u);
@@ -100,12 +87,12 @@ void store_piece(vec4 lo, vec4 hi, uint row, uint block, uint t, bool wanted)
     if (!wanted)
         return;
     uint at = row * 4u * PITCH + block;
-    x_bytes[at][t] = pack_bytes(v_lo, 8);
-    x_bytes[at + PITCH][t] = pack_bytes(v_hi, 8);
-    x_bytes[at + 2u * PITCH][t] = pack_bytes(v_lo, 0) ^ 0x80808080u;
-    x_bytes[at + 3u * PITCH][t] = pack_bytes(v_hi, 0) ^ 0x80808080u;
+    x_bytes[at][t] = fm_pack_high(v_lo);
+    x_bytes[at + PITCH][t] = fm_pack_high(v_hi);
+    x_bytes[at + 2u * PITCH][t] = fm_pack_low(v_lo);
+    x_bytes[at + 3u * PITCH][t] = fm_pack_low(v_hi);
     if (t == 0u) {
-        x_step[row * CHUNK + block] = most * (1.0 / 32512.0);
+        x_step[row * CHUNK + block] = most * (1.0 / FM_MOST_TWO);
 #if defined(FM_W_Q6_K)
         x_sum[row * CHUNK + block] = sum;
 #elif defined(FM_W_AFFINE)
@@ -153,61 +140,17 @@ void convert_x(uint me, uint x0[ROWS], uint block0, uint blocks)
     }
 }
 
-// ---- weights -----------------------------------------------------------------------------------------------------
+// ---- products ----------------------------------------------------------------------------------------------------
 
-// a block of weights as it lies in memory
-struct raw_block {
-    uvec4 q0;
-#if FM_Q_WORDS == 8
-    uvec4 q1;
-#endif
-    uvec2 high;
-    fm_q_raw_scales scales;
-};
-
-raw_block load_block(fm_u32s w, fm_planes planes, uint block)
-{
-    raw_block raw;
-#if FM_Q_WORDS == 8
-    raw.q0 = FM_CAST(fm_u32x4s, w).d[2u * block];
-    raw.q1 = FM_CAST(fm_u32x4s, w).d[2u * block + 1u];
-#else
-    raw.q0 = FM_CAST(fm_u32x4s, w).d[block];
-#endif
-    raw.high = fm_q_high(w, planes, block);
-    raw.scales = fm_q_load_scales(w, planes, block);
-    return raw;
-}
-
-// Quants as bytes: four of lo elements and four of hi elements a word.
-void unpack_block(raw_block raw, out ivec4 lo, out ivec4 hi)
-{
-#if FM_Q_WORDS == 8
-    lo = ivec4(raw.q0);
-    hi = ivec4(raw.q1);
-#else
-    uvec4 a = raw.q0 & 0x0f0f0f0fu, b = (raw.q0 >> 4) & 0x0f0f0f0fu;
-#if defined(FM_W_Q6_K)
-    a |= ((uvec4(raw.high.x) >> uvec4(0u, 2u, 4u, 6u)) & 0x03030303u) << 4;
-    b |= ((uvec4(raw.high.y) >> uvec4(0u, 2u, 4u, 6u)) & 0x03030303u) << 4;
-#elif defined(FM_W_Q5_0) || defined(FM_W_Q5_1) || defined(FM_W_Q5_K)
-    a |= ((uvec4(raw.high.x) >> uvec4(0u, 1u, 2u, 3u)) & 0x01010101u) << 4;
-    b |= ((uvec4(raw.high.x) >> uvec4(4u, 5u, 6u, 7u)) & 0x01010101u) << 4;
-#endif
-    lo = ivec4(a);
-    hi = ivec4(b);
-#endif
-}
-
-int dot16(ivec4 q, uvec4 x, int sum)
+int dot16(uvec4 q, uvec4 x, int sum)
 {
     [[unroll]] for (uint t = 0u; t < 4u; t++)
-        sum += dotPacked4x8EXT(q[t], int(x[t]));
+        sum += dotPacked4x8EXT(int(q[t]), int(x[t]));
     return sum;
 }
 
 // Adds the products of a block of x (row r, block `at` of the chunk) with one of each line.
-void add_block(inout float sums[SUMS], uint r, uint at, ivec4 lo[LINES], ivec4 hi[LINES], vec3 scale[LINES])
+void add_block(inout float sums[SUMS], uint r, uint at, uvec4 lo[LINES], uvec4 hi[LINES], vec3 scale[LINES])
 {
     uint quad = r * 4u * PITCH + at;
     uvec4 h_lo = x_bytes[quad], h_hi = x_bytes[quad + PITCH];
@@ -253,9 +196,9 @@ void main()
     [[unroll]] for (uint c = 0u; c < COLS; c++)
         first[c] = min(col0 + c, pc.n - 1u) * blocks;
 
-    raw_block ahead[LINES];
+    fm_raw_block ahead[LINES];
     [[unroll]] for (uint l = 0u; l < LINES; l++)
-        ahead[l] = load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(lane, blocks - 1u));
+        ahead[l] = fm_load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(lane, blocks - 1u));
 
     for (uint sweep = 0u; sweep < SWEEPS; sweep++) {
         float sums[SUMS];
@@ -270,7 +213,7 @@ void main()
                 convert_x(me, x0, turn, blocks);
                 barrier();
             }
-            raw_block raw[LINES];
+            fm_raw_block raw[LINES];
             vec3 scale[LINES];
             [[unroll]] for (uint l = 0u; l < LINES; l++) {
                 raw[l] = ahead[l];
@@ -285,12 +228,12 @@ void main()
             }
             if (again || sweep + 1u < SWEEPS) {
                 [[unroll]] for (uint l = 0u; l < LINES; l++)
-                    ahead[l] = load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(next, blocks - 1u));
+                    ahead[l] = fm_load_block(FM_WEIGHT(l % STREAMS), planes, first[l / STREAMS] + min(next, blocks - 1u));
             }
             if (b < blocks) {
-                ivec4 lo[LINES], hi[LINES];
+                uvec4 lo[LINES], hi[LINES];
                 [[unroll]] for (uint l = 0u; l < LINES; l++)
-                    unpack_block(raw[l], lo[l], hi[l]);
+                    fm_unpack_block(raw[l], lo[l], hi[l]);
                 [[unroll]] for (uint r = 0u; r < ROWS; r++)
                     add_block(sums, r, at, lo, hi, scale);
             }

@@ -60,7 +60,7 @@ static enum fm_result bench_problem(struct bench *b, const struct fm_problem *p)
         const struct fm_kernel *kernel = &fm_kernels[i];
         if (kernel != chosen && (!b->all_kernels || !fm_kernel_fits(&caps, kernel, &want, NULL, NULL)))
             continue;
-        if (b->params->kernel && !strstr(kernel->name, b->params->kernel))
+        if ((b->params->kernel && !strstr(kernel->name, b->params->kernel)) || (p->x_bytes != 0 && kernel->x_bytes != p->x_bytes))
             continue;
         if (b->params->cancel && b->params->cancel(b->params->user))
             r = fm_fail(FM_CANCELLED, "cancelled");

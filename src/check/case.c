@@ -316,7 +316,7 @@ static enum fm_result fill_inputs(struct fm_case *c, const struct fm_problem *p,
 enum fm_result fm_case_create(const struct fm_problem *problem, struct fm_case *out_case)
 {
     struct fm_case c = {.dims = {.t = problem->bucket, .o = problem->bucket, .s = FM_MAX(problem->slots, 1), .l = FM_MAX(problem->ctx, 1),
-                                 .b = problem->versions, .run = problem->run}};
+                                 .b = problem->versions, .run = problem->run, .x_bytes = problem->x_bytes}};
     struct fm_builder b = {.graph = &c.graph, .kv_type = {problem->w, problem->w}};
     struct fm_attr attr = {0};
     uint32_t src[FM_MAX_SRC];

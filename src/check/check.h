@@ -36,6 +36,8 @@ struct fm_problem {
     uint8_t variant;   // norm kind, activation, rope kind, sampler setting
     bool bias;
     enum fm_problem_data data;
+    uint32_t x_bytes;  // products: bytes of the integers that stand for activations, for kernels that take these only; 0 = any kernel
+                       // that a session takes without asking
     bool bench;        // large: for timing, not part of the check
     bool optional;     // a device may have no kernel for it: plans then keep the parts that the op is made of
 };

@@ -80,6 +80,13 @@ static void make_views(const struct fm_caps *caps, enum fm_rung max_rung, struct
             continue;
         list->view[list->n_views++] = (struct fm_check_view){.caps = masked, .rung = (enum fm_rung)rung};
     }
+    // Cards with integer dot products and no sums in f16 have kernels of their own.
+    struct fm_caps masked = fm_caps_mask(caps, FM_RUNG_DOT);
+    if (max_rung >= FM_RUNG_DOT && masked.bits & FM_CAP_INT_DOT && masked.bits & FM_CAP_HALF_MATH) {
+        masked.quirks = 0;
+        masked.bits &= ~FM_CAP_HALF_MATH;
+        list->view[list->n_views++] = (struct fm_check_view){.caps = masked, .rung = FM_RUNG_DOT};
+    }
     if (caps->quirks != 0)
         list->view[list->n_views++] = (struct fm_check_view){.caps = fm_caps_mask(caps, max_rung), .rung = max_rung};
 }
@@ -155,7 +162,8 @@ static enum fm_result add_pairs(struct fm_check_list *list, const char *kernel_t
             pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want);
         if (pair.kernel)
             r = plan_pair(list, &c, &pair);
-        if (!r && (is_known(list, first, &pair) || !has_name(list, &pair, kernel_text))) {
+        bool others = pair.kernel && p->x_bytes != 0 && pair.kernel->x_bytes != p->x_bytes; // these have the problem without it
+        if (!r && (others || is_known(list, first, &pair) || !has_name(list, &pair, kernel_text))) {
             list->n_used = pair.first_used;
             continue;
         }

@@ -21,7 +21,7 @@ struct fm_check_pair {
 };
 
 struct fm_check_list {
-    struct fm_check_view view[FM_RUNG_COUNT + 1];
+    struct fm_check_view view[FM_RUNG_COUNT + 2];
     uint32_t n_views;
     struct fm_check_pair *pairs;
     size_t n_pairs, cap_pairs;
@@ -30,8 +30,9 @@ struct fm_check_list {
 };
 
 // Every problem of `params` in every view of the device: limited to each rung up to params->max_rung, quirks aside (a kernel that
-// would be slow must be right all the same), and as it is. No two pairs of a problem have the same kernels. Chosen are all, or, with
-// params->quick, so many that every kernel meets each trait that any of its problems has; and of these the part of params->parts.
+// would be slow must be right all the same), to `dot` without sums in f16, and as it is. No two pairs of a
+// problem have the same kernels. Chosen are all, or, with params->quick, so many that every kernel meets each trait that any of its
+// problems has; and of these the part of params->parts.
 // Release with fm_check_list_finish, also after errors.
 enum fm_result fm_check_list_make(const struct fm_caps *caps, const struct fm_check_params *params, const struct fm_problem *problems,
                                   size_t n_problems, struct fm_check_list *out_list);

@@ -17,9 +17,9 @@ void fm_problems_push(struct fm_problems *l, const struct fm_problem *p, const c
         return;
     struct fm_problem *q = &l->items[l->count++];
     *q = *p;
-    snprintf(q->name, sizeof q->name, "%s%s%s/%s%s%s%s", fm_op_info(p->op)->name, p->w == FM_TYPE_NONE ? "" : ".",
-             p->w == FM_TYPE_NONE ? "" : fm_type_info(p->w)->name, shape, p->bias ? "+b" : "", p->data ? "," : "",
-             p->data ? data_names[p->data] : "");
+    snprintf(q->name, sizeof q->name, "%s%s%s/%s%s%s%s%s", fm_op_info(p->op)->name, p->w == FM_TYPE_NONE ? "" : ".",
+             p->w == FM_TYPE_NONE ? "" : fm_type_info(p->w)->name, shape, p->bias ? "+b" : "", p->x_bytes ? ",q8" : "",
+             p->data ? "," : "", p->data ? data_names[p->data] : "");
 }
 
 static void matmul(struct fm_problems *l, enum fm_op op, enum fm_type w, uint32_t bucket, uint32_t rows, uint32_t n, uint32_t k, bool bias,
@@ -87,6 +87,43 @@ static void matmuls(struct fm_problems *l)
             matmul(l, FM_OP_MATMUL_GLU, (enum fm_type)t, r, r, 14336, 4096, false, FM_DATA_NORMAL, true);
         }
         matmul(l, FM_OP_MATMUL_GLU, (enum fm_type)t, 512, 512, 14336, 4096, false, FM_DATA_NORMAL, true);
+    }
+}
+
+// Where activations may be integers of 8 bits.
+static void q8_matmuls(struct fm_problems *l)
+{
+    static const enum fm_op ops[] = {FM_OP_MATMUL, FM_OP_MATMUL_ADD, FM_OP_MATMUL_GLU};
+    static const struct { uint32_t bucket, rows, n; bool whole; } shapes[] = {
+        {16, 9, 67, false}, {32, 32, 128, true}, {64, 33, 131, false}, {160, 129, 128, true}, {128, 127, 67, false}};
+    static const struct { uint32_t n, k; } large[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}};
+    for (int t = 0; t < FM_TYPE_COUNT; t++) {
+        const struct fm_type_info *info = fm_type_info((enum fm_type)t);
+        if (!info->is_weight || info->block_elems == 1)
+            continue;
+        struct fm_problem p = {.w = (enum fm_type)t, .x_bytes = 1};
+        char shape[64];
+        for (size_t o = 0; o < FM_COUNT(ops); o++)
+            for (size_t i = 0; i < FM_COUNT(shapes); i++)
+                for (int d = FM_DATA_NORMAL; d <= (i == 1 ? FM_DATA_NAN : FM_DATA_NORMAL); d++) {
+                    p.op = ops[o];
+                    p.bucket = shapes[i].bucket;
+                    p.rows = shapes[i].rows;
+                    p.n = shapes[i].n;
+                    p.k = shapes[i].whole ? 512 : FM_MAX(info->block_elems, 128) * 3;
+                    p.bias = ops[o] != FM_OP_MATMUL_GLU && i % 2 == 0;
+                    p.data = (enum fm_problem_data)d;
+                    p.variant = (uint8_t)(p.n % FM_ACT_COUNT);
+                    snprintf(shape, sizeof shape, "%u:%ux%ux%u", p.bucket, p.rows, p.n, p.k);
+                    fm_problems_push(l, &p, shape);
+                }
+        for (size_t i = 0; i < FM_COUNT(large); i++)
+            for (uint32_t r = 32; r <= 512; r *= 2) {
+                p = (struct fm_problem){.op = FM_OP_MATMUL, .w = (enum fm_type)t, .x_bytes = 1, .bucket = r, .rows = r, .n = large[i].n,
+                                        .k = large[i].k, .bench = true};
+                snprintf(shape, sizeof shape, "%u:%ux%ux%u", r, r, p.n, p.k);
+                fm_problems_push(l, &p, shape);
+            }
     }
 }
 
@@ -282,6 +319,7 @@ enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_co
     matmuls(&l);
     normed_matmuls(&l);
     few_normed_matmuls(&l);
+    q8_matmuls(&l);
     if (l.error) {
         fm_free(l.items);
         return l.error;

@@ -39,6 +39,7 @@ struct fm_dims {
     uint32_t t, o, s, l;
     uint32_t b;   // versions of recurrent states; 0 counts as 1
     uint32_t run; // most rows that one sequence has in the step; 0 counts as t
+    uint32_t x_bytes; // fewest bytes of the integers that products may see activations as; 0 counts as 2
 };
 
 enum fm_value_kind {

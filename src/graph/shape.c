@@ -385,6 +385,17 @@ static enum fm_result shape_cast(const struct fm_shape_call *c)
     return FM_OK;
 }
 
+// x [T,K], K a multiple of 32 -> the same as multiples of a step for each block
+static enum fm_result shape_cast_int(const struct fm_shape_call *c)
+{
+    TRY(fm_shape_want_rows(c, 0));
+    if (c->src[0]->dims[1] % 32 != 0 || c->node->attr.x_bytes < 1 || c->node->attr.x_bytes > 2)
+        return fm_fail(FM_ARG, "cast_int '%s': rows of %u as integers of %u bytes, expected a multiple of 32 and 1 or 2", c->node->name,
+                       c->src[0]->dims[1], c->node->attr.x_bytes);
+    fm_shape_give(c, 0, FM_TYPE_F32, 2, c->src[0]->dims[0], c->src[0]->dims[1]);
+    return FM_OK;
+}
+
 // w [N,K] -> the same in f16
 static enum fm_result shape_dequantize(const struct fm_shape_call *c)
 {
@@ -451,6 +462,7 @@ static const struct {
     [FM_OP_SSD_STATES] = {fm_shape_ssd_states, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE | CHUNK},
     [FM_OP_SSD_SCAN] = {fm_shape_ssd_scan, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE | CHUNK},
     [FM_OP_CAST] = {shape_cast, 0},
+    [FM_OP_CAST_INT] = {shape_cast_int, FM_ATTR_X_BYTES},
     [FM_OP_DEQUANTIZE] = {shape_dequantize, 0},
     [FM_OP_READ_SUM] = {shape_read_sum, 0},
 };

@@ -107,6 +107,7 @@ struct fm_want {
     enum fm_op op;
     enum fm_type x;  // first activation operand: F32 (a kernel that wants F16 gets a cast before it)
     enum fm_type w;  // weight or KV-cache format; NONE where the op has none
+    uint32_t x_bytes; // products: fewest bytes of the integers that may stand for activations
     uint32_t param[FM_PARAM_COUNT];
 };
 
@@ -129,6 +130,7 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     enum fm_rung rung;
     uint64_t needs;       // FM_CAP_* bits
     enum fm_type x, w;    // formats read; NONE = the op has no such operand or any will do
+    uint32_t x_bytes;     // the first operand is made integers of so many bytes before (op CAST_INT), and the kernel reads these; 0: is not
     struct fm_window window[FM_KERNEL_WINDOWS];
     uint8_t n_windows;
     struct fm_spec spec[FM_KERNEL_SPECS]; // constant ids as in shaders/lib/spec.glsl; id 0 = workgroup size x

@@ -68,6 +68,8 @@ static bool check_formats(const struct fm_kernel *kernel, const struct fm_want *
     bool castable = kernel->x == FM_TYPE_F16 && want->x == FM_TYPE_F32;
     if (kernel->x != FM_TYPE_NONE && want->x != FM_TYPE_NONE && kernel->x != want->x && !castable)
         return refuse(v, FM_REJECT_FORMAT, "takes %s activations, not %s", type_name(kernel->x), type_name(want->x));
+    if (kernel->x_bytes != 0 && kernel->x_bytes < want->x_bytes)
+        return refuse(v, FM_REJECT_FORMAT, "takes activations of %u bits, which have to be asked for", 8 * kernel->x_bytes);
     return true;
 }
 
@@ -123,15 +125,15 @@ static bool check_matrix(const struct fm_caps *caps, const struct fm_kernel *ker
 
 static bool fits(const struct fm_caps *caps, const struct fm_kernel *kernel, const struct fm_want *want, struct verdict *v);
 
-// Can activations become f16 on this device?
-static bool cast_exists(const struct fm_caps *caps, const struct fm_want *want)
+// Can activations become what FM_OP_CAST or FM_OP_CAST_INT make of them on this device?
+static bool cast_exists(const struct fm_caps *caps, const struct fm_want *want, enum fm_op op)
 {
-    struct fm_want cast = {.op = FM_OP_CAST, .x = want->x, .w = FM_TYPE_NONE};
+    struct fm_want cast = {.op = op, .x = want->x, .w = FM_TYPE_NONE};
     memcpy(cast.param, want->param, sizeof(cast.param));
     cast.param[FM_PARAM_N] = want->param[FM_PARAM_K];
     struct verdict wordless = {0};
     for (size_t i = 0; i < fm_kernel_count; i++)
-        if (fm_kernels[i].op == FM_OP_CAST && fits(caps, &fm_kernels[i], &cast, &wordless))
+        if (fm_kernels[i].op == op && fits(caps, &fm_kernels[i], &cast, &wordless))
             return true;
     return false;
 }
@@ -146,8 +148,10 @@ static bool fits(const struct fm_caps *caps, const struct fm_kernel *kernel, con
     if (!check_needs(caps, kernel, v) || !check_formats(kernel, want, v) || !check_windows(kernel, want, v) ||
         !check_limits(caps, kernel, v) || !check_matrix(caps, kernel, v))
         return false;
-    if (kernel->x == FM_TYPE_F16 && want->x == FM_TYPE_F32 && !cast_exists(caps, want))
+    if (kernel->x == FM_TYPE_F16 && want->x == FM_TYPE_F32 && !cast_exists(caps, want, FM_OP_CAST))
         return refuse(v, FM_REJECT_FORMAT, "takes f16 activations, and no cast kernel runs here");
+    if (kernel->x_bytes != 0 && !cast_exists(caps, want, FM_OP_CAST_INT))
+        return refuse(v, FM_REJECT_FORMAT, "takes activations as integers, and no cast_int kernel runs here");
     return true;
 }
 

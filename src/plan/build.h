@@ -22,6 +22,11 @@ struct fm_plan_cast {
     uint32_t buffer;    // FM_NONE until it is made
 };
 
+// Rows of a value as integers of 1 and 2 bytes, [0] and [1], that its consumers share: buffers, FM_NONE until they are made.
+struct fm_plan_ints {
+    uint32_t buffer[2];
+};
+
 #define FM_CAST_ALIGN_ELEMS 8u // rows of an f16 copy start at multiples of 16 bytes
 
 // How far ahead of its first reader a weight is dequantised: the readers of one input follow one another.
@@ -41,6 +46,7 @@ struct fm_build {
     struct fm_want *want;            // per node
     uint32_t *value_buffer;          // per value: index in buffers or FM_NONE
     struct fm_plan_cast *casts;      // per value
+    struct fm_plan_ints *ints;       // per value
     uint32_t *dequantized;           // per value: buffer of a weight's f16 copy, FM_NONE until it is made
 
     struct fm_dispatch *dispatches;
@@ -69,6 +75,8 @@ void fm_emit_grid_elements(struct fm_build *b, struct fm_dispatch *d, const stru
 uint32_t fm_emit_buffer(struct fm_build *b, uint64_t bytes);
 // Make sure that the f16 copy of `value` (of rows counted by rows_word) exists; its buffer, and its stride in elements.
 uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_t *out_stride);
+// Make sure that `value` exists as integers of `bytes` bytes; its buffer, and the units of 16 bytes from row to row.
+uint32_t fm_emit_cast_int(struct fm_build *b, uint32_t node, uint32_t value, uint32_t bytes, uint32_t *out_stride);
 
 // Make sure that the f16 copy of a quantised weight exists; its buffer.
 uint32_t fm_emit_dequantize(struct fm_build *b, uint32_t node, uint32_t value);

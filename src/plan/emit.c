@@ -274,6 +274,35 @@ uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_
     return cast->buffer;
 }
 
+uint32_t fm_emit_cast_int(struct fm_build *b, uint32_t node, uint32_t value, uint32_t bytes, uint32_t *out_stride)
+{
+    uint32_t *buffer = &b->ints[value].buffer[bytes - 1];
+    const struct fm_value *v = &b->graph->values[value];
+    uint32_t width = fm_dim_resolve(v->dims[1], &b->dims), rows = fm_dim_resolve(v->dims[0], &b->dims), blocks = width / 32;
+    *out_stride = 2 * bytes * blocks + (blocks + 1) / 2;
+    if (b->error != FM_OK || *buffer != FM_NONE)
+        return *buffer;
+    struct fm_want want = {.op = FM_OP_CAST_INT, .x = FM_TYPE_F32, .w = FM_TYPE_NONE};
+    want.param[FM_PARAM_ROWS] = rows;
+    want.param[FM_PARAM_N] = want.param[FM_PARAM_K] = width;
+    want.param[FM_PARAM_SUBGROUP] = b->caps->subgroup_size;
+    want.param[FM_PARAM_CORES] = b->caps->cores;
+    const struct fm_kernel *kernel = fm_selector_get(b->selector, &want); // one exists: the product's kernel was chosen
+    *buffer = fm_emit_buffer(b, 16ull * rows * *out_stride);
+    FM_DISPATCH_LAYOUT(FM_PUSH_CAST_INT);
+    struct fm_dispatch *d = fm_emit_begin(b, node, kernel, &want, "/cast_int", n_bind, n_words);
+    if (d == NULL)
+        return FM_NONE;
+    fm_emit_bind(b, d, bind_x, value, false);
+    fm_emit_bind_buffer(b, d, bind_y, *buffer, true);
+    d->word[word_width] = width;
+    d->word[word_stride_y] = *out_stride;
+    d->word[word_rows_word] = fm_emit_rows_word(b, value);
+    d->word[word_bytes] = bytes;
+    fm_emit_grid_elements(b, d, &want, width, rows);
+    return *buffer;
+}
+
 // value [N,K] quantised -> buffer [N,K] f16
 static void dispatch_dequantize(struct fm_build *b, uint32_t node, const struct fm_kernel *kernel, const struct fm_want *want,
                                 const char *suffix, uint32_t value, uint32_t buffer)

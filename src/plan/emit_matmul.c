@@ -4,7 +4,7 @@
 
 #include "shaders/lib/abi.h"
 
-// x as the kernel wants it: the value itself, or its shared f16 copy.
+// x as the kernel wants it: the value itself, its shared f16 copy, or its shared integers.
 static uint32_t stride_of_x(struct fm_build *b, uint32_t node, uint32_t *out_buffer)
 {
     uint32_t x = b->graph->nodes[node].src[0];
@@ -12,6 +12,8 @@ static uint32_t stride_of_x(struct fm_build *b, uint32_t node, uint32_t *out_buf
     *out_buffer = FM_NONE;
     if (b->kernel[node]->x == FM_TYPE_F16)
         *out_buffer = fm_emit_cast(b, node, x, &stride);
+    if (b->kernel[node]->x_bytes != 0)
+        *out_buffer = fm_emit_cast_int(b, node, x, b->kernel[node]->x_bytes, &stride);
     return stride;
 }
 

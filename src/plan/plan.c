@@ -163,6 +163,7 @@ static enum fm_result place_values(struct fm_build *b)
         b->plan->place[v].pool = FM_POOL_NONE;
         b->value_buffer[v] = FM_NONE;
         b->casts[v].buffer = FM_NONE;
+        b->ints[v] = (struct fm_plan_ints){{FM_NONE, FM_NONE}};
         b->dequantized[v] = FM_NONE;
         if (used[v]) // passes leave values behind that nothing makes any more
             result = place_value(b, v);
@@ -267,9 +268,10 @@ static enum fm_result start_build(struct fm_build *b)
     b->want = fm_alloc_zero(n_nodes + 1, sizeof(*b->want));
     b->value_buffer = fm_alloc_zero(n_values + 1, sizeof(*b->value_buffer));
     b->casts = fm_alloc_zero(n_values + 1, sizeof(*b->casts));
+    b->ints = fm_alloc_zero(n_values + 1, sizeof(*b->ints));
     b->dequantized = fm_alloc_zero(n_values + 1, sizeof(*b->dequantized));
     b->plan->place = fm_arena_alloc(&b->plan->arena, n_values + 1, sizeof(*b->plan->place));
-    if (!b->kernel || !b->want || !b->value_buffer || !b->casts || !b->dequantized || !b->plan->place)
+    if (!b->kernel || !b->want || !b->value_buffer || !b->casts || !b->ints || !b->dequantized || !b->plan->place)
         return fm_nomem();
     b->plan->n_values = n_values;
     return fm_step_layout_make(&b->dims, &b->plan->step);
@@ -324,6 +326,7 @@ enum fm_result fm_plan_create(struct fm_graph *graph, const struct fm_layout *la
     fm_free(b.want);
     fm_free(b.value_buffer);
     fm_free(b.casts);
+    fm_free(b.ints);
     fm_free(b.dequantized);
     fm_free(b.dispatches);
     fm_free(b.buffers);

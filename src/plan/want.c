@@ -80,6 +80,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_MATMUL_CONV:
     case FM_OP_NORM_MATMUL_CONV:
         want->w = source(l, 1)->type;
+        want->x_bytes = l->dims->x_bytes == 0 ? 2 : l->dims->x_bytes;
         set_width(want, dim(l, 1, 0), dim(l, 1, 1));
         if (l->node->op == FM_OP_MATMUL_CONV || l->node->op == FM_OP_NORM_MATMUL_CONV)
             want->param[FM_PARAM_STATE] = dim(l, l->node->op == FM_OP_MATMUL_CONV ? 2 : 3, 1);
@@ -183,6 +184,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
     case FM_OP_ACT:
     case FM_OP_ADD:
     case FM_OP_CAST:
+    case FM_OP_CAST_INT:
     case FM_OP_READ_SUM:
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         return FM_OK;

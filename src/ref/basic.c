@@ -267,6 +267,31 @@ void fm_ref_cast(const struct fm_ref_call *c)
         }
 }
 
+void fm_ref_round_blocks(double *x, uint64_t elems, uint32_t bytes)
+{
+    const double largest = bytes == 1 ? 127 : 32512;
+    for (uint64_t first = 0; first + 32 <= elems; first += 32) {
+        double most = 1e-33;
+        bool finite = true;
+        for (uint64_t i = first; i < first + 32; i++) {
+            most = fmax(most, fabs(x[i]));
+            finite = finite && isfinite(x[i]);
+        }
+        for (uint64_t i = first; i < first + 32; i++)
+            x[i] = finite ? nearbyint(x[i] * largest / most) * (most / largest) : (double)NAN;
+    }
+}
+
+void fm_ref_cast_int(const struct fm_ref_call *c)
+{
+    struct fm_ref_tensor *y = c->dst[0];
+    for (uint64_t i = 0; i < y->elems; i++) {
+        y->v[i] = c->src[0]->v[i];
+        y->mag[i] = fabs(y->v[i]);
+    }
+    fm_ref_round_blocks(y->v, y->elems, c->node->attr.x_bytes);
+}
+
 // Words as numbers below 2^32; the sum wraps.
 void fm_ref_read_sum(const struct fm_ref_call *c)
 {

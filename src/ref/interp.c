@@ -22,6 +22,7 @@ static fm_ref_fn *const functions[FM_OP_COUNT] = {
     [FM_OP_NORM_MATMUL_GLU] = fm_ref_norm_matmul_glu,
     [FM_OP_MATMUL_CONV] = fm_ref_matmul_conv, [FM_OP_NORM_MATMUL_CONV] = fm_ref_norm_matmul_conv,
     [FM_OP_ROPE_KV_WRITE] = fm_ref_rope_kv_write, [FM_OP_ADD_NORM] = fm_ref_add_norm,
+    [FM_OP_CAST_INT] = fm_ref_cast_int,
     [FM_OP_CAST] = fm_ref_cast,             [FM_OP_ROPE_ATTEND] = fm_ref_rope_attend,
     [FM_OP_NORM_GATE] = fm_ref_norm_gate,   [FM_OP_CONV1D] = fm_ref_conv1d,
     [FM_OP_SELECTIVE_SCAN] = fm_ref_selective_scan, [FM_OP_SSD] = fm_ref_ssd,

@@ -18,6 +18,10 @@ struct fm_ref_tensor {
     double *mag;
 };
 
+// x [elems], elems a multiple of 32, to the nearest multiples of a step for each block of 32: its largest magnitude over 32512 with two
+// bytes for an integer, over 127 with one. A block with a NaN or an infinity becomes NaN. How cast_int rounds.
+void fm_ref_round_blocks(double *x, uint64_t elems, uint32_t bytes);
+
 struct fm_ref_call {
     const struct fm_graph *graph;
     const struct fm_node *node;

@@ -35,6 +35,15 @@ static enum fm_result cache_type(const char *name, enum fm_type fallback, enum f
     return fm_fail(FM_ARG, "cache type '%s', expected f16, f32 or q8_0", FM_QUOTE_Z(name));
 }
 
+static enum fm_result activation_bytes(const char *name, uint32_t *out_bytes)
+{
+    bool is_auto = name == NULL || strcmp(name, "auto") == 0;
+    if (!is_auto && strcmp(name, "q8") != 0)
+        return fm_fail(FM_ARG, "activations '%s', expected auto or q8", FM_QUOTE_Z(name));
+    *out_bytes = is_auto ? 2 : 1;
+    return FM_OK;
+}
+
 static enum fm_result resolve(const struct fm_model *model, const struct fm_session_params *p, struct fm_blueprint *b)
 {
     const struct fm_config *c = &model->config;
@@ -52,7 +61,9 @@ static enum fm_result resolve(const struct fm_model *model, const struct fm_sess
     if (b->n_ctx > c->context && c->position_table)
         return fm_fail(FM_ARG, "context %u, but this model's table has %u positions", b->n_ctx, c->context);
     b->n_ubatch = (uint32_t)FM_MIN(b->n_ubatch, (uint64_t)b->n_ctx * b->n_slots); // no step has more tokens
-    enum fm_result result = cache_type(p->cache_type_k, model->kv_type, &b->kv_type[0]);
+    enum fm_result result = activation_bytes(p->activations, &b->x_bytes);
+    if (result == FM_OK)
+        result = cache_type(p->cache_type_k, model->kv_type, &b->kv_type[0]);
     if (result == FM_OK)
         result = cache_type(p->cache_type_v, p->cache_type_v == NULL ? b->kv_type[0] : model->kv_type, &b->kv_type[1]);
     if (result == FM_OK && p->cache_type_k == NULL)
@@ -148,7 +159,7 @@ enum fm_result fm_blueprint_plan(const struct fm_blueprint *b, const struct fm_c
 {
     struct fm_planned_step planned = {.bucket = bucket};
     const struct fm_dims dims = {.t = bucket.rows, .o = all_rows ? bucket.rows : FM_MIN(bucket.rows, b->n_slots), .s = b->n_slots,
-                                 .l = b->n_ctx, .b = b->versions, .run = bucket.run};
+                                 .l = b->n_ctx, .b = b->versions, .run = bucket.run, .x_bytes = b->x_bytes};
     enum fm_result result = fm_graph_copy(fm_blueprint_graph(b), &planned.graph);
     if (result != FM_OK)
         return result;

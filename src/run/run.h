@@ -59,6 +59,7 @@ struct fm_planned_step {
 struct fm_blueprint {
     uint32_t n_ctx, n_slots, n_ubatch, n_rollback;
     enum fm_type kv_type[2];
+    uint32_t x_bytes;  // fewest bytes of the integers that products may see activations as
     uint32_t versions; // of each recurrent state; 0 = the model has none
     struct fm_graph own_graph;    // when the cache type is not the model's, or the chunks; else empty
     const struct fm_graph *graph; // the model's, or NULL: own_graph

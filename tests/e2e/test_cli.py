@@ -18,8 +18,8 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(sys.argv[2]) / "tests/support"))
 
-from cli_runner import (BAD_INPUT, DEMO, FAILED, MODELS, NO_DEVICE, ROOT, TINY, fulmen, main,     # pylint: disable=wrong-import-position
-                        refused, test)
+from cli_runner import (BAD_INPUT, DEMO, FAILED, MODELS, NO_DEVICE, ROOT, Skipped, TINY, fulmen,     # pylint: disable=wrong-import-position
+                        main, refused, test)
 
 RUNGS = ["base", "sg", "f16", "dot", "cm", "cmr"]
 
@@ -75,6 +75,7 @@ def bad_command_lines():
     refused("chat", "-m", DEMO, "-p", "x", "-f", "y", says="found both")
     refused("chat", "-m", DEMO, says="no prompt on standard input")
     refused("run", "-m", TINY, "--tokens", "1", "-ctk", "f16", "-ctv", "f32", says="f16 for keys and f32 for values")
+    refused("run", "-m", TINY, "--tokens", "1", "--activations", "q4", says="activations 'q4', expected auto or q8")
     refused("run", "-m", TINY, "--tokens", "99999", says="token 0 of the prompt is 99999")
     refused("bench", "kernels", "-o", "xml", says="expected md, json, jsonl or csv")
 
@@ -433,6 +434,34 @@ def plan():
     text = fulmen("plan", "-m", TINY, "--step", 23, "--run", 9).text()
     assert text.startswith("plan for 24 tokens, at most 24 of one sequence, 3 outputs, 3 slots"), text
     refused("plan", "-m", TINY, "--step", 4, "--run", 5, says="no more of one sequence than in all")
+
+
+@test
+def activations_of_8_bits_are_asked_for():
+    def plan(*options):
+        return fulmen("plan", "-m", DEMO, "--step", 32, *options).text()
+
+    def logits(*options):
+        data = fulmen("logits", "-m", DEMO, "--tokens", ",".join(str(t) for t in range(300, 332)), "-c", 32, *options).out
+        return struct.unpack(f"<{len(data) // 4}f", data)
+
+    ends = "takes activations of 8 bits, which have to be asked for"
+    names = [line.split()[0] for node in ("attn_q", "attn_output", "ffn_gate")
+             for line in plan("--why", f"blk.0.{node}").splitlines() if line.endswith(ends)]
+    if not names:
+        assert not any("dot" in device["rungs"] for device in fulmen("devices", "--json").json())
+        raise Skipped("no integer dot products")
+    assert "cast_int" not in plan() and "_q8_dot" not in plan()
+    with tempfile.TemporaryDirectory() as folder:
+        tuning = pathlib.Path(folder) / "tuning.txt" # devices without fast products may have faster kernels
+        tuning.write_text("".join(f"priority {name} = 1000\n" for name in names), encoding="utf-8")
+        assert "_q8_dot" not in plan("--tuning", tuning) and "_q8_dot" not in plan("--tuning", tuning, "--activations", "auto")
+        products = plan("--tuning", tuning, "--activations", "q8").count("_q8_dot")
+        assert products % 6 == 3, products # q, k, v, output, gate and up, down; the last layer keeps one row after attention
+        exact, short = logits(), logits("--tuning", tuning, "--activations", "q8")
+    assert logits("--activations", "auto") == exact
+    off = max(abs(a - b) for a, b in zip(exact, short)) / max(abs(a) for a in exact)
+    assert 1e-4 < off < 4e-2, off
 
 
 @test

@@ -101,7 +101,7 @@ static const char *check_read(const struct fm_graph *graph, const struct fm_plan
         FAULT("%s reads bytes %llu + %llu of the arena that nobody wrote as a whole", d->name, (unsigned long long)bind->offset,
               (unsigned long long)bind->bytes);
     const struct fm_dispatch *writer = &plan->dispatches[owner->dispatch];
-    bool copy = ends_with(writer->name, "/cast") || ends_with(writer->name, "/dequantize");
+    bool copy = ends_with(writer->name, "/cast") || ends_with(writer->name, "/cast_int") || ends_with(writer->name, "/dequantize");
     bool scratch = copy || writer->node == d->node; // the dispatches of a node hand on what is no value of the graph
     if (!scratch && source_at(graph, plan, d, bind, writer) == FM_NONE)
         FAULT("%s reads what %s wrote, which is none of its operands", d->name, writer->name);

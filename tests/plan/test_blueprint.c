@@ -120,11 +120,69 @@ static void test_decoding_together(void **state)
         }
 }
 
+// What the products of a step of `rows` rows of layer 0 of llama-1b see; dispatches that make integers of activations.
+static uint32_t bytes_of_products(const struct fm_model *model, const struct fm_caps *caps, const char *activations, uint32_t rows,
+                                  uint32_t *out_casts)
+{
+    const struct fm_session_params params = {.n_ctx = 256, .n_ubatch = 256, .activations = activations};
+    struct fm_blueprint b;
+    struct fm_planned_step planned;
+    uint32_t bytes = FM_NONE, casts = 0;
+    assert_int_equal(fm_blueprint_make(model, caps, &params, &b), FM_OK);
+    const struct fm_step_size bucket = fm_bucket_of(&b.buckets, (struct fm_step_size){.rows = rows, .run = rows});
+    assert_int_equal(fm_blueprint_plan(&b, caps, bucket, false, &planned), FM_OK);
+    for (size_t i = 0; i < planned.plan.n_dispatches; i++) {
+        const struct fm_dispatch *d = &planned.plan.dispatches[i];
+        if (strncmp(d->name, "blk.0.", 6) != 0)
+            continue;
+        casts += d->kernel->op == FM_OP_CAST_INT;
+        if (d->kernel->op != FM_OP_MATMUL && d->kernel->op != FM_OP_MATMUL_ADD && d->kernel->op != FM_OP_MATMUL_GLU)
+            continue;
+        assert_true(bytes == FM_NONE || bytes == d->kernel->x_bytes);
+        bytes = d->kernel->x_bytes;
+    }
+    const char *fault = check_plan(&planned.graph, &planned.plan, &b.layout);
+    if (fault != NULL)
+        fail_msg("%s: %s", activations ? activations : "auto", fault);
+    fm_planned_step_finish(&planned);
+    fm_blueprint_finish(&b);
+    *out_casts = casts;
+    return bytes;
+}
+
+// Integers of 16 bits where there are no sums in f16, of 8 bits only for who asks, neither where there are matrix units. The products of
+// one input share them.
+static void test_activations(void **state)
+{
+    (void)state;
+    struct fm_model *model = open_shape("llama-1b", "q4_0");
+    struct fm_caps dot = caps_of(FM_RUNG_DOT), no_half = dot, matrices = caps_of(FM_RUNG_CM);
+    no_half.bits &= ~FM_CAP_HALF_MATH;
+    uint32_t casts;
+    for (uint32_t rows = 32; rows <= 256; rows *= 2) {
+        assert_int_equal(bytes_of_products(model, &no_half, NULL, rows, &casts), 2);
+        assert_int_equal(casts, 4); // before q, k and v, the output, gate and up, down
+        assert_int_equal(bytes_of_products(model, &no_half, "auto", rows, &casts), 2);
+        assert_int_equal(bytes_of_products(model, &no_half, "q8", rows, &casts), 1);
+        assert_int_equal(casts, 4);
+        assert_int_equal(bytes_of_products(model, &dot, "auto", rows, &casts), 0);
+        assert_int_equal(bytes_of_products(model, &dot, "q8", rows, &casts), 1);
+        assert_int_equal(bytes_of_products(model, &matrices, "q8", rows, &casts), 0);
+        assert_int_equal(casts, 0);
+    }
+    const struct fm_session_params wrong = {.activations = "q4"};
+    struct fm_blueprint b;
+    assert_int_equal(fm_blueprint_make(model, &dot, &wrong, &b), FM_ARG);
+    assert_non_null(strstr(fm_error_message(), "activations 'q4', expected auto or q8"));
+    fm_model_close(&model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_memory_of_every_bucket),
         cmocka_unit_test(test_decoding_together),
+        cmocka_unit_test(test_activations),
     };
     return cmocka_run_group_tests_name("blueprint", tests, NULL, NULL);
 }

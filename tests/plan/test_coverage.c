@@ -143,7 +143,8 @@ static void test_views(void **state)
     (void)state;
     struct fm_caps caps = device(1);
     struct fm_check_list list = views_of(caps, FM_RUNG_CMR);
-    assert_int_equal(list.n_views, FM_RUNG_COUNT);
+    assert_int_equal(list.n_views, FM_RUNG_COUNT + 1); // one more: integer dot products without sums in f16
+    assert_int_equal(list.view[FM_RUNG_COUNT].caps.bits, fm_rung_bits(FM_RUNG_DOT) & ~FM_CAP_HALF_MATH);
     caps.bits &= ~FM_CAP_INT_DOT;
     assert_int_equal(fm_caps_rung(&caps), FM_RUNG_F16);
     list = views_of(caps, FM_RUNG_CMR);

@@ -123,6 +123,12 @@ class Manifest(Case):
         row, = self.load(ROW.replace("base", "cmr") + 'needs = ["coopmat_reg"]\n')
         self.assertEqual(row.needs, ["coopmat_reg", "coopmat", "memory_model"])
 
+    def test_activations(self):
+        matmul = ROW.replace("add", "matmul").replace('"base"', '"base"\nw = "f16"\ntile = [1, 1]')
+        found = [(row.x, row.x_bytes, row.defines.keys() & {"FM_X_F32", "FM_X_F16", "FM_X_INT"})
+                 for x in ("f32", "f16", "i16", "i8") for row in self.load(matmul + f'x = "{x}"\n')]
+        self.assertEqual(found, [("F32", 0, {"FM_X_F32"}), ("F16", 0, {"FM_X_F16"}), (None, 2, {"FM_X_INT"}), (None, 1, {"FM_X_INT"})])
+
     def test_refusals(self):
         matmul = ROW.replace("add", "matmul").replace('"base"', '"base"\nw = "f16"')
         for rows, words in (
@@ -146,6 +152,8 @@ class Manifest(Case):
                 ([ROW.replace('op = "add"', 'op = "matmul"') + "tile = [1, 1]\n"], "op matmul needs a format w"),
                 ([matmul], "op matmul needs tile"),
                 ([ROW + 'x = "f16"\n'], 'op add cannot ask for x = "f16"'),
+                ([ROW + 'x = "i8"\n'], 'op add cannot ask for x = "i8"'),
+                ([ROW + 'x = "i4"\n'], "unknown format x 'i4'"),
                 ([ROW + 'bound = { c = -1, unit = "f32" }\n'], "bound.c = -1"),
                 ([ROW + 'bound = { c = 1 }\n'], "bound = {'c': 1}"),
                 ([ROW + 'define = { FM_RUNG = "1" }\n'], "define.FM_RUNG is no name that is free"),

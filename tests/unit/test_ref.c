@@ -124,6 +124,32 @@ static void test_matmul(void **state)
 }
 
 // Products of normed rows: of each row by itself, and with the error scale of the product alone.
+// Multiples of a step for each block, off by half of it at most, which is 2^-8 of the largest with one byte; NaN stays in its block.
+static void test_round_blocks(void **state)
+{
+    (void)state;
+    for (uint32_t bytes = 1; bytes <= 2; bytes++) {
+        double x[96], y[96], largest = bytes == 1 ? 127 : 32512;
+        for (int i = 0; i < 96; i++)
+            x[i] = y[i] = sin(i * 0.7) * (i < 32 ? 1 : 1000) * (i < 64 ? 1 : 0);
+        y[40] = x[40] = NAN;
+        fm_ref_round_blocks(y, 96, bytes);
+        double most = 0, steps = 0;
+        for (int i = 0; i < 32; i++)
+            most = fmax(most, fabs(x[i]));
+        for (int i = 0; i < 32; i++) {
+            double n = y[i] * largest / most;
+            assert_true(fabs(n - nearbyint(n)) < 1e-9 && fabs(x[i] - y[i]) <= most / largest / 2 * (1 + 1e-12));
+            steps = fmax(steps, fabs(n));
+        }
+        assert_true(fabs(steps - largest) < 1e-6);
+        for (int i = 32; i < 64; i++)
+            assert_true(isnan(y[i]));
+        for (int i = 64; i < 96; i++)
+            assert_true(y[i] == 0);
+    }
+}
+
 static void test_norm_matmul(void **state)
 {
     (void)state;
@@ -452,7 +478,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm),   cmocka_unit_test(test_matmul),     cmocka_unit_test(test_glu),
-        cmocka_unit_test(test_norm_matmul),
+        cmocka_unit_test(test_norm_matmul), cmocka_unit_test(test_round_blocks),
         cmocka_unit_test(test_rope),   cmocka_unit_test(test_rope_table), cmocka_unit_test(test_attend),
         cmocka_unit_test(test_kv_write), cmocka_unit_test(test_tokens),   cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_distribution), cmocka_unit_test(test_filters), cmocka_unit_test(test_rng),

@@ -43,6 +43,8 @@ ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window",
 TABLE_KEYS = ROW_KEYS | {"variants"}
 INHERITED_BY_KEY = {"expand", "window", "spec", "define", "bound"}  # tables whose keys a variant adds to or replaces one by one
 OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend"}   # the planner casts their first operand
+OPS_WITH_INT_X = {"matmul", "matmul_add", "matmul_glu"}             # or makes integers of it
+INTS = {"i16": 2, "i8": 1}                                          # bytes of these
 OPS_NORMED = {"norm_matmul", "norm_matmul_add", "norm_matmul_glu", "matmul_conv", "norm_matmul_conv"}  # these read it as it is
 OPS_WITH_TILE = {"matmul", "matmul_add", "matmul_glu"} | OPS_NORMED # what a workgroup makes has no default
 OPS_WITH_W = OPS_WITH_TILE | {"dequantize", "embed", "kv_write", "rope_kv_write", "attend", "rope_attend"}
@@ -284,7 +286,7 @@ def row_defines(row, tables, extra):
     if row.w:
         read = "F16" if row.dequantize else row.w
         defines |= {"FM_W": str(tables.type_number[read]), f"FM_W_{read}": "1"}
-    defines[f"FM_X_{row.x or 'F32'}"] = "1"
+    defines[f"FM_X_{'INT' if row.x_bytes else row.x or 'F32'}"] = "1"
     if row.order != "none":
         defines[f"FM_ORDER_{row.order.upper()}"] = "1"
     for key, value in extra.items():
@@ -306,10 +308,13 @@ def parse_row(raw, source, tables):
     if "op" not in raw:
         raise ManifestError(f"{name}: 'op' is missing")
     row.op = known(name, "op", raw["op"], tables.ops)
-    row.x = tables.types[known(name, "format x", raw["x"], ("f32", "f16"))] if "x" in raw else None
+    x = known(name, "format x", raw["x"], ("f32", "f16", *INTS)) if "x" in raw else None
+    row.x, row.x_bytes = (None, INTS[x]) if x in INTS else (tables.types[x] if x else None, 0)
     row.w = tables.types[known(name, "format w", str(raw["w"]).lower(), tables.types)] if "w" in raw else None
     if (row.w is None) == (row.op in OPS_WITH_W):
         raise ManifestError(f"{name}: op {row.op} {'needs a' if row.w is None else 'has no'} format w")
+    if row.x_bytes and row.op not in OPS_WITH_INT_X:
+        raise ManifestError(f"{name}: op {row.op} cannot ask for x = \"{x}\" (only {' '.join(sorted(OPS_WITH_INT_X))} can)")
     if row.x == "F16" and row.op not in OPS_WITH_F16_X:
         raise ManifestError(f"{name}: op {row.op} cannot ask for x = \"f16\" (only {' '.join(sorted(OPS_WITH_F16_X))} can)")
     row.file = pathlib.Path(source) / "shaders" / raw["file"]
@@ -514,7 +519,7 @@ def c_row(row, offset):
     specs = ", ".join(f"{{{i}, FM_PARAM_{p}, {v}u}}" for i, p, v in row.spec)
     needs = " | ".join(f"(1ull << FM_CAP_INDEX_{n})" for n in row.need_idents) or "0"
     fields = [f'.name = "{row.name}"', f".op = FM_OP_{row.op_ident}", f".rung = FM_RUNG_{row.rung_ident}", f".needs = {needs}",
-              f".x = FM_TYPE_{row.x or 'NONE'}", f".w = FM_TYPE_{row.w or 'NONE'}",
+              f".x = FM_TYPE_{row.x or 'NONE'}", f".w = FM_TYPE_{row.w or 'NONE'}", f".x_bytes = {row.x_bytes}u",
               *([f".window = {{{windows}}}", f".n_windows = {len(row.window)}"] if row.window else []),
               f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".workgroup = {row.workgroup}u",
               f".tile_rows = {row.tile[0]}u", f".tile_cols = {row.tile[1]}u", f".split = {row.split}u",
