@@ -14,6 +14,7 @@ enum {
     TRAIT_SCALED,
     TRAIT_BIAS,
     TRAIT_VERSIONS,
+    TRAIT_HALVES,
     TRAIT_DATA,                              // with formats one of the awkward kinds, without each
     TRAIT_VARIANT = TRAIT_DATA + FM_DATA_SMALL, // 8 of them
     TRAIT_BORDER = TRAIT_VARIANT + 8,        // least and greatest of each window of the op's kernel
@@ -102,7 +103,7 @@ static enum fm_result add_used(struct fm_check_list *list, struct fm_check_pair 
 static enum fm_result plan_pair(struct fm_check_list *list, struct fm_case *c, struct fm_check_pair *pair)
 {
     const struct fm_caps *caps = &list->view[pair->view].caps;
-    const struct fm_plan_options options = {.keep_values = true, .no_fuse = true};
+    const struct fm_plan_options options = {.keep_values = true, .no_fuse = true, .narrow_outputs = c->halves};
     struct fm_layout layout;
     struct fm_plan plan;
     enum fm_result r = add_used(list, pair, pair->kernel);
@@ -150,7 +151,8 @@ static enum fm_result add_pairs(struct fm_check_list *list, const char *kernel_t
         r = fm_want_from_node(&c.graph, &c.graph.nodes[0], &c.dims, &list->view[v].caps, &want);
         pair.kernel = r ? NULL : fm_kernel_select(&list->view[v].caps, &want, NULL, NULL);
         if (pair.kernel)
-            pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want);
+            pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want) |
+                          (p->halves && pair.kernel->y == FM_TYPE_F16 ? bit(TRAIT_HALVES) : 0);
         if (pair.kernel)
             r = plan_pair(list, &c, &pair);
         if (!r && (is_known(list, first, &pair) || !has_name(list, &pair, kernel_text))) {
