@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts, on matrix units through KHR_cooperative_matrix: FlashAttention-2 (Dao 2023, algorithm 1), tiled.
-//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16 or q8_0, pos, slot [T] -> y [T,H*C] f32
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16 or q8_0, pos, slot [T] -> y [T,H*C] f32 or f16
 // One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with
 //     rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks,
 //     does its runs one after another, each over up to three segments of keys with a copy of the queries.
@@ -25,6 +25,7 @@
 #include "io.glsl"
 #include "spec.glsl"
 #include "attend.glsl"
+#include "result.glsl"
 
 layout(constant_id = 2) const uint HEAD = 128;
 
@@ -36,7 +37,7 @@ layout(constant_id = 2) const uint HEAD = 128;
 #else
 #define REF_KV fm_u32x4s
 #endif
-#define REF_Y fm_out_f32s
+#define REF_Y fm_out_f32x4s
 #define REF_PART fm_out_f32s
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
@@ -229,10 +230,13 @@ void store(uint h, uint first, uint end)
                              gl_CooperativeMatrixLayoutRowMajor);
         }
         barrier();
-        for (uint i = tid; i < BR * ACROSS * MS; i += GROUP) {
-            uint row = i / (ACROSS * MS), col = i % (ACROSS * MS), c = j * ACROSS * MS + col;
-            if (first + row < end && c < HEAD)
-                pc.y.d[((first + row) * pc.heads + h) * HEAD + c] = scores[row * S_PITCH + col];
+        for (uint i = tid; i < BR * ACROSS * (MS / 4); i += GROUP) {
+            uint row = i / (ACROSS * (MS / 4)), col = i % (ACROSS * (MS / 4)) * 4, c = j * ACROSS * MS + col;
+            if (first + row < end && c < HEAD) {
+                uint at = row * S_PITCH + col;
+                fm_store_quad(pc.y, (((first + row) * pc.heads + h) * HEAD + c) / 4,
+                              vec4(scores[at], scores[at + 1], scores[at + 2], scores[at + 3]));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts, on matrices in registers: FlashAttention-2 (Dao 2023, algorithm 1 and section 3.3).
-//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16 or q8_0, pos, slot [T] -> y [T,H*C] f32
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16 or q8_0, pos, slot [T] -> y [T,H*C] f32 or f16
 // One workgroup: BR = MS rows a subgroup, consecutive, of one head; keys in tiles of BC. Rows of one slot follow one another
 //     with rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks, does its
 //     runs one after another, each over up to three segments of keys with a copy of the queries. A subgroup keeps queries,
@@ -26,6 +26,7 @@
 #include "io.glsl"
 #include "spec.glsl"
 #include "attend.glsl"
+#include "result.glsl"
 
 layout(constant_id = 2) const uint HEAD = 128;
 
@@ -259,8 +260,11 @@ void store(uint h, uint first, uint end, uint own)
         sum[e] = sum[e] == 0.0 ? 0.0 : 1.0 / sum[e];
     UNROLL for (uint d = 0; d < DEEP; d++) {
         acc[d] = acc[d] * sum;
-        if (own + MS <= end)
-            coopMatStore(acc[d], pc.y.d, ((own * pc.heads + h) * HEAD + d * MS) / 4, pc.heads * HEAD / 4, ROWS);
+        uint at = (own * pc.heads + h) * HEAD + d * MS, stride = pc.heads * HEAD;
+        if (own + MS <= end && FM_HALVES) // within the range of f16, as values are
+            coopMatStore(MAT_A(acc[d]), FM_CAST(fm_out_u32x4s, pc.y).d, at / 8, stride / 8, ROWS);
+        else if (own + MS <= end)
+            coopMatStore(acc[d], pc.y.d, at / 4, stride / 4, ROWS);
     }
     uint rest = (end - first) % MS, row0 = end - rest;
     if (rest == 0)
@@ -270,7 +274,7 @@ void store(uint h, uint first, uint end, uint own)
             coopMatStore(acc[d], kv, 0, MS / 4, ROWS);
         barrier();
         for (uint i = tid; i < rest * (MS / 4); i += GROUP)
-            pc.y.d[(((row0 + i / (MS / 4)) * pc.heads + h) * HEAD + d * MS) / 4 + i % (MS / 4)] = uintBitsToFloat(kv[i]);
+            fm_store_quad(pc.y, (((row0 + i / (MS / 4)) * pc.heads + h) * HEAD + d * MS) / 4 + i % (MS / 4), uintBitsToFloat(kv[i]));
         barrier();
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // ATTEND for prompts without matrix units: FlashAttention-2 (Dao 2023, algorithm 1) over tiles, in f32.
-//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32
+//   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32 or f16
 // One workgroup: 32 consecutive rows of one head, keys in tiles of 64. Rows of one slot follow one another with
 //     rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks, does
 //     its runs one after another. An invocation makes the scores of 4 rows by 4 keys, out of slices of 32 columns in
@@ -21,6 +21,7 @@
 #include "io.glsl"
 #include "spec.glsl"
 #include "attend.glsl"
+#include "result.glsl"
 
 layout(constant_id = 2) const uint HEAD = 128;
 
@@ -214,7 +215,7 @@ void attend_run(uint h, uint first, uint end)
         [[unroll]] for (uint b = 0; b < WIDE; b++) {
             uint row = first + 4 * ty + i, c = 64 * b + 4 * tx;
             if (row < end && c < HEAD)
-                pc.y.d[((row * pc.heads + h) * HEAD + c) / 4] = acc[i * WIDE + b];
+                fm_store_quad(pc.y, ((row * pc.heads + h) * HEAD + c) / 4, acc[i * WIDE + b]);
         }
     barrier(); // the next run's factors
 }

@@ -9,12 +9,12 @@
 #include "abi.h"
 #include "io.glsl"
 #include "spec.glsl"
-#include "half.glsl"
+#include "result.glsl"
 
 #define REF_STEP fm_u32s
 #define REF_X fm_f32s
 #ifdef FM_RUNG_F16
-#define REF_Y fm_out_f16x4s
+#define REF_Y fm_out_u32x2s
 #define TURN 4u
 #else
 #define REF_Y fm_out_u32s
@@ -23,20 +23,11 @@
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_CAST(FM_A, FM_P) } pc;
 
-#define MOST 65504.0
-
-// clamp() may make a number of a NaN.
-vec4 saturated(vec4 x)
-{
-    bvec4 nan = greaterThan(floatBitsToUint(x) & 0x7fffffffu, uvec4(0x7f800000u));
-    return mix(clamp(x, vec4(-MOST), vec4(MOST)), x, nan);
-}
-
 #ifdef FM_RUNG_F16
 void cast_turn(uint row, uint col, bool there)
 {
     vec4 x = there && col < pc.width ? FM_CAST(fm_f32x4s, pc.x).d[(row * pc.width + col) / 4] : vec4(0.0);
-    pc.y.d[(row * pc.stride_y + col) / 4] = f16vec4(saturated(x));
+    pc.y.d[(row * pc.stride_y + col) / 4] = fm_narrow(x);
 }
 #else
 void cast_turn(uint row, uint col, bool there)
@@ -44,8 +35,7 @@ void cast_turn(uint row, uint col, bool there)
     uint at = row * pc.width + col;
     float low = there && col < pc.width ? pc.x.d[at] : 0.0;
     float high = there && col + 1 < pc.width ? pc.x.d[at + 1] : 0.0;
-    vec4 x = saturated(vec4(low, high, 0.0, 0.0));
-    pc.y.d[(row * pc.stride_y + col) / 2] = fm_pack_half2(x.x, x.y);
+    pc.y.d[(row * pc.stride_y + col) / 2] = fm_narrow(vec4(low, high, 0.0, 0.0)).x;
 }
 #endif
 

@@ -41,6 +41,11 @@
 #define FM_SAMPLER_SEED_HI 7u
 #define FM_SAMPLER_WORDS 8u
 
+// ---- specialisation constants that the planner sets
+// ----------------------------------------------------------------------- 1: the result is written as f16. For kernels with y = "f16"
+// (kernels.toml), where all readers of the result want that
+#define FM_SPEC_HALVES 31u
+
 // ---- push constants, by op
 // ------------------------------------------------------------------------------------------- `step` is the step
 // block's header everywhere. `rows_word` = FM_STEP_TOKENS or FM_STEP_OUTPUTS: which count bounds the rows of x and y.
@@ -96,17 +101,15 @@
 // part: elements that share a mean, width a multiple; kind: enum fm_gate_kind
 #define FM_PUSH_NORM_GATE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_X, gate) A(REF_V, w) A(REF_Y, y) \
     P(width) P(part) P(eps_bits) P(act) P(kind) P(rows_word)
-// kept: versions of the state that are written. Chunked kernels only: bc, what SSD_CAST makes; starts [parts,H*P,N]: the states in
-// which parts begin; absent: a segment is one part, and begins with its state
-#define FM_PUSH_SSD(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_BC, bc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
+// kept: versions of the state that are written. Chunked kernels only: starts [parts,H*P,N]: the states in which parts begin; absent: a
+// segment is one part, and begins with its state
+#define FM_PUSH_SSD(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
     A(REF_V, dt_bias) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) \
     P(versions) P(kept) P(part)
 #define FM_PUSH_SSD_GATE(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
     A(REF_V, dt_bias) A(REF_X, z) A(REF_STATE, state) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) P(versions) \
     P(kept)
-// bc [T,columns] f16: the last columns of xbc [T,width]
-#define FM_PUSH_SSD_CAST(A, P) A(REF_STEP, step) A(REF_X, xbc) A(REF_BC, bc) P(width) P(columns)
-#define FM_PUSH_SSD_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_BC, bc) A(REF_V, dt) A(REF_V, a) \
+#define FM_PUSH_SSD_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_V, dt) A(REF_V, a) \
     A(REF_V, dt_bias) A(REF_STATE, z) A(REF_Y, sums) P(heads) P(head) P(heads_x) P(groups) P(groups_c) P(part)
 // in place: z becomes starts. elems: P*N
 #define FM_PUSH_SSD_SCAN(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_STATE, state) A(REF_V, sums) A(REF_STATE, z) \
@@ -126,9 +129,10 @@
     P(heads) P(key) P(head) P(versions) P(part)
 #define FM_PUSH_LRPE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_FREQ, freq) A(REF_U32, pos) A(REF_Y, y) \
     P(heads) P(head) P(freq_heads) P(act)
-// channels: Ex; head: channels of a repeated piece; part: rows of a part (lib/segment.glsl); kept: versions that are written
+// channels: Ex; head: channels of a repeated piece; part: rows of a part (lib/segment.glsl); kept: versions that are written. copy: y as
+// f16 once more, for those of its readers that want that
 #define FM_PUSH_CONV1D(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, x) A(REF_V, w) A(REF_V, bias) A(REF_STATE, state) \
-    A(REF_Y, y) P(channels) P(head) P(repeat) P(act) P(versions) P(kept) P(part)
+    A(REF_Y, y) A(REF_Y, copy) P(channels) P(head) P(repeat) P(act) P(versions) P(kept) P(part)
 // `starts` [parts,N/4,E,4]: the states in which parts begin; absent: a segment is one part, and begins with its state
 #define FM_PUSH_SELECTIVE_SCAN(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, u) A(REF_X, dt) A(REF_ROWS, a) A(REF_ROWS, b) \
     A(REF_ROWS, c) A(REF_V, d) A(REF_V, dt_bias) A(REF_X, z) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) \

@@ -3,7 +3,7 @@
 // LINEAR_ATTEND and LINEAR_STATES on matrix units through KHR_cooperative_matrix: Lightning Attention-2 (Qin et al. 2024,
 // algorithm 1), with exact decays in a short last block. For a block of m rows with state S before it:
 //   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S <- d^m S + sum_j d^(m-1-j) k_j v_j^T
-//   qk [T,2*H*K], v [T,H*P], decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
+//   qk [T,2*H*K], v [T,H*P] f16, decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
 //   linear_states: -> z [parts,H*K,P], from zero
 // One workgroup: COLS columns of P of one head, over the rows of one part in blocks of C. The state stays in accumulators, in
 //     f32; for the product with q it passes through shared memory by slabs of SD * MS rows, rounded to f16 after a power of two
@@ -11,9 +11,10 @@
 //     The next block is on its way into registers while this one is multiplied.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 K (a multiple of MS).
 // Needs: coopmat (MS x MS x MS, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups. P a multiple of MS.
-// Accumulation: f32 in the matrix units; q, k, v, decays within a block, q k and the state each rounded to f16 once a block.
+// Accumulation: f32 in the matrix units; q and k after their activation, decays within a block, q k and the state each rounded to f16
+//     once a block.
 // Bytes moved: q and k once per COLS columns, v and y once.
-// Limits: |q|, |k|, |v| beyond 65504 saturate. Shared memory 2 C (2 K + COLS + C + 32) + 2 SD MS (COLS + 8) and the maxima.
+// Limits: |q|, |k| beyond 65504 saturate. Shared memory 2 C (2 K + COLS + C + 32) + 2 SD MS (COLS + 8) and the maxima.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
@@ -21,7 +22,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #define FM_USE_SUBGROUP_SIZE
-#define REF_X fm_f32x4s
+#define REF_X fm_u32x2s
 #define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
 #define REF_Y fm_out_f32x4s
 #include "lightning/args.glsl"
@@ -65,13 +66,13 @@ shared uint largest[2][4];            // |q|, |k|, |v| of a block; [..][3]: |sta
 
 const uint K_TASKS = (C * KEY / 4 + GROUP - 1) / GROUP, V_TASKS = (C * COLS / 4 + GROUP - 1) / GROUP; // quads
 
-vec4 k_next[K_TASKS], v_next[V_TASKS];
+uvec2 k_next[K_TASKS], v_next[V_TASKS];
 ACC state[TK * TC];
 MAT_A decays[RT]; // column j: d^(m-1-j)
 float rate;
 uint h, col0, cols, tid, lane;
 #ifdef FM_OP_LINEAR_ATTEND
-vec4 q_next[K_TASKS];
+uvec2 q_next[K_TASKS];
 ACC mask, row_decay; // d^(i-j); d^(i+1)
 #endif
 
@@ -83,16 +84,21 @@ void fetch(uint row, uint m)
     [[unroll]] for (uint i = 0; i < K_TASKS; i++) {
         uint task = i * GROUP + tid, r = task / (KEY / 4), quad = task % (KEY / 4);
         bool there = r < m;
-        k_next[i] = there ? pc.qk.d[key_at(row + r, h) / 4 + quad] : vec4(0.0);
+        k_next[i] = there ? pc.qk.d[key_at(row + r, h) / 4 + quad] : uvec2(0u);
 #ifdef FM_OP_LINEAR_ATTEND
-        q_next[i] = there ? pc.qk.d[query_at(row + r, h) / 4 + quad] : vec4(0.0);
+        q_next[i] = there ? pc.qk.d[query_at(row + r, h) / 4 + quad] : uvec2(0u);
 #endif
     }
     [[unroll]] for (uint i = 0; i < V_TASKS; i++) {
         uint task = i * GROUP + tid, r = task / (COLS / 4), quad = task % (COLS / 4);
         bool there = r < m && 4 * quad < cols;
-        v_next[i] = there ? FM_CAST(fm_f32x4s, pc.v).d[(value_at(row + r, h) + col0) / 4 + quad] : vec4(0.0);
+        v_next[i] = there ? pc.v.d[(value_at(row + r, h) + col0) / 4 + quad] : uvec2(0u);
     }
+}
+
+f16vec4 halves(uvec2 raw)
+{
+    return f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));
 }
 
 float top_of(vec4 x)
@@ -118,11 +124,11 @@ void keep(uint parity)
         uint task = i * GROUP + tid, at = task / (KEY / 4) * K_PITCH + task % (KEY / 4);
         if (C * KEY / 4 % GROUP != 0 && task >= C * KEY / 4)
             continue;
-        vec4 k = fast_act(k_next[i]);
+        vec4 k = fast_act(vec4(halves(k_next[i])));
         top_k = max(top_k, top_of(k));
         ks[at] = f16vec4(k);
 #ifdef FM_OP_LINEAR_ATTEND
-        vec4 q = fast_act(q_next[i]);
+        vec4 q = fast_act(vec4(halves(q_next[i])));
         top_q = max(top_q, top_of(q));
         qs[at] = f16vec4(q);
 #endif
@@ -131,9 +137,9 @@ void keep(uint parity)
         uint task = i * GROUP + tid;
         if (C * COLS / 4 % GROUP != 0 && task >= C * COLS / 4)
             continue;
-        vec4 v = clamp(v_next[i], vec4(-65504.0), vec4(65504.0));
-        top_v = max(top_v, top_of(v));
-        vs[task / (COLS / 4) * V_PITCH + task % (COLS / 4)] = f16vec4(v);
+        f16vec4 v = halves(v_next[i]);
+        top_v = max(top_v, top_of(vec4(v)));
+        vs[task / (COLS / 4) * V_PITCH + task % (COLS / 4)] = v;
     }
 #ifdef FM_OP_LINEAR_ATTEND
     raise(parity, 0, top_q);

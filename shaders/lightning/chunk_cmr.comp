@@ -3,7 +3,7 @@
 // LINEAR_ATTEND and LINEAR_STATES on matrix units, the state in registers throughout: Lightning Attention-2 (Qin et
 // al. 2024, algorithm 1), with exact decays in a short last block. For a block of m rows with state S before it:
 //   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S <- d^m S + sum_j d^(m-1-j) k_j v_j^T
-//   qk [T,2*H*K], v [T,H*P], decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
+//   qk [T,2*H*K], v [T,H*P] f16, decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
 //   linear_states: -> z [parts,H*K,P], from zero
 // One workgroup: COLS columns of P of one head, over the rows of one part in blocks of C; one subgroup: MS of these
 //     columns. All products are transposed, y^T = S^T q^T and so on: what a subgroup makes (S^T, v^T) then is the left
@@ -16,10 +16,10 @@
 //     linear_states always has keys and values on their way.
 // Spec constants: 0 workgroup size (COLS / MS subgroups), 1 subgroup size, 2 K (a multiple of MS).
 // Needs: coopmat_reg (MS x MS x MS, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups. P a multiple of MS.
-// Accumulation: f32 in the matrix units; q, k, v, v's decays within a block, q k and the state each rounded to f16 once
-//     a block.
+// Accumulation: f32 in the matrix units; q and k after their activation, v's decays within a block, q k and the state each rounded
+//     to f16 once a block.
 // Bytes moved: q and k once per COLS columns, v and y once.
-// Limits: |q|, |k|, |v| beyond 65504 saturate. Shared memory 4 C (K + 8), and of linear_attend 2 C (C + 8) + 8.
+// Limits: |q|, |k| beyond 65504 saturate. Shared memory 4 C (K + 8), and of linear_attend 2 C (C + 8) + 8.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_KHR_cooperative_matrix : require
@@ -28,7 +28,7 @@
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #define FM_USE_SUBGROUP_SIZE
-#define REF_X fm_f32x4s
+#define REF_X fm_u32x4s
 #define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
 #define REF_Y fm_out_f32x4s
 #include "lightning/args.glsl"
@@ -41,7 +41,7 @@ const uint GROUP = gl_WorkGroupSize.x;
 const uint SUBGROUPS = COLS / MS; // across the columns
 const uint RT = C / MS, KT = KEY / MS; // matrices down a block, along a key
 const uint OCTETS = KEY / 8;           // of a line
-const uint TASKS = (C * OCTETS + GROUP - 1) / GROUP, LOADS = 2 * TASKS;
+const uint TASKS = (C * OCTETS + GROUP - 1) / GROUP, QUADS = 2 * TASKS;
 // Pitches of lines in shared memory, in octets of halves; what is added keeps them off the same banks.
 const uint PITCH = (KEY + 8) / 8, P_PITCH = (C + 8) / 8;
 const uint BUFFER = C * PITCH;
@@ -67,34 +67,33 @@ shared uint largest[2];       // |q|, |k| of a block
 #endif
 
 ACC state[KT]; // [column][k]
-ACC v[RT];     // [column][row], as loaded
-MAT_A v_half[RT];
+HALVES v[RT];  // [column][row], as loaded
+MAT_A v_left[RT];
 float head_rate;
 uint h, col; // head; first column of this subgroup
 uint tid;
 
 // ---- queries and keys: from memory into registers, from there into shared memory
 
-// Rows [0, m) of a block whose first quad is `first`; zeros elsewhere.
-void fetch(out vec4 x[LOADS], uint first, uint m)
+// Rows [0, m) of a block whose first octet is `first`; zeros elsewhere.
+void fetch(out uvec4 x[TASKS], uint first, uint m)
 {
     [[unroll]] for (uint i = 0; i < TASKS; i++) {
-        uint task = i * GROUP + tid, r = task / OCTETS, at = first + r * (pc.heads * KEY / 2) + task % OCTETS * 2;
-        x[2 * i] = r < m ? pc.qk.d[at] : vec4(0.0);
-        x[2 * i + 1] = r < m ? pc.qk.d[at + 1] : vec4(0.0);
+        uint task = i * GROUP + tid, r = task / OCTETS;
+        x[i] = r < m ? pc.qk.d[first + r * (pc.heads * KEY / 4) + task % OCTETS] : uvec4(0u);
     }
 }
 
 #ifdef FM_OP_LINEAR_ATTEND
-void fetch_queries(out vec4 x[LOADS], uint row, uint m)
+void fetch_queries(out uvec4 x[TASKS], uint row, uint m)
 {
-    fetch(x, query_at(row, h) / 4, m);
+    fetch(x, query_at(row, h) / 8, m);
 }
 #endif
 
-void fetch_keys(out vec4 x[LOADS], uint row, uint m)
+void fetch_keys(out uvec4 x[TASKS], uint row, uint m)
 {
-    fetch(x, key_at(row, h) / 4, m);
+    fetch(x, key_at(row, h) / 8, m);
 }
 
 uvec2 halves_of(vec4 x)
@@ -103,14 +102,19 @@ uvec2 halves_of(vec4 x)
 }
 
 // Activations go to `lines` from octet `base` on. The largest of them.
-float keep(vec4 x[LOADS], uint base)
+float keep(uvec4 raw[TASKS], uint base)
 {
     float top = 0.0;
+    vec4 x[QUADS];
+    [[unroll]] for (uint i = 0; i < TASKS; i++) {
+        x[2 * i] = vec4(vec2(unpackFloat2x16(raw[i].x)), vec2(unpackFloat2x16(raw[i].y)));
+        x[2 * i + 1] = vec4(vec2(unpackFloat2x16(raw[i].z)), vec2(unpackFloat2x16(raw[i].w)));
+    }
     if (pc.act == FM_ACT_SILU) { // asked once: exponentials of several elements then go side by side
-        [[unroll]] for (uint i = 0; i < LOADS; i++)
+        [[unroll]] for (uint i = 0; i < QUADS; i++)
             x[i] = fast_silu(x[i]);
     } else {
-        [[unroll]] for (uint i = 0; i < LOADS; i++)
+        [[unroll]] for (uint i = 0; i < QUADS; i++)
             x[i] = fast_act(x[i]);
     }
     [[unroll]] for (uint i = 0; i < TASKS; i++) {
@@ -126,9 +130,10 @@ float keep(vec4 x[LOADS], uint base)
 
 // ---- values
 
-float read_value(const in uint p, const in uint j, const in float x, const in uint first, const in uint rows)
+float16_t read_value(const in uint p, const in uint j, const in float16_t none, const in uint first, const in uint rows)
 {
-    return j < rows ? FM_CAST(fm_f32s, pc.v).d[first + j * (pc.heads * pc.head) + p] : 0.0;
+    uint at = first + j * (pc.heads * pc.head) + p;
+    return j < rows ? unpackFloat2x16(FM_CAST(fm_u32s, pc.v).d[at / 2])[at & 1] : none;
 }
 
 // Rows [row, row + m) of this subgroup's columns; zeros up to C, and where it has none: what is written in any case, as
@@ -137,29 +142,26 @@ void fetch_values(uint row, uint m, bool mine)
 {
     if (!mine) {
         UNROLL for (uint b = 0; b < RT; b++)
-            v[b] = ACC(0.0);
+            v[b] = HALVES(0.0);
     } else if (m == C) {
         UNROLL for (uint b = 0; b < RT; b++)
-            coopMatLoad(v[b], pc.v.d, (value_at(row + b * MS, h) + col) / 4, pc.heads * pc.head / 4, COLUMNS);
+            coopMatLoad(v[b], pc.v.d, (value_at(row + b * MS, h) + col) / 8, pc.heads * pc.head / 8, COLUMNS);
     } else {
         UNROLL for (uint b = 0; b < RT; b++) {
-            ACC none = ACC(0.0);
+            HALVES none = HALVES(0.0);
             coopMatPerElementNV(v[b], none, read_value, value_at(row + b * MS, h) + col, m - min(m, b * MS));
         }
     }
 }
 
-// Rounds what fetch_values loaded. The largest of it.
+// What fetch_values loaded, as an operand. The largest of it.
 float keep_values()
 {
     float top = 0.0;
     UNROLL for (uint b = 0; b < RT; b++) {
-        UNROLL for (uint e = 0; e < v[0].length(); e++) {
-            float x = clamp(v[b][e], -65504.0, 65504.0);
-            top = max(top, abs(x));
-            v[b][e] = x;
-        }
-        v_half[b] = MAT_A(v[b]);
+        UNROLL for (uint e = 0; e < v[0].length(); e++)
+            top = max(top, abs(float(v[b][e])));
+        v_left[b] = MAT_A(v[b]);
     }
     return subgroupMax(top);
 }
@@ -191,7 +193,7 @@ void advance(uint m, vec2 decay, uint keys)
     UNROLL for (uint i = 0; i < KT; i++)
         state[i] = state[i] * decay.x + state[i] * decay.y;
     UNROLL for (uint b = 0; b < RT; b++) {
-        MAT_A left = v_half[b] * decays[b];
+        MAT_A left = v_left[b] * decays[b];
         UNROLL for (uint i = 0; i < KT; i++) {
             MAT_B k;
             coopMatLoad(k, lines, keys + b * MS * PITCH + i * (MS / 8), PITCH, ROWS);
@@ -273,7 +275,7 @@ void finish(ACC y, uint i, uint row, uint m, float state_scale, float p_scale)
         if (j > i)
             continue;
         coopMatLoad(p, ps, i * MS * P_PITCH + j * (MS / 8), P_PITCH, COLUMNS);
-        inner = coopMatMulAdd(v_half[j], p, inner);
+        inner = coopMatMulAdd(v_left[j], p, inner);
     }
     y = y * reads * (exp(-head_rate * float(i * MS)) / state_scale) + inner * (1.0 / p_scale);
     uint first = value_at(row + i * MS, h) + col;
@@ -310,7 +312,7 @@ void raise(uint what, float x)
 // `mine`: this subgroup has columns. It helps with queries and keys in any case.
 void attend(fm_part part, bool mine)
 {
-    vec4 q_next[LOADS], k_next[LOADS];
+    uvec4 q_next[TASKS], k_next[TASKS];
     float bound = 0.0; // of the elements of this subgroup's state
     make_decays(C);
     reads = ACC(0.0);
@@ -364,7 +366,7 @@ void attend(fm_part part, bool mine)
 // The keys of a block are multiplied while those of the next are on their way to the other buffer.
 void collect(fm_part part, bool mine)
 {
-    vec4 k_next[LOADS];
+    uvec4 k_next[TASKS];
     uint at = 0, keys = 0;
     if (part.last)
         return;

@@ -10,6 +10,10 @@
 #include "abi.h"
 #include "io.glsl"
 #include "num.glsl"
+#ifdef FM_Y_F16
+#define FM_RESULT_ELEMENTS
+#include "result.glsl"
+#endif
 
 #define REF_STEP fm_u32s
 #define REF_X fm_f32s
@@ -49,11 +53,21 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_MATMUL(FM_A, FM_P) } pc;
 #define FM_WEIGHT(stream) pc.w
 #endif
 
+// An element of y: f32, or what the planner decided (lib/result.glsl).
+void fm_put_y(uint row, uint col, float y)
+{
+#ifdef FM_Y_F16
+    fm_store_one(pc.y, row * pc.n + col, y);
+#else
+    pc.y.d[row * pc.n + col] = y;
+#endif
+}
+
 // What is left to do with the sums of one element of y: bias, residual, gate, or a step of the channel's convolution.
 #if FM_STREAMS == 2
 void fm_store_y(uint row, uint col, float gate, float up)
 {
-    pc.y.d[row * pc.n + col] = fm_act(pc.act, gate) * up;
+    fm_put_y(row, col, fm_act(pc.act, gate) * up);
 }
 #elif defined(FM_CONV)
 // Each row is of another sequence, so the inputs before it are all in the state. Nobody else touches this channel of it.
@@ -85,7 +99,7 @@ void fm_store_y(uint row, uint col, float sum)
 #if defined(FM_OP_MATMUL_ADD) || defined(FM_OP_NORM_MATMUL_ADD)
     sum += pc.residual.d[row * pc.n + col];
 #endif
-    pc.y.d[row * pc.n + col] = sum;
+    fm_put_y(row, col, sum);
 }
 #endif
 

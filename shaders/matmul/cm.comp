@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), on matrix units through KHR_cooperative_matrix.
-// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows, n] f32.
+// Shapes: x [rows, k] f16 with stride_x elements from row to row; w, gate, up [n, k]; y [rows, n] f32 or f16, residual f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of BK, stride_x of 8; rows and n any.
 // One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up), in slices of BK along k. The next slice is on its way
 //     into registers while this one is multiplied out of shared memory, where weights lie decoded to f16. A subgroup makes a
 //     rectangle of TM x TN matrices of MM x MN. Whole tiles go straight to y, with the residual; where there is a bias or an
-//     edge, they go through shared memory.
+//     edge, or y is f16, they go through shared memory.
 // Spec constants: 0 workgroup size, 1 subgroup size.
 // Needs: coopmat (MM x MN x MK, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups.
 // Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the
@@ -34,6 +34,7 @@ const uint CELLS = MM * MN;
 shared vec4 stage[SUBGROUPS * CELLS / 4u];
 
 #define ACC coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>
+#define HALVES(m) coopmat<float16_t, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>(m)
 
 // ---- products
 
@@ -103,6 +104,40 @@ void store_elements(ACC sums, uint first_row, uint first_col, uint rows, uint su
     }
 }
 
+// The same as f16; n is a multiple of 8 then (src/plan/narrow.c). `whole`: all of the matrix is there.
+void store_halves(ACC sums, bool whole, uint row0, uint col0, uint rows, uint subgroup, uint lane)
+{
+    if (whole) {
+        uint at = row0 * pc.n + col0;
+#ifdef FM_OP_MATMUL_ADD
+        ACC residual;
+        coopMatLoad(residual, FM_CAST(fm_f32x4s, pc.residual).d, at / 4u, pc.n / 4u, gl_CooperativeMatrixLayoutRowMajor);
+        sums = sums + residual;
+#endif
+        [[unroll]] for (uint e = 0u; e < sums.length(); e++)
+            sums[e] = fm_saturated(sums[e]);
+        coopMatStore(HALVES(sums), FM_CAST(fm_out_u32x4s, pc.y).d, at / 8u, pc.n / 8u, gl_CooperativeMatrixLayoutRowMajor);
+        return;
+    }
+    subgroupBarrier();
+    coopMatStore(sums, stage, subgroup * CELLS / 4u, MN / 4u, gl_CooperativeMatrixLayoutRowMajor);
+    subgroupBarrier();
+    for (uint q = lane; q < CELLS / 4u; q += FM_SUBGROUP) {
+        uint row = row0 + q / (MN / 4u), col = col0 + q % (MN / 4u) * 4u;
+        if (row >= rows || col >= pc.n)
+            continue;
+        vec4 sum = stage[subgroup * CELLS / 4u + q];
+#if FM_STREAMS == 1
+        if (FM_PRESENT(pc.bias))
+            sum += FM_CAST(fm_f32x4s, pc.bias).d[col / 4u];
+#endif
+#ifdef FM_OP_MATMUL_ADD
+        sum += FM_CAST(fm_f32x4s, pc.residual).d[(row * pc.n + col) / 4u];
+#endif
+        FM_CAST(fm_out_u32x2s, pc.y).d[(row * pc.n + col) / 4u] = fm_narrow(sum);
+    }
+}
+
 void store(uint row0, uint rows, uint col0, uint down, uint across, uint subgroup, uint lane)
 {
     bool whole = row0 + BM <= rows && col0 + BN / uint(FM_STREAMS) <= pc.n && (pc.n & 3u) == 0u;
@@ -116,7 +151,9 @@ void store(uint row0, uint rows, uint col0, uint down, uint across, uint subgrou
             [[unroll]] for (uint e = 0u; e < acc[0].length(); e++)
                 acc[i * TN + j][e] = fm_act(pc.act, acc[i * TN + j][e]) * acc[i * TN + TN / 2u + j][e];
 #endif
-            if (whole)
+            if (FM_HALVES)
+                store_halves(acc[i * TN + j], whole, row, col, rows, subgroup, lane);
+            else if (whole)
                 store_whole(acc[i * TN + j], row, col);
             else
                 store_elements(acc[i * TN + j], row, col, rows, subgroup, lane);

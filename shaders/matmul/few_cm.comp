@@ -2,8 +2,8 @@
 // Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), for few rows of x on matrix units
 //     (KHR_cooperative_matrix): the weights are read once for all rows, by lanes that put them into matrix A themselves. The same of
 //     x^ = x norm / sqrt(mean x^2 + eps), with f32 x (few_x.glsl).
-// Shapes: x [rows, k] with stride_x elements from row to row, f32 or (FM_X_F16) a cast copy; w, gate, up [n, k]; norm [k] f32; y, residual
-//     [rows, n] f32.
+// Shapes: x [rows, k] with stride_x elements from row to row, f32 or f16 (FM_X_F16); w, gate, up [n, k]; norm [k] f32; y [rows, n] f32
+//     or (FM_Y_F16) f16, residual f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of 32.
 // One workgroup: LINES * MM rows of weights (with two streams half of them gate and half up), and BLOCKS * MN rows of x. Its
 //     subgroups take turns along k, a unit of 32 at a time. What the next unit needs is on its way while the present one is

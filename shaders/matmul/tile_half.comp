@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Computes: y = x w^T (+ bias) (+ residual), or act(x gate^T) * (x up^T), with packed f16 arithmetic, for devices without matrix
 //     units.
-// Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows, n] f32.
+// Shapes: x [rows, k] f16 with stride_x elements from row to row; w, gate, up [n, k]; y [rows, n] f32 or f16, residual f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of BK, stride_x of 8; rows and n any.
 // One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up), in slices of BK along k that lie in shared memory, weights
 //     decoded to f16. TEAMS teams of invocations share out each slice along k and add their sums at the end. An invocation makes
 //     TM rows by TN columns, GY rows and GX columns apart, so that neighbours read neighbouring lines.
 // Spec constants: 0 workgroup size = BM / TM * BN / TN * TEAMS; 2 BM, 3 BN, 4 BK, 5 TM, 6 TN, 7 CHAIN, 8 TEAMS.
-// Needs: float16.
+// Needs: float16, storage16.
 // Accumulation: products of pairs along k in both halves of an f16vec2, CHAIN / 2 terms a half, k ascending, then f32. The operands'
 //     rounding is 2^-11 |x||w| a term at most; a half's sums, chains of CHAIN / 2 roundings of 2^-11 of what there is so far: for
 //     terms of any sign as much as rounding one operand, times sqrt(CHAIN / 4). x is raised by 2^5, so that products keep their

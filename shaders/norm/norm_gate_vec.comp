@@ -1,7 +1,7 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // NORM_GATE of parts that a team of invocations holds in registers: the same function as norm_gate.comp in one read.
-//   x, gate [T,D] f32, optional w [D] f32 -> y [T,D] f32
+//   x, gate [T,D] f32, optional w [D] f32 -> y [T,D] f32 or f16
 //   gate first: v = x act(gate), y = v r w; gate last: v = x, y = v r act(gate) w; r = 1 / sqrt(mean v^2 + eps) of the part
 // A team makes one part of one row: the workgroup, or with FM_TEAM_SUBGROUP each subgroup, which suits the parts of a head.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 QUADS; a part holds at most 4 * QUADS * team elements, a multiple of 4.
@@ -13,6 +13,7 @@
 #include "abi.h"
 #include "io.glsl"
 #include "spec.glsl"
+#include "result.glsl"
 #include "num.glsl"
 #define FM_REDUCE_MAX_GROUP 1024
 #define FM_REDUCE_SUBGROUP
@@ -73,6 +74,6 @@ void main()
     [[unroll]] for (uint i = 0u; i < QUADS; i++) {
         uint q = i * TEAM + lane;
         if (q < quads)
-            pc.y.d[at + q] = y[i] * scale * w[i];
+            fm_store_quad(pc.y, at + q, y[i] * scale * w[i]);
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // NORM and ADD_NORM of rows that one workgroup holds in registers: the same function as norm.comp in one read of the
 // row, with every load issued before the first sum, for decoding, where a row's latency counts and nothing else.
-//   x (, x2) [T,D] f32, w [D] f32, optional bias [D] f32 -> (sum [T,D],) y [T,D] f32
+//   x (, x2) [T,D] f32, w [D] f32, optional bias [D] f32 -> (sum [T,D] f32,) y [T,D] f32 or f16
 // One workgroup makes one row; an invocation holds QUADS groups of 4 neighbours, FM_GROUP groups apart.
 // Spec constants: 0 workgroup size, 2 QUADS; D <= 4 * QUADS * workgroup size, a multiple of 4.
 // Needs: subgroup arithmetic, full subgroups.
@@ -12,6 +12,7 @@
 #include "abi.h"
 #include "io.glsl"
 #include "spec.glsl"
+#include "result.glsl"
 
 #define FM_REDUCE_MAX_GROUP 1024
 #define FM_REDUCE_SUBGROUP
@@ -72,7 +73,7 @@ void main()
 #ifdef FM_OP_ADD_NORM
             pc.sum.d[at + q] = x[i];
 #endif
-            pc.y.d[at + q] = fma((x[i] - mean) * scale, w[i], b[i]);
+            fm_store_quad(pc.y, at + q, fma((x[i] - mean) * scale, w[i], b[i]));
         }
     }
 }

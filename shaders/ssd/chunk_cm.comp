@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 // SSD (Mamba-2) of prompts on matrix units through KHR_cooperative_matrix: chunks of Q rows (Dao and Gu 2024, section 6), one
 // after another, with the state in registers. SSD_STATES is the same without outputs, from a zero state.
-//   xbc [T,W] f32, bc [T,(Gb+Gc)*N] f16, dt [T,H], a, d, dt_bias [H], seg, state [S,B,H*P,N] -> y [T,H*P], state'
+//   xbc [T,W] f16, dt [T,H], a, d, dt_bias [H], seg, state [S,B,H*P,N] -> y [T,H*P], state'
 //   With v = softplus(dt + dt_bias), u_t the sum of v a up to row t of the chunk, s0 the state before it and r its last row:
 //     y_t = exp(u_t) s0 c_t + sum_{s<=t} (c_t b_s) exp(u_t - u_s) v_s x_s + d x_t;  s' = exp(u_r) s0 + sum_s exp(u_r - u_s) v_s x_s b_s^T
 // One workgroup: PB rows p of one head and one part of a segment. DOWN subgroups share the rows of y and the columns n of the state,
@@ -34,8 +34,7 @@ layout(constant_id = 3) const uint PB = 64;
 
 #define REF_STEP fm_u32s
 #define REF_SEGMENT fm_u32x4s
-#define REF_X fm_f32x4s
-#define REF_BC fm_u32x4s
+#define REF_X fm_u32x4s
 #define REF_V fm_f32s
 #define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
 #ifdef FM_OP_SSD
@@ -99,13 +98,13 @@ float power_for(float greatest, int target)
     return uintBitsToFloat(uint(target - e + 127) << 23);
 }
 
-// `rows` rows of N halves of bc from column `at` on, into lines of shared memory; zeros below.
+// `rows` rows of N halves of xbc from column `at` on, into lines of shared memory; zeros below.
 #define LOAD_HALVES(to, pitch, row0, rows, at)                                                                         \
     for (uint i = tid; i < Q * (STATE / 8); i += GROUP) {                                                              \
         uint line = i / (STATE / 8), chunk = i % (STATE / 8);                                                          \
         uvec4 raw = uvec4(0);                                                                                          \
         if (line < rows)                                                                                               \
-            raw = pc.bc.d[(((row0) + line) * stride_bc + (at)) / 8 + chunk];                                           \
+            raw = pc.xbc.d[(((row0) + line) * stride_x + (at)) / 8 + chunk];                                           \
         to[line * pitch + 2 * chunk] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));                        \
         to[line * pitch + 2 * chunk + 1] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));                    \
     }
@@ -138,8 +137,10 @@ void load_x(uint row0, uint rows, uint stride_x, uint at_x, float scale, bool de
     for (uint i = tid; i < Q * (PB / 4); i += GROUP) {
         uint s = i / (PB / 4), quad = i % (PB / 4);
         vec4 x = vec4(0.0);
-        if (s < rows)
-            x = steps[s] * scale * pc.xbc.d[((row0 + s) * stride_x + at_x) / 4 + quad];
+        if (s < rows) {
+            uvec2 raw = FM_CAST(fm_u32x2s, pc.xbc).d[((row0 + s) * stride_x + at_x) / 4 + quad];
+            x = steps[s] * scale * vec4(vec2(unpackFloat2x16(raw.x)), vec2(unpackFloat2x16(raw.y)));
+        }
         xs[s * X_PITCH + quad] = to_halves(decayed ? x * exp(sums[Q - 1] - sums[s]) : x);
     }
 }
@@ -315,9 +316,9 @@ void store_whole(uint row0, uint rows, uint stride_x, uint at_x, float scale)
             continue;
         UNROLL for (uint j = 0; j < TP; j++) {
             uint p = (across * TP + j) * MS;
-            ACC x;
-            coopMatLoad(x, pc.xbc.d, ((row0 + t0) * stride_x + at_x + p) / 4, stride_x / 4, ROWS);
-            ACC y = acc[i * TP + j] * scale + x * d;
+            coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseAccumulator> x;
+            coopMatLoad(x, pc.xbc.d, ((row0 + t0) * stride_x + at_x + p) / 8, stride_x / 8, ROWS);
+            ACC y = acc[i * TP + j] * scale + ACC(x) * d;
             coopMatStore(y, pc.y.d, (((row0 + t0) * pc.heads + h) * pc.head + p0 + p) / 4, pc.heads * pc.head / 4, ROWS);
         }
     }
@@ -337,7 +338,8 @@ void store_rest(uint row0, uint rows, uint stride_x, uint at_x, float scale)
         for (uint e = tid; e < ACROSS * CELLS; e += GROUP) {
             uint t = t0 + e % CELLS / MS, p = (e / CELLS * TP + j) * MS + e % MS;
             if (t < rows) {
-                float x = FM_CAST(fm_f32s, pc.xbc).d[(row0 + t) * stride_x + at_x + p];
+                uint at = (row0 + t) * stride_x + at_x + p;
+                float x = unpackHalf2x16(FM_CAST(fm_u32s, pc.xbc).d[at / 2] >> (16 * (at & 1u))).x;
                 FM_CAST(fm_out_f32s, pc.y).d[((row0 + t) * pc.heads + h) * pc.head + p0 + p] = fma(factor[e], scale, d * x);
             }
         }
@@ -358,14 +360,14 @@ void main()
     if (!fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, pc.part, part))
         return;
     // The planner guarantees these multiples; said in arithmetic, so that the compiler knows of aligned loads.
-    uint stride_bc = ((pc.groups + pc.groups_c) * STATE) & ~7u, stride_x = (pc.heads_x * pc.head & ~7u) + stride_bc;
-    uint at_b = h / (pc.heads / pc.groups) * STATE, at_x = h / (pc.heads / pc.heads_x) * pc.head + p0;
+    uint first_b = pc.heads_x * pc.head & ~7u, stride_x = first_b + (((pc.groups + pc.groups_c) * STATE) & ~7u);
+    uint at_b = first_b + h / (pc.heads / pc.groups) * STATE, at_x = h / (pc.heads / pc.heads_x) * pc.head + p0;
     uint state_elems = pc.heads * pc.head * STATE, at_state = (h * pc.head + p0) * STATE;
     float a = pc.a.d[h], bias = pc.dt_bias.d[h];
     UNROLL for (uint i = 0; i < TP * TN; i++)
         held[i] = ACC(0.0);
 #ifdef FM_OP_SSD
-    uint at_c = (pc.groups + h / (pc.heads / pc.groups_c)) * STATE;
+    uint at_c = first_b + (pc.groups + h / (pc.heads / pc.groups_c)) * STATE;
     if (FM_PRESENT(pc.starts)) {
         MOVE_STATE(coopMatLoad, pc.starts.d, gl_WorkGroupID.y * state_elems + at_state)
     } else if (part.pos != 0) {

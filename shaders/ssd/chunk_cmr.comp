@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 // SSD (Mamba-2) of prompts on matrix units, with the state as an operand in registers: chunks of Q = BLOCKS * MS rows (Dao and
 // Gu 2024, section 6), one after another. SSD_STATES is the same without outputs, from a zero state.
-//   xbc [T,W] f32, bc [T,(Gb+Gc)*N] f16, dt [T,H], a, d, dt_bias [H], seg, state [S,B,H*P,N] -> y [T,H*P], state'
+//   xbc [T,W] f16, dt [T,H], a, d, dt_bias [H], seg, state [S,B,H*P,N] -> y [T,H*P], state'
 //   With v = softplus(dt + dt_bias), u_t the sum of v a up to row t of the chunk, s0 the state before it and r its last row:
 //     y_t = exp(u_t) s0 c_t + sum_{s<=t} (c_t b_s) exp(u_t - u_s) v_s x_s + d x_t;  s' = exp(u_r) s0 + sum_s exp(u_r - u_s) v_s x_s b_s^T
 // One workgroup: HEADS heads that share b and c, MS rows p of one of them for each of its subgroups (PB rows of a head), and one part of
@@ -47,8 +47,7 @@ layout(constant_id = 2) const uint STATE = 128;
 
 #define REF_STEP fm_u32s
 #define REF_SEGMENT fm_u32x4s
-#define REF_X fm_f32x4s
-#define REF_BC fm_u32x4s
+#define REF_X fm_u32x4s
 #define REF_V fm_f32s
 #define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
 #ifdef FM_OP_SSD
@@ -101,7 +100,7 @@ shared float most_b[SUBGROUPS], most_c[SUBGROUPS]; // the largest that a subgrou
 
 ACC held[DEEP]; // the subgroup's rows of the state, in units of held_unit; block n
 float held_unit;
-ACC xs[BLOCKS]; // x^T of the subgroup's p, block of s
+HALVES xs[BLOCKS]; // x^T of the subgroup's p, block of s
 uvec4 next_b[MOVES];
 #ifdef FM_OP_SSD
 uvec4 next_c[MOVES];
@@ -111,18 +110,13 @@ ACC y[BLOCKS]; // y^T of the subgroup's p, block of t
 uint tid, team, member; // the subgroup is `member` of those of head `team` of the workgroup's
 uint h;                 // that head
 uint begin, count;      // rows of the part
-uint stride_bc, stride_x, at_b, at_x;
+uint stride_x, at_b, at_x;
 
 // The power of two that brings `greatest` below 2^(target + 1).
 float power_for(float greatest, int target)
 {
     int e = clamp(int(floatBitsToUint(greatest) >> 23) - 127, -30, 60);
     return uintBitsToFloat(uint(target - e + 127) << 23);
-}
-
-float clamp_half(float x)
-{
-    return clamp(x, -65504.0, 65504.0);
 }
 
 // Of what a subgroup fetched: rows of the chunk, also where an invocation has less than MOVES to move.
@@ -144,7 +138,7 @@ void fetch_lines(out uvec4 next[MOVES], uint c0, uint at)
         uint task = i * GROUP + tid, line = task / (STATE / 8);
         if (LINES % GROUP != 0)
             line = min(line, Q - 1);
-        next[i] = pc.bc.d[((begin + min(c0 + line, count - 1)) * stride_bc + at) / 8 + task % (STATE / 8)];
+        next[i] = pc.xbc.d[((begin + min(c0 + line, count - 1)) * stride_x + at) / 8 + task % (STATE / 8)];
     }
 }
 
@@ -214,13 +208,14 @@ void publish_steps(float raw[OWN], uint rows, float a, float bias, uint turn)
 void fetch_x(uint k, uint c0)
 {
     uint row = begin + min(c0 + k * MS, count - MS);
-    coopMatLoad(xs[k], pc.xbc.d, (row * stride_x + at_x) / 4, stride_x / 4, COLUMNS);
+    coopMatLoad(xs[k], pc.xbc.d, (row * stride_x + at_x) / 8, stride_x / 8, COLUMNS);
 }
 
-float read_x(const in uint p, const in uint s, const in float none, const in uint row, const in uint rows,
-             const in uint stride, const in uint at)
+float16_t read_x(const in uint p, const in uint s, const in float16_t none, const in uint row, const in uint rows,
+                 const in uint stride, const in uint at)
 {
-    return s < rows ? FM_CAST(fm_f32s, pc.xbc).d[(row + s) * stride + at + p] : none;
+    uint i = (row + s) * stride + at + p;
+    return s < rows ? unpackFloat2x16(FM_CAST(fm_u32s, pc.xbc).d[i / 2])[i & 1] : none;
 }
 
 // x^T of a chunk of `rows` rows; zeros beyond.
@@ -228,20 +223,15 @@ void read_short_x(uint c0, uint rows)
 {
     UNROLL for (uint k = 0; k < BLOCKS; k++) {
         uint first = k * MS;
-        xs[k] = ACC(0.0);
+        xs[k] = HALVES(0.0);
         if (rows > first)
             coopMatPerElementNV(xs[k], xs[k], read_x, begin + c0 + first, rows - first, stride_x, at_x);
     }
 }
 
-float as_half(const in uint p, const in uint s, const in float x)
-{
-    return clamp_half(x);
-}
-
 float carry_on(const in uint p, const in uint s, const in float x, const in uint first)
 {
-    return clamp_half(x) * onward[first + s];
+    return x * onward[first + s];
 }
 
 // What block k of the chunk adds to the state. Padding rows have v = 0 and x = 0.
@@ -309,9 +299,8 @@ void multiply_state(uint turn, float to)
 }
 
 // What block k of x gives to all rows of blocks from k on.
-void multiply_x(ACC x, uint k)
+void multiply_x(HALVES x, uint k)
 {
-    coopMatPerElementNV(x, x, as_half);
     MAT_A left = MAT_A(x);
     UNROLL for (uint j = 0; j < BLOCKS; j++) {
         if (j < k)
@@ -335,13 +324,14 @@ void finish(const bool whole, uint c0, uint rows, uint turn, float d, uint strid
 {
     UNROLL for (uint k = 0; k < BLOCKS; k++) {
         uint first = k * MS, at = at_y + first * stride_y;
+        ACC x = ACC(xs[k]);
         multiply_x(xs[k], k);
-        ACC sum = y[k] * from + xs[k] * d;
+        ACC sum = y[k] * from + x * d;
         if (whole)
             coopMatStore(sum, pc.y.d, at / 4, stride_y / 4, COLUMNS);
         else if (rows > first)
             coopMatPerElementNV(sum, sum, put_y, rows - first, stride_y, at);
-        update(xs[k], k, turn);
+        update(x, k, turn);
         if (whole)
             fetch_x(k, c0 + Q);
     }
@@ -378,7 +368,7 @@ void advance(uint c0, uint rows, uint turn, float d, uint stride_y, uint at_y)
 void finish(const bool whole, uint c0, uint turn)
 {
     UNROLL for (uint k = 0; k < BLOCKS; k++) {
-        update(xs[k], k, turn);
+        update(ACC(xs[k]), k, turn);
         if (whole)
             fetch_x(k, c0 + Q);
     }
@@ -408,12 +398,12 @@ void locate(fm_part part, uint first, uint p0)
     begin = part.row;
     count = part.rows;
     // The planner guarantees these multiples; said in arithmetic, so that the compiler knows of aligned loads.
-    stride_bc = ((pc.groups + pc.groups_c) * STATE) & ~7u;
-    stride_x = (pc.heads_x * pc.head & ~7u) + stride_bc;
+    uint first_b = pc.heads_x * pc.head & ~7u;
+    stride_x = first_b + (((pc.groups + pc.groups_c) * STATE) & ~7u);
     at_x = (h / (pc.heads / pc.heads_x) * pc.head & ~7u) + p0;
-    at_b = first / (pc.heads / pc.groups) * STATE;
+    at_b = first_b + first / (pc.heads / pc.groups) * STATE;
 #ifdef FM_OP_SSD
-    at_c = (pc.groups + first / (pc.heads / pc.groups_c)) * STATE;
+    at_c = first_b + (pc.groups + first / (pc.heads / pc.groups_c)) * STATE;
 #endif
 }
 

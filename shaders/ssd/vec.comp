@@ -2,14 +2,15 @@
 // SPDX-License-Identifier: MIT
 // SSD (Mamba-2, Dao and Gu 2024), row by row: softplus, decay, update and reading of the state in one kernel. The way of decoding,
 // and of prompts where there are no matrix units.
-//   xbc [T,Gx*P + Gb*N + Gc*N], dt [T,H], a, d, dt_bias [H], seg [S,4], state [S,B,H*P,N] -> y [T,H*P], state'   (all f32)
+//   xbc [T,Gx*P + Gb*N + Gc*N], dt [T,H], a, d, dt_bias [H], seg [S,4], state [S,B,H*P,N] -> y [T,H*P], state'   (all f32, but y of
+//     SSD_GATE on rung f16 f32 or f16)
 //   s = exp(v a) s + v x b^T, y = s c + d x, v = softplus(dt + dt_bias); SSD_GATE: y = (s c + d x) silu(z), z [T,H*P]
 // One workgroup: GROUP / LANES state rows p of one head and all rows of one segment. LANES neighbours hold one state row in registers,
 //     in units of UNIT elements, unit i at lane i % LANES; the next row's operands are on their way meanwhile. Loops over units are
 //     unrolled: old lavapipe counts the iterations of all loops and ends them at 65535. Hence at most 32768 rows, too.
 // Spec constants: 0 workgroup size, 2 N, 3 LANES (base: 1; a power of two, within a subgroup, 16 at most).
 // Defines: QUADS, units of 4: N is a multiple of 4 then.
-// Needs: base nothing, sg subgroup shuffle.
+// Needs: base nothing, sg subgroup shuffle, f16 that, float16 and storage16.
 // Accumulation: f32; the state in one chain over the rows, y over a lane's units, then a tree over the lanes.
 // Bytes moved: the state read once and written `kept` times; b and c once per workgroup, x, dt, z and y once.
 #extension GL_GOOGLE_include_directive : require
@@ -22,6 +23,7 @@
 #include "spec.glsl"
 #include "num.glsl"
 #include "segment.glsl"
+#include "element.glsl"
 
 layout(constant_id = 2) const uint STATE = 128;
 layout(constant_id = 3) const uint LANES = 1;
@@ -30,7 +32,6 @@ layout(constant_id = 3) const uint LANES = 1;
 #define REF_SEGMENT fm_u32x4s
 #define REF_X fm_f32s
 #define REF_V fm_f32s
-#define REF_BC fm_f32s
 #define REF_STATE fm_out_f32s
 #define REF_Y fm_out_f32s
 
@@ -129,7 +130,7 @@ void main()
             sum += dot(s[i], c[i]);
         sum = across_lanes(sum);
         if (inside && lane == 0u)
-            pc.y.d[(part.row + t) * pc.heads * pc.head + at_y] = fma(d, x, sum) * gate;
+            FM_PUT_Y((part.row + t) * pc.heads * pc.head + at_y, fma(d, x, sum) * gate);
         if (!inside || part.rows - t > pc.kept)
             continue;
         uint to = fm_state_version(part.slot, part.pos + t + 1u, pc.versions) * version_elems + held_row;

@@ -1,19 +1,21 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // CONV1D: causal depthwise convolution over the tokens of each sequence, then an activation (graph/ops.def).
-//   x [T,Ex], w [E,W] f32, state [S,B,W-1,Ex] (inputs before the step, oldest first), bias [E] or none -> y [T,E]
+//   x [T,Ex], w [E,W] f32, state [S,B,W-1,Ex] (inputs before the step, oldest first), bias [E] or none -> y [T,E] f32, on rung f16
+//   f16 or both (copy)
 // A workgroup takes one input channel per invocation and one part (lib/segment.glsl) of the rows; the window of W
 // inputs stays in registers and moves on row by row. Only the first part of a segment needs inputs from before the step:
 // its invocations read the old state, and write the new versions after that, so that no other invocation can come
 // between. A part has at least W - 1 rows.
 // Specialisation: 0 workgroup size, 2 W.
-// Needs: base. Sums of W products in order, f32. Moves 4*(Ex + E) bytes a row. Limits: W at most 16.
+// Needs: base; rung f16 float16, storage16. Sums of W products in order, f32. Moves 4*(Ex + E) bytes a row. Limits: W at most 16.
 #extension GL_GOOGLE_include_directive : require
 #include "abi.h"
 #include "io.glsl"
 #include "spec.glsl"
 #include "num.glsl"
 #include "segment.glsl"
+#include "element.glsl"
 
 #define REF_STEP fm_u32s
 #define REF_SEGMENT fm_u32x4s
@@ -41,6 +43,15 @@ float input_at(fm_part part, int i, uint c, uint width)
         if (int(j) == i + int(W) - 1)
             value = before[j];
     return value;
+}
+
+void put_y(uint at, float y)
+{
+    FM_PUT_Y(at, y);
+#ifdef FM_Y_F16
+    if (FM_PRESENT(pc.copy))
+        fm_store_half(pc.copy, at, y);
+#endif
 }
 
 void write_versions(fm_part part, uint c, uint width)
@@ -89,7 +100,7 @@ void main()
                 [[unroll]] for (uint j = 0; j < W; j++)
                     sum = fma(tap[j], window[j], sum);
                 if (t + i < part.rows)
-                    pc.y.d[(part.row + t + i) * out_width + to] = fm_act(pc.act, sum);
+                    put_y((part.row + t + i) * out_width + to, fm_act(pc.act, sum));
                 [[unroll]] for (uint j = 0; j < W - 1; j++)
                     window[j] = window[j + 1];
             }

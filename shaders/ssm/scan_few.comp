@@ -1,10 +1,12 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // SELECTIVE_SCAN of few rows: the recurrence of Mamba-1 (Gu and Dao 2023, algorithm 2) for decoding, one fused kernel.
-//   u, dt, z [T,E], a [E,N], b [T,Gb*N], c [T,Gc*N], d, dt_bias [E], state [S,B,E,N] -> y [T,E]; all f32
+//   u, dt, z [T,E], a [E,N], b [T,Gb*N], c [T,Gc*N], d, dt_bias [E], state [S,B,E,N] -> y [T,E]; all f32,
+//   but y on rung f16 f32 or f16
 // LANES neighbouring invocations share one channel of one segment; each holds four of its N states and moves them with
 // 16-byte loads and stores. What the next row needs is under way while one is computed.
-// Specialisation: 0 workgroup size, 1 subgroup size, 2 N. Needs: subgroup. f32; the sum over N is a tree over the lanes.
+// Specialisation: 0 workgroup size, 1 subgroup size, 2 N. Needs: subgroup; rung f16 float16, storage16. f32; the sum
+// over N is a tree over the lanes.
 // Moves 4*(4*E + N*(Gb + Gc)) bytes a row, 4*E*N for a, and 8*E*N a segment.
 // Limits: N a multiple of 4, at most 64, and N/4 rounded up to a power of two at most the subgroup size.
 #extension GL_GOOGLE_include_directive : require
@@ -16,6 +18,7 @@
 #include "spec.glsl"
 #include "scan.glsl"
 #include "segment.glsl"
+#include "element.glsl"
 
 #define REF_STEP fm_u32s
 #define REF_SEGMENT fm_u32x4s
@@ -70,7 +73,7 @@ void main()
         [[unroll]] for (uint i = 1; i < LANES; i <<= 1)
             y += subgroupShuffleXor(y, i);
         if (mine && lane == 0)
-            pc.y.d[(part.row + t) * pc.channels + e] = fma(skip, row.u, y) * fm_scan_gate(row.z);
+            FM_PUT_Y((part.row + t) * pc.channels + e, fma(skip, row.u, y) * fm_scan_gate(row.z));
         if (mine && part.rows - t <= pc.kept)
             pc.state.d[(fm_state_version(part.slot, part.pos + t + 1, pc.versions) * pc.channels + e) * QUADS + q] = s;
     }

@@ -2,14 +2,15 @@
 // SPDX-License-Identifier: MIT
 // SELECTIVE_SCAN of many rows, and SCAN_STATES: the chunked scan of Mamba-1 with a carried prefix (Gu and Dao 2023,
 // section 3.3.2; the chunks run at once, as in Blelloch's two-level scan, 1990).
-//   u, dt, z [T,E], a [E,N], b [T,Gb*N], c [T,Gc*N], d, dt_bias [E], state [S,B,E,N] -> y [T,E]; all f32
+//   u, dt, z [T,E], a [E,N], b [T,Gb*N], c [T,Gc*N], d, dt_bias [E], state [S,B,E,N] -> y [T,E]; all f32,
+//   but y on rung f16 f32 or f16
 //   scan_states: -> ends [parts,N/4,E,4], steps [parts,E]
 // A workgroup takes one channel per invocation and one part (lib/segment.glsl) of the rows; the N states stay in
 // registers. A part begins with `starts` (from scan_carry) or, where segments are one part each, with the segment's
 // state. u, dt and z come to registers BATCH rows ahead; b and c of a tile of rows lie in shared memory, in two places,
 // while those of the next tile are on their way.
 // Specialisation: 0 workgroup size, 2 N. Definition: BATCH, rows that are loaded ahead and computed without a branch: the
-// more, the fewer workgroups a core needs and can hold. Needs: base. f32, tokens and states in order.
+// more, the fewer workgroups a core needs and can hold. Needs: base; rung f16 float16, storage16. f32, tokens and states in order.
 // Moves 4*(4*E + N*(Gb + Gc)) bytes a row; scan_states 4*(2*E + N*Gb).
 // Limits: N a multiple of 4; BATCH rows of the b (or c) that a workgroup's channels use fit into a tile of TILE_QUADS.
 #extension GL_GOOGLE_include_directive : require
@@ -18,6 +19,7 @@
 #include "spec.glsl"
 #include "scan.glsl"
 #include "segment.glsl"
+#include "element.glsl"
 
 #define REF_STEP fm_u32s
 #define REF_SEGMENT fm_u32x4s
@@ -181,7 +183,7 @@ void main()
                 }
 #ifndef FM_OP_SCAN_STATES
                 if (channel < pc.channels && t + i < rows)
-                    pc.y.d[(row0 + t + i) * pc.channels + e] = y[i] * gate[i];
+                    FM_PUT_Y((row0 + t + i) * pc.channels + e, y[i] * gate[i]);
 #endif
             }
         }

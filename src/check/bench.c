@@ -48,13 +48,16 @@ static enum fm_result time_kernel(struct bench *b, struct fm_case *c, const stru
 
 static enum fm_result bench_problem(struct bench *b, const struct fm_problem *p)
 {
-    struct fm_case c;
-    enum fm_result r = fm_case_create(p, &c);
-    if (r)
-        return r;
+    struct fm_case cases[2] = {0}; // operands in f32, and in f16
+    struct fm_problem problem[2] = {*p, *p};
+    problem[1].half_x = true;
+    enum fm_result r = fm_case_create(&problem[0], &cases[0]);
+    if (!r)
+        r = fm_case_create(&problem[1], &cases[1]);
     struct fm_caps caps = fm_caps_mask(fm_vk_caps(b->vk), b->params->max_rung);
     struct fm_want want;
-    r = fm_want_from_node(&c.graph, &c.graph.nodes[0], &c.dims, &caps, &want);
+    if (!r)
+        r = fm_want_from_node(&cases[0].graph, &cases[0].graph.nodes[0], &cases[0].dims, &caps, &want);
     const struct fm_kernel *chosen = r ? NULL : fm_kernel_select(&caps, &want, NULL, NULL);
     for (size_t i = 0; i < fm_kernel_count && !r; i++) {
         const struct fm_kernel *kernel = &fm_kernels[i];
@@ -62,14 +65,16 @@ static enum fm_result bench_problem(struct bench *b, const struct fm_problem *p)
             continue;
         if ((b->params->kernel && !strstr(kernel->name, b->params->kernel)) || (p->x_bytes != 0 && kernel->x_bytes != p->x_bytes))
             continue;
+        unsigned halves = kernel->x == FM_TYPE_F16;
         if (b->params->cancel && b->params->cancel(b->params->user))
             r = fm_fail(FM_CANCELLED, "cancelled");
-        else if (!c.data)
-            r = fm_case_fill(p, b->params->seed, &c);
+        else if (!cases[halves].data)
+            r = fm_case_fill(&problem[halves], b->params->seed, &cases[halves]);
         if (!r)
-            r = time_kernel(b, &c, p, kernel);
+            r = time_kernel(b, &cases[halves], p, kernel);
     }
-    fm_case_finish(&c);
+    fm_case_finish(&cases[0]);
+    fm_case_finish(&cases[1]);
     return r;
 }
 

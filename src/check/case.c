@@ -335,6 +335,9 @@ enum fm_result fm_case_create(const struct fm_problem *problem, struct fm_case *
             c.graph.values[dst[i]].kind = FM_VALUE_OUTPUT;
     if (problem->op == FM_OP_SAMPLE) // in the pool of results, as a session's
         c.graph.ids = dst[0];
+    c.halves = problem->halves;
+    for (uint32_t i = 0; problem->half_x && i <= fm_plan_last_half(problem->op); i++)
+        c.graph.values[src[i]].type = FM_TYPE_F16;
     *out_case = c;
     return FM_OK;
 }

@@ -35,6 +35,8 @@ struct fm_problem {
     uint32_t chunk, cap, original, copies;              // of dual chunk attention
     uint8_t variant;   // norm kind, activation, rope kind, sampler setting
     bool bias;
+    bool halves;       // the result as f16, where a kernel can write that
+    bool half_x;       // timing: operands that kernels read as f16 come so, as in a model; for such kernels only
     enum fm_problem_data data;
     uint32_t x_bytes;  // products: bytes of the integers that stand for activations, for kernels that take these only; 0 = any kernel
                        // that a session takes without asking
@@ -50,6 +52,7 @@ struct fm_case {
     struct fm_graph graph;
     struct fm_dims dims;          // of the plan
     uint32_t node;
+    bool halves;                  // as the problem's
     void **data;                  // per value: raw bytes as a file (weights) or the device (others) holds them; NULL where computed
     uint64_t *data_bytes;
     uint32_t *input[FM_INPUT_COUNT]; // step-block arrays, NULL where unused

@@ -14,6 +14,7 @@ enum {
     TRAIT_SCALED,
     TRAIT_BIAS,
     TRAIT_VERSIONS,
+    TRAIT_HALVES,
     TRAIT_DATA,                              // with formats one of the awkward kinds, without each
     TRAIT_VARIANT = TRAIT_DATA + FM_DATA_UNEVEN, // 8 of them
     TRAIT_BORDER = TRAIT_VARIANT + 8,        // least and greatest of each window of the op's kernel
@@ -109,7 +110,7 @@ static enum fm_result add_used(struct fm_check_list *list, struct fm_check_pair 
 static enum fm_result plan_pair(struct fm_check_list *list, struct fm_case *c, struct fm_check_pair *pair)
 {
     const struct fm_caps *caps = &list->view[pair->view].caps;
-    const struct fm_plan_options options = {.keep_values = true, .no_fuse = true};
+    const struct fm_plan_options options = {.keep_values = true, .no_fuse = true, .narrow_outputs = c->halves};
     struct fm_layout layout;
     struct fm_plan plan;
     enum fm_result r = add_used(list, pair, pair->kernel);
@@ -159,7 +160,8 @@ static enum fm_result add_pairs(struct fm_check_list *list, const char *kernel_t
         if (!r && !pair.kernel && (p->optional || (fm_op_info(p->op)->flags & FM_OP_OPTIONAL))) // its parts run there
             continue;
         if (pair.kernel)
-            pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want);
+            pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want) |
+                          (p->halves && pair.kernel->y == FM_TYPE_F16 ? bit(TRAIT_HALVES) : 0);
         if (pair.kernel)
             r = plan_pair(list, &c, &pair);
         bool others = pair.kernel && p->x_bytes != 0 && pair.kernel->x_bytes != p->x_bytes; // these have the problem without it

@@ -304,6 +304,49 @@ static void tokens(struct fm_problems *l)
     fm_problems_push(l, &bench, "v3:128256");
 }
 
+static uint32_t result_width(const struct fm_problem *p)
+{
+    switch (p->op) {
+    case FM_OP_NORM:
+    case FM_OP_ADD_NORM:
+    case FM_OP_NORM_GATE:
+    case FM_OP_GLU:
+    case FM_OP_ACT:
+        return p->k;
+    case FM_OP_MATMUL:
+    case FM_OP_MATMUL_ADD:
+    case FM_OP_MATMUL_GLU:
+        return p->n;
+    case FM_OP_CONV1D:
+        return p->k * p->repeat;
+    case FM_OP_SELECTIVE_SCAN:
+        return p->k;
+    case FM_OP_LRPE:
+        return 2 * p->heads * p->head;
+    case FM_OP_ATTEND:
+    case FM_OP_SSD_GATE:
+        return p->heads * p->head;
+    default:
+        return 0;
+    }
+}
+
+// The same with results in f16, which kernels can write for steps of many rows (plan/narrow.c).
+static void halves(struct fm_problems *l)
+{
+    for (size_t i = 0, n = l->count; i < n && !l->error; i++) {
+        struct fm_problem p = l->items[i];
+        size_t length = strlen(p.name);
+        if (p.bench || result_width(&p) == 0 || result_width(&p) % 8 != 0 || (p.w != FM_TYPE_NONE && p.rows <= 16))
+            continue;
+        p.halves = true;
+        snprintf(p.name + length, sizeof p.name - length, ",halves");
+        l->error = fm_array_reserve((void **)&l->items, &l->cap, l->count + 1, sizeof *l->items);
+        if (!l->error)
+            l->items[l->count++] = p;
+    }
+}
+
 enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_count)
 {
     struct fm_problems l = {0};
@@ -320,6 +363,7 @@ enum fm_result fm_problems_list(struct fm_problem **out_problems, size_t *out_co
     normed_matmuls(&l);
     few_normed_matmuls(&l);
     q8_matmuls(&l);
+    halves(&l);
     if (l.error) {
         fm_free(l.items);
         return l.error;

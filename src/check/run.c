@@ -65,7 +65,8 @@ enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, 
                                   uint32_t rows, bool timed, struct fm_case_run *out_run)
 {
     struct fm_case_run run = {0};
-    struct fm_plan_options options = {.keep_values = true, .no_fuse = true, .guard_bytes = GUARD_BYTES, .force = force};
+    struct fm_plan_options options = {.keep_values = true, .no_fuse = true, .narrow_outputs = c->halves, .guard_bytes = GUARD_BYTES,
+                                      .force = force};
     enum fm_result r = fm_layout_create(&c->graph, caps, &c->dims, GUARD_BYTES, &run.layout);
     if (!r)
         r = fm_plan_create(&c->graph, &run.layout, caps, &c->dims, &options, &run.plan);

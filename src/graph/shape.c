@@ -458,7 +458,6 @@ static const struct {
     [FM_OP_LINEAR_SCAN] = {fm_shape_linear_scan, HEADS | FM_ATTR_STATE | CHUNK},
     [FM_OP_SCAN_STATES] = {fm_shape_scan_states, FM_ATTR_HEADS | FM_ATTR_HEADS_KV | FM_ATTR_STATE | CHUNK},
     [FM_OP_SCAN_CARRY] = {fm_shape_scan_carry, FM_ATTR_HEADS | FM_ATTR_HEADS_KV | FM_ATTR_STATE | CHUNK},
-    [FM_OP_SSD_CAST] = {fm_shape_ssd_cast, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE},
     [FM_OP_SSD_STATES] = {fm_shape_ssd_states, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE | CHUNK},
     [FM_OP_SSD_SCAN] = {fm_shape_ssd_scan, HEADS | FM_ATTR_HEADS_KV | FM_ATTR_GROUPS | FM_ATTR_GROUPS_C | FM_ATTR_STATE | CHUNK},
     [FM_OP_CAST] = {shape_cast, 0},

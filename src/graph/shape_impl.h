@@ -54,7 +54,6 @@ enum fm_result fm_shape_linear_states(const struct fm_shape_call *c);
 enum fm_result fm_shape_linear_scan(const struct fm_shape_call *c);
 enum fm_result fm_shape_scan_states(const struct fm_shape_call *c);
 enum fm_result fm_shape_scan_carry(const struct fm_shape_call *c);
-enum fm_result fm_shape_ssd_cast(const struct fm_shape_call *c);
 enum fm_result fm_shape_ssd_states(const struct fm_shape_call *c);
 enum fm_result fm_shape_ssd_scan(const struct fm_shape_call *c);
 enum fm_result fm_shape_lrpe(const struct fm_shape_call *c);

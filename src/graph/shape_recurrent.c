@@ -231,17 +231,6 @@ enum fm_result fm_shape_lrpe(const struct fm_shape_call *c)
     return FM_OK;
 }
 
-enum fm_result fm_shape_ssd_cast(const struct fm_shape_call *c)
-{
-    const struct fm_attr *a = &c->node->attr;
-    TRY(fm_shape_want_rows(c, 0));
-    uint64_t width = ((uint64_t)a->groups + a->groups_c) * a->state;
-    if (width == 0 || width > c->src[0]->dims[1])
-        return fm_shape_bad_attr(c, "the row is shorter than its b and c, or they are empty");
-    fm_shape_give(c, 0, FM_TYPE_F16, 2, c->src[0]->dims[0], (uint32_t)width);
-    return FM_OK;
-}
-
 enum fm_result fm_shape_ssd_states(const struct fm_shape_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
@@ -251,11 +240,10 @@ enum fm_result fm_shape_ssd_states(const struct fm_shape_call *c)
     TRY(want_width(c, 0, (uint64_t)a->heads_kv * a->head + bc));
     if (bc >= FM_DIM_FIRST)
         return fm_shape_bad_attr(c, "a row is too long");
-    TRY(fm_shape_want(c, 1, FM_TYPE_F16, 2, c->src[0]->dims[0], (uint32_t)bc));
-    TRY(want_width(c, 2, a->heads));
+    TRY(want_width(c, 1, a->heads));
+    TRY(fm_shape_want(c, 2, FM_TYPE_F32, 1, a->heads, 0));
     TRY(fm_shape_want(c, 3, FM_TYPE_F32, 1, a->heads, 0));
-    TRY(fm_shape_want(c, 4, FM_TYPE_F32, 1, a->heads, 0));
-    TRY(want_segments(c, 5));
+    TRY(want_segments(c, 4));
     fm_shape_give(c, 1, FM_TYPE_F32, 2, FM_DIM_T, a->heads);
     return give_parts(c, a->head, a->state); // [T,H*P,N]
 }

@@ -131,6 +131,8 @@ struct fm_kernel { // one manifest row, expanded; generated from shaders/kernels
     uint64_t needs;       // FM_CAP_* bits
     enum fm_type x, w;    // formats read; NONE = the op has no such operand or any will do
     uint32_t x_bytes;     // the first operand is made integers of so many bytes before (op CAST_INT), and the kernel reads these; 0: is not
+    enum fm_type y;       // F16: the result can be written as f16, too (FM_SPEC_HALVES); NONE: as f32 only
+    bool copy;            // beside its f32 result it can write an f16 copy
     struct fm_window window[FM_KERNEL_WINDOWS];
     uint8_t n_windows;
     struct fm_spec spec[FM_KERNEL_SPECS]; // constant ids as in shaders/lib/spec.glsl; id 0 = workgroup size x

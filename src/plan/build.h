@@ -14,7 +14,7 @@ struct fm_plan_buffer {
     uint64_t offset;
 };
 
-// The f16 copy of a value that its consumers share.
+// The f16 copy of a value that its consumers share; none where the value itself is f16 (narrow.c).
 struct fm_plan_cast {
     uint32_t consumers; // kernels that want f16; 0 = no cast
     uint32_t stride;    // elements from row to row
@@ -33,7 +33,7 @@ struct fm_plan_ints {
 #define FM_PLAN_AHEAD 4u
 
 struct fm_build {
-    const struct fm_graph *graph;
+    struct fm_graph *graph; // only types change, by narrow.c
     const struct fm_layout *layout;
     const struct fm_caps *caps;
     struct fm_dims dims;
@@ -73,10 +73,13 @@ void fm_emit_grid(struct fm_build *b, struct fm_dispatch *d, uint64_t x, uint64_
 void fm_emit_grid_elements(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint64_t width, uint64_t rows);
 // New scratch; FM_NONE when the build has failed.
 uint32_t fm_emit_buffer(struct fm_build *b, uint64_t bytes);
-// Make sure that the f16 copy of `value` (of rows counted by rows_word) exists; its buffer, and its stride in elements.
+// Make sure that `value` (of rows counted by rows_word) exists as f16, as itself or as a copy; its buffer, and its stride in elements.
 uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_t *out_stride);
 // Make sure that `value` exists as integers of `bytes` bytes; its buffer, and the units of 16 bytes from row to row.
 uint32_t fm_emit_cast_int(struct fm_build *b, uint32_t node, uint32_t value, uint32_t bytes, uint32_t *out_stride);
+
+// The f16 copy of `value` that its producer, `node`, is to write beside it; FM_NONE: its kernel writes none, or nobody wants one.
+uint32_t fm_emit_copy(struct fm_build *b, uint32_t node, uint32_t value);
 
 // Make sure that the f16 copy of a quantised weight exists; its buffer.
 uint32_t fm_emit_dequantize(struct fm_build *b, uint32_t node, uint32_t value);
@@ -103,6 +106,18 @@ fm_emit_fn fm_emit_conv1d, fm_emit_selective_scan; // emit_ssm.c
 fm_emit_fn fm_emit_norm_gate, fm_emit_ssd, fm_emit_ssd_gate; // emit_ssd.c
 fm_emit_fn fm_emit_norm, fm_emit_add_norm, fm_emit_glu, fm_emit_act, fm_emit_add; // emit_rows.c
 fm_emit_fn fm_emit_lrpe, fm_emit_linear_attend; // emit_lightning.c
+
+// ---- narrow.c ----------------------------------------------------------------------------------------------------
+
+// With all kernels chosen: activations become f16 where their producer can write that and every reader wants it. Sets their type in the
+// graph. FM_NOMEM.
+enum fm_result fm_plan_narrow(struct fm_build *b);
+// Is operand i one that the node's kernel reads as f16 (its `x`)?
+bool fm_plan_reads_halves(const struct fm_build *b, uint32_t node, unsigned i);
+// Elements that the rows of what a kernel reads as f16 are a multiple of.
+uint32_t fm_plan_cast_align(const struct fm_kernel *kernel);
+// The result that a kernel's `y` speaks of.
+uint32_t fm_plan_narrow_result(const struct fm_node *node);
 
 // ---- resolving ---------------------------------------------------------------------------------------------------
 

@@ -121,6 +121,10 @@ struct fm_dispatch *fm_emit_begin(struct fm_build *b, uint32_t node, const struc
         d->spec[i].id = spec->id;
         d->spec[i].value = spec->param < FM_PARAM_COUNT ? want->param[spec->param] : spec->value;
     }
+    if (kernel->y == FM_TYPE_F16 && b->graph->values[fm_plan_narrow_result(&b->graph->nodes[node])].type == FM_TYPE_F16) {
+        d->spec[d->n_spec].id = FM_SPEC_HALVES;
+        d->spec[d->n_spec++].value = 1;
+    }
     for (uint32_t i = 0; i < FM_MAX_BIND; i++)
         d->bind[i].pool = FM_POOL_NONE;
     d->bind[0] = (struct fm_binding){.pool = FM_POOL_STEP, .bytes = FM_STEP_HEADER_WORDS * 4};
@@ -252,10 +256,12 @@ uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_
 {
     struct fm_plan_cast *cast = &b->casts[value];
     const struct fm_value *v = &b->graph->values[value];
-    *out_stride = cast->stride;
+    uint32_t width = fm_dim_resolve(v->dims[1], &b->dims);
+    *out_stride = v->type == FM_TYPE_F16 ? width : cast->stride;
+    if (v->type == FM_TYPE_F16)
+        return b->value_buffer[value];
     if (b->error != FM_OK || cast->buffer != FM_NONE)
         return cast->buffer;
-    uint32_t width = fm_dim_resolve(v->dims[1], &b->dims);
     struct fm_want want = {.op = FM_OP_CAST, .x = FM_TYPE_F32, .w = FM_TYPE_NONE};
     want.param[FM_PARAM_ROWS] = cast->pad_rows;
     want.param[FM_PARAM_N] = want.param[FM_PARAM_K] = width;
@@ -301,6 +307,18 @@ uint32_t fm_emit_cast_int(struct fm_build *b, uint32_t node, uint32_t value, uin
     d->word[word_bytes] = bytes;
     fm_emit_grid_elements(b, d, &want, width, rows);
     return *buffer;
+}
+
+uint32_t fm_emit_copy(struct fm_build *b, uint32_t node, uint32_t value)
+{
+    struct fm_plan_cast *cast = &b->casts[value];
+    uint64_t bytes = 2ull * b->want[node].param[FM_PARAM_ROWS];
+    if (!b->kernel[node]->copy || cast->consumers == 0 || cast->stride != b->graph->values[value].dims[1])
+        return FM_NONE;
+    if (!fm_mul_u64(bytes, cast->stride, &bytes))
+        fm_build_fail(b, fm_fail(FM_NOSPACE, "node '%s': its f16 copy overflows", b->graph->nodes[node].name));
+    cast->buffer = fm_emit_buffer(b, bytes);
+    return cast->buffer;
 }
 
 // value [N,K] quantised -> buffer [N,K] f16

@@ -37,6 +37,7 @@ struct parts {
     uint32_t places; // most parts that a step can have
     uint32_t starts; // buffer of their states, FM_NONE where every sequence is one part
     const struct fm_kernel *states, *scan;
+    uint32_t qk, v;  // buffers of the operands as f16; FM_NONE where they are read as f32
 };
 
 static const struct fm_kernel *lowered(struct fm_build *b, struct fm_want want, enum fm_op op)
@@ -62,7 +63,7 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     const struct fm_want *want = &b->want[node_id];
     const struct fm_kernel *kernel = b->kernel[node_id];
     uint32_t run = want->param[FM_PARAM_RUN], sequences = fm_emit_sequences(b, want);
-    struct parts p = {.rows = run, .places = sequences, .starts = FM_NONE};
+    struct parts p = {.rows = run, .places = sequences, .starts = FM_NONE, .qk = FM_NONE, .v = FM_NONE};
     if (kernel->split <= 1)
         return p;
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
@@ -74,13 +75,21 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     count = FM_MIN(count, most_parts);
     p.states = lowered(b, *want, FM_OP_LINEAR_STATES);
     p.scan = lowered(b, *want, FM_OP_LINEAR_SCAN);
-    if (count < 2 || p.states == NULL || p.scan == NULL)
+    if (count < 2 || p.states == NULL || p.scan == NULL || p.states->x != kernel->x)
         return p;
     uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
     p.rows = fm_ceil_div_u32(fm_ceil_div_u32(run, (uint32_t)count), tile) * tile;
     p.places = fm_ceil_div_u32(want->param[FM_PARAM_ROWS], p.rows) + sequences;
     p.starts = fm_emit_buffer(b, p.places * state_bytes(&b->graph->nodes[node_id]));
     return p;
+}
+
+static void bind_operand(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t value, uint32_t buffer)
+{
+    if (buffer != FM_NONE)
+        fm_emit_bind_buffer(b, d, at, buffer, false);
+    else
+        fm_emit_bind(b, d, at, value, false);
 }
 
 static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts *p)
@@ -93,8 +102,8 @@ static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts
     if (d == NULL)
         return;
     fm_emit_bind(b, d, bind_segment, node->src[3], false);
-    fm_emit_bind(b, d, bind_qk, node->src[0], false);
-    fm_emit_bind(b, d, bind_v, node->src[1], false);
+    bind_operand(b, d, bind_qk, node->src[0], p->qk);
+    bind_operand(b, d, bind_v, node->src[1], p->v);
     fm_emit_bind(b, d, bind_decay, node->src[2], false);
     fm_emit_bind_buffer(b, d, bind_z, p->starts, true);
     d->word[word_heads] = node->attr.heads;
@@ -132,6 +141,11 @@ void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
     struct parts p = choose_parts(b, node_id);
+    if (b->kernel[node_id]->x == FM_TYPE_F16) { // as wide as the values: kernels demand multiples of a matrix
+        uint32_t stride;
+        p.qk = fm_emit_cast(b, node_id, node->src[0], &stride);
+        p.v = fm_emit_cast(b, node_id, node->src[1], &stride);
+    }
     if (p.starts != FM_NONE) {
         emit_states(b, node_id, &p);
         emit_scan(b, node_id, &p);
@@ -142,8 +156,8 @@ void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
         return;
     uint32_t rows = want->param[FM_PARAM_ROWS];
     fm_emit_bind(b, d, bind_segment, node->src[3], false);
-    fm_emit_bind(b, d, bind_qk, node->src[0], false);
-    fm_emit_bind(b, d, bind_v, node->src[1], false);
+    bind_operand(b, d, bind_qk, node->src[0], p.qk);
+    bind_operand(b, d, bind_v, node->src[1], p.v);
     fm_emit_bind(b, d, bind_decay, node->src[2], false);
     fm_emit_bind(b, d, bind_state, node->dst[1], true);
     if (p.starts != FM_NONE)

@@ -3,16 +3,13 @@
 //   norm_gate    grid: rows, ceil(parts of a row / tile_cols), 1
 //   ssd          grid: heads * ceil(head / tile_cols), parts, 1; kernels of several heads: heads * head / tile_cols, parts, 1
 //   ssd_states   the same
-//   ssd_cast     grid: groups of 4 elements over the workgroup, in rows of at most 65535, 1
 //   ssd_scan     grid: ceil(heads * head * state / (4 * group)), sequences, 1
-// Kernels that may split work on matrix units, on a tile of rows at a time. They read b and c as f16 (ssd_cast), and cut the rows of a
+// Kernels that may split work on matrix units, on a tile of rows at a time. They read x, b and c as f16, and cut the rows of a
 // sequence into parts, which then run at once: what each part adds to the state (ssd_states), the states in which they begin
 // (ssd_scan), the outputs. The grid has room for the most parts and sequences that a step can have; there may be fewer.
 #include "plan/build.h"
 
 #include "shaders/lib/abi.h"
-
-#define LARGEST_ROW 65535u          // workgroups in a row of the grid
 
 void fm_emit_norm_gate(struct fm_build *b, uint32_t node_id)
 {
@@ -33,7 +30,7 @@ void fm_emit_norm_gate(struct fm_build *b, uint32_t node_id)
     d->word[word_act] = node->attr.act;
     d->word[word_kind] = node->attr.gate;
     d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
-    d->moved_bytes = 12ull * want->param[FM_PARAM_ROWS] * want->param[FM_PARAM_K] + d->bind[bind_w].bytes;
+    d->moved_bytes = 8ull * want->param[FM_PARAM_ROWS] * want->param[FM_PARAM_K] + d->bind[bind_y].bytes + d->bind[bind_w].bytes;
     fm_emit_grid(b, d, want->param[FM_PARAM_ROWS],
                  fm_ceil_div_u32(node->attr.groups, fm_emit_tile(d->kernel->tile_cols, want, 1)), 1);
 }
@@ -42,7 +39,7 @@ void fm_emit_norm_gate(struct fm_build *b, uint32_t node_id)
 struct parts {
     uint32_t rows;   // of a part
     uint32_t places; // most parts that a step can have
-    uint32_t bc;     // buffer of b and c as f16; FM_NONE where they are read as they are
+    uint32_t xbc;    // buffer of x, b and c as f16; FM_NONE where they are read as f32
     uint32_t starts; // buffer of the parts' states, FM_NONE where every sequence is one part
     uint32_t sums;   // buffer of the exponents of the parts' decays: sums of v a over a part, for each head
 };
@@ -127,10 +124,9 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     const struct fm_want *want = &b->want[node_id];
     const struct fm_kernel *kernel = b->kernel[node_id];
     uint32_t rows = want->param[FM_PARAM_ROWS], run = want->param[FM_PARAM_RUN], sequences = fm_emit_sequences(b, want);
-    struct parts p = {.rows = run, .places = sequences, .bc = FM_NONE, .starts = FM_NONE, .sums = FM_NONE};
+    struct parts p = {.rows = run, .places = sequences, .xbc = FM_NONE, .starts = FM_NONE, .sums = FM_NONE};
     if (kernel->split <= 1)
         return p;
-    p.bc = fm_emit_buffer(b, 2ull * rows * (node->attr.groups + node->attr.groups_c) * node->attr.state);
     uint64_t most_parts = fm_emit_most_parts(b, want, state_bytes(node));
     uint64_t most = FM_MIN(kernel->split, run / fm_tuning_of(b->caps)->ssd_part_rows);
     uint64_t count = count_parts(b, node, want, kernel, FM_MIN(most, most_parts));
@@ -143,24 +139,6 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     return p;
 }
 
-static void emit_cast(struct fm_build *b, uint32_t node_id, const struct parts *p)
-{
-    const struct fm_node *node = &b->graph->nodes[node_id];
-    const struct fm_want *want = &b->want[node_id];
-    FM_DISPATCH_LAYOUT(FM_PUSH_SSD_CAST);
-    struct fm_dispatch *d = begin_lowered(b, node_id, FM_OP_SSD_CAST, "/cast", n_bind, n_words);
-    if (d == NULL)
-        return;
-    uint32_t columns = (node->attr.groups + node->attr.groups_c) * node->attr.state;
-    fm_emit_bind(b, d, bind_xbc, node->src[0], false);
-    fm_emit_bind_buffer(b, d, bind_bc, p->bc, true);
-    d->word[word_width] = want->param[FM_PARAM_K];
-    d->word[word_columns] = columns;
-    uint64_t per_group = 4ull * d->kernel->workgroup, elems = (uint64_t)want->param[FM_PARAM_ROWS] * columns;
-    uint64_t groups = (elems + per_group - 1) / per_group, across = FM_MIN(groups, LARGEST_ROW);
-    fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
-}
-
 static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts *p)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
@@ -169,8 +147,7 @@ static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts
     if (d == NULL)
         return;
     fm_emit_bind(b, d, bind_segment, node->src[5], false);
-    fm_emit_bind(b, d, bind_xbc, node->src[0], false);
-    fm_emit_bind_buffer(b, d, bind_bc, p->bc, false);
+    fm_emit_bind_buffer(b, d, bind_xbc, p->xbc, false);
     fm_emit_bind(b, d, bind_dt, node->src[1], false);
     fm_emit_bind(b, d, bind_a, node->src[2], false);
     fm_emit_bind(b, d, bind_dt_bias, node->src[4], false);
@@ -209,8 +186,9 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
     struct parts p = choose_parts(b, node_id);
-    if (p.bc != FM_NONE)
-        emit_cast(b, node_id, &p);
+    uint32_t stride;
+    if (b->kernel[node_id]->x == FM_TYPE_F16)
+        p.xbc = fm_emit_cast(b, node_id, node->src[0], &stride); // as wide as the value: kernels demand multiples of 16
     if (p.starts != FM_NONE) {
         emit_states(b, node_id, &p);
         emit_scan(b, node_id, &p);
@@ -221,9 +199,10 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
         return;
     uint32_t rows = want->param[FM_PARAM_ROWS];
     fm_emit_bind(b, d, bind_segment, node->src[5], false);
-    fm_emit_bind(b, d, bind_xbc, node->src[0], false);
-    if (p.bc != FM_NONE)
-        fm_emit_bind_buffer(b, d, bind_bc, p.bc, false);
+    if (p.xbc != FM_NONE)
+        fm_emit_bind_buffer(b, d, bind_xbc, p.xbc, false);
+    else
+        fm_emit_bind(b, d, bind_xbc, node->src[0], false);
     fm_emit_bind(b, d, bind_dt, node->src[1], false);
     fm_emit_bind(b, d, bind_a, node->src[2], false);
     fm_emit_bind(b, d, bind_skip, node->src[3], false);
@@ -241,7 +220,8 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
     d->word[word_kept] = fm_emit_kept_versions(b, want);
     d->word[word_part] = p.rows;
     // One sequence's state, read and written, and the rows.
-    d->moved_bytes = 2 * state_bytes(node) + 4ull * rows * (want->param[FM_PARAM_K] + want->param[FM_PARAM_N]);
+    d->moved_bytes = 2 * state_bytes(node) + (uint64_t)rows * ((d->kernel->x == FM_TYPE_F16 ? 2 : 4) * (uint64_t)want->param[FM_PARAM_K] +
+                                                              4ull * want->param[FM_PARAM_N]);
     d->flops = 5.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them
     fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), p.places, 1);
 }

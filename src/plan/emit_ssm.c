@@ -21,6 +21,7 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
     const struct fm_want *want = &b->want[node_id];
+    uint32_t copy = fm_emit_copy(b, node_id, node->dst[0]);
     FM_DISPATCH_LAYOUT(FM_PUSH_CONV1D);
     struct fm_dispatch *d = fm_emit_begin(b, node_id, b->kernel[node_id], want, "", n_bind, n_words);
     if (d == NULL)
@@ -32,6 +33,8 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
         fm_emit_bind(b, d, bind_bias, node->src[4], false);
     fm_emit_bind(b, d, bind_state, node->dst[1], true);
     fm_emit_bind(b, d, bind_y, node->dst[0], true);
+    if (copy != FM_NONE)
+        fm_emit_bind_buffer(b, d, bind_copy, copy, true);
     uint32_t rows = want->param[FM_PARAM_ROWS], in = want->param[FM_PARAM_K], width = want->param[FM_PARAM_STATE];
     uint32_t part = fm_emit_tile(d->kernel->tile_rows, want, 32);
     d->word[word_channels] = in;
@@ -41,7 +44,8 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_kept] = fm_emit_kept_versions(b, want);
     d->word[word_part] = part;
-    d->moved_bytes = 4ull * ((uint64_t)rows * (in + want->param[FM_PARAM_N]) + 2ull * in * (width - 1)) + d->bind[bind_w].bytes;
+    d->moved_bytes = 4ull * ((uint64_t)rows * in + 2ull * in * (width - 1)) + d->bind[bind_y].bytes + d->bind[bind_copy].bytes +
+                     d->bind[bind_w].bytes;
     fm_emit_grid(b, d, fm_ceil_div_u32(in, fm_emit_tile(d->kernel->tile_cols, want, d->kernel->workgroup)),
                  part_places(b, want, part), 1);
 }

@@ -70,15 +70,12 @@ static enum fm_result select_kernel(struct fm_build *b, uint32_t id)
 }
 
 // All consumers of a value's f16 copy share one: its rows and its stride fit the largest tile among them.
-static enum fm_result want_cast(struct fm_build *b, uint32_t id)
+static enum fm_result want_cast(struct fm_build *b, uint32_t id, uint32_t value)
 {
     const struct fm_kernel *kernel = b->kernel[id];
-    if (kernel->x != FM_TYPE_F16 || b->want[id].x != FM_TYPE_F32)
-        return FM_OK;
-    uint32_t value = b->graph->nodes[id].src[0];
     struct fm_plan_cast *cast = &b->casts[value];
     uint32_t width = fm_dim_resolve(b->graph->values[value].dims[1], &b->dims), rows = b->want[id].param[FM_PARAM_ROWS];
-    uint64_t align = FM_MAX(FM_CAST_ALIGN_ELEMS, kernel->matrix_k), tile = fm_emit_tile(kernel->tile_rows, &b->want[id], 1);
+    uint64_t align = fm_plan_cast_align(kernel), tile = fm_emit_tile(kernel->tile_rows, &b->want[id], 1);
     uint64_t stride = (width + align - 1) / align * align, pad_rows = (rows + tile - 1) / tile * tile;
     if (stride > UINT32_MAX || pad_rows > UINT32_MAX)
         return fm_fail(FM_NOSPACE, "node '%s': its f16 input overflows", b->graph->nodes[id].name);
@@ -86,6 +83,16 @@ static enum fm_result want_cast(struct fm_build *b, uint32_t id)
     cast->stride = FM_MAX(cast->stride, (uint32_t)stride);
     cast->pad_rows = FM_MAX(cast->pad_rows, (uint32_t)pad_rows);
     return FM_OK;
+}
+
+static enum fm_result want_casts(struct fm_build *b, uint32_t id)
+{
+    const struct fm_node *node = &b->graph->nodes[id];
+    enum fm_result result = FM_OK;
+    for (unsigned i = 0; i < node->n_src && result == FM_OK; i++)
+        if (fm_plan_reads_halves(b, id, i) && b->graph->values[node->src[i]].type == FM_TYPE_F32)
+            result = want_cast(b, id, node->src[i]);
+    return result;
 }
 
 // ---- places ------------------------------------------------------------------------------------------------------
@@ -280,13 +287,14 @@ static enum fm_result start_build(struct fm_build *b)
 static enum fm_result build(struct fm_build *b)
 {
     enum fm_result result = start_build(b);
+    for (uint32_t n = 0; n < b->graph->n_nodes && result == FM_OK; n++)
+        result = select_kernel(b, n);
+    if (result == FM_OK)
+        result = fm_plan_narrow(b);
+    for (uint32_t n = 0; n < b->graph->n_nodes && result == FM_OK; n++)
+        result = want_casts(b, n);
     if (result == FM_OK)
         result = place_values(b);
-    for (uint32_t n = 0; n < b->graph->n_nodes && result == FM_OK; n++) {
-        result = select_kernel(b, n);
-        if (result == FM_OK)
-            result = want_cast(b, n);
-    }
     for (uint32_t n = 0; n < b->graph->n_nodes && result == FM_OK; n++) {
         fm_emit_fn *emit = fm_emit_of(b->graph->nodes[n].op);
         if (emit == NULL)

@@ -113,6 +113,7 @@ struct fm_plan {
 struct fm_plan_options {
     bool keep_values;
     bool no_fuse;            // skip the passes (tests of single ops)
+    bool narrow_outputs;     // outputs as f16 where a kernel can write that: tests of kernels that do
     uint64_t guard_bytes;    // empty bytes before and after every TEMP and OUTPUT
     const struct fm_kernel *force; // take this kernel for the nodes of its op (must fit); NULL = selector's choice
 };
@@ -123,6 +124,9 @@ void fm_plan_finish(struct fm_plan *plan);
 // EXPLAIN: pools and their sizes, then a line a dispatch: barrier, node, kernel, spec constants, grid, bytes. Release
 // with fm_free.
 enum fm_result fm_plan_print(const struct fm_graph *graph, const struct fm_plan *plan, char **out_text);
+
+// The last of an op's operands, from the first on, that a kernel with x = "f16" reads as f16.
+unsigned fm_plan_last_half(enum fm_op op);
 
 // What a node of this graph wants under dims on caps.
 enum fm_result fm_want_from_node(const struct fm_graph *graph, const struct fm_node *node, const struct fm_dims *dims,

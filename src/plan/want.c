@@ -112,10 +112,6 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         set_width(want, dim(l, 0, 0), dim(l, 0, 0));
         want->param[FM_PARAM_STATE] = a->state;
         return FM_OK;
-    case FM_OP_SSD_CAST:
-        set_width(want, (a->groups + a->groups_c) * a->state, dim(l, 0, 1));
-        want->param[FM_PARAM_STATE] = a->state;
-        return FM_OK;
     case FM_OP_SSD_SCAN:
         set_width(want, a->heads * a->head, a->heads * a->head);
         want->param[FM_PARAM_HEADS] = a->heads;

@@ -29,8 +29,7 @@ static fm_ref_fn *const functions[FM_OP_COUNT] = {
     [FM_OP_LINEAR_ATTEND] = fm_ref_linear_attend, [FM_OP_LRPE] = fm_ref_lrpe,
     [FM_OP_LINEAR_STATES] = fm_ref_linear_states, [FM_OP_LINEAR_SCAN] = fm_ref_linear_scan,
     [FM_OP_SCAN_STATES] = fm_ref_scan_states, [FM_OP_SCAN_CARRY] = fm_ref_scan_carry,
-    [FM_OP_SSD_CAST] = fm_ref_ssd_cast,     [FM_OP_SSD_STATES] = fm_ref_ssd_states,
-    [FM_OP_SSD_SCAN] = fm_ref_ssd_scan,
+    [FM_OP_SSD_STATES] = fm_ref_ssd_states, [FM_OP_SSD_SCAN] = fm_ref_ssd_scan,
     [FM_OP_READ_SUM] = fm_ref_read_sum,     [FM_OP_DEQUANTIZE] = fm_ref_cast, // of weights decoded before
 };
 

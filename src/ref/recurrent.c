@@ -321,29 +321,18 @@ void fm_ref_ssd_gate(const struct fm_ref_call *c)
     }
 }
 
-// The last columns of each row.
-void fm_ref_ssd_cast(const struct fm_ref_call *c)
-{
-    uint64_t from = c->src[0]->dims[1], to = c->dst[0]->dims[1];
-    for (uint64_t i = 0; i < c->dst[0]->elems; i++) {
-        double x = c->src[0]->v[i / to * from + from - to + i % to];
-        c->dst[0]->v[i] = fmax(-65504, fmin(65504, x));
-        c->dst[0]->mag[i] = fabs(c->dst[0]->v[i]);
-    }
-}
-
 // One part of one head, from zero: its state into v and mag, and the sum of v a.
 static double ssd_part(const struct fm_ref_call *c, uint64_t first, uint64_t h, double *v, double *mag)
 {
     const struct fm_attr *a = &c->node->attr;
-    double rate = c->src[3]->v[h], bias = c->src[4]->v[h], sum = 0;
+    double rate = c->src[2]->v[h], bias = c->src[3]->v[h], sum = 0;
     uint64_t n_state = a->state, head = a->head, elems = head * n_state;
     memset(v, 0, elems * sizeof *v);
     memset(mag, 0, elems * sizeof *mag);
     for (uint64_t t = first; t < first + a->chunk; t++) {
-        const double *x = c->src[0]->v + t * c->src[0]->dims[1] + h / (a->heads / a->heads_kv) * head;
-        const double *b = c->src[1]->v + t * c->src[1]->dims[1] + h / (a->heads / a->groups) * n_state;
-        double raw = c->src[2]->v[t * a->heads + h], step = softplus(raw + bias), decay = exp(step * rate);
+        const double *row = c->src[0]->v + t * c->src[0]->dims[1], *x = row + h / (a->heads / a->heads_kv) * head;
+        const double *b = row + a->heads_kv * head + h / (a->heads / a->groups) * n_state;
+        double raw = c->src[1]->v[t * a->heads + h], step = softplus(raw + bias), decay = exp(step * rate);
         double step_mag = step * (1 + fabs(raw) + fabs(bias));
         sum += step * rate;
         for (uint64_t k = 0; k < elems; k++) {
@@ -360,7 +349,7 @@ void fm_ref_ssd_states(const struct fm_ref_call *c)
     const struct fm_attr *a = &c->node->attr;
     uint64_t elems = (uint64_t)a->head * a->state, part = 0;
     struct segment s;
-    for (uint64_t i = 0; segment_at(c->src[5], i, &s); i++)
+    for (uint64_t i = 0; segment_at(c->src[4], i, &s); i++)
         for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
             for (uint64_t h = 0; h < a->heads && at + a->chunk < s.rows; h++) {
                 uint64_t to = (part * a->heads + h) * elems, sum = part * a->heads + h;

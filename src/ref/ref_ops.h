@@ -30,7 +30,7 @@ fm_ref_fn fm_ref_token_feed, fm_ref_embed, fm_ref_norm, fm_ref_matmul, fm_ref_ro
     fm_ref_rope_kv_write, fm_ref_rope_attend, fm_ref_add_norm, fm_ref_cast, fm_ref_cast_int,
     fm_ref_read_sum, fm_ref_norm_gate, fm_ref_conv1d, fm_ref_selective_scan, fm_ref_ssd, fm_ref_ssd_gate,
     fm_ref_linear_attend, fm_ref_scan_states,
-    fm_ref_scan_carry, fm_ref_lrpe, fm_ref_ssd_cast, fm_ref_ssd_states, fm_ref_ssd_scan, fm_ref_linear_states,
+    fm_ref_scan_carry, fm_ref_lrpe, fm_ref_ssd_states, fm_ref_ssd_scan, fm_ref_linear_states,
     fm_ref_linear_scan;
 
 #endif

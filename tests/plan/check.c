@@ -102,6 +102,8 @@ static const char *check_read(const struct fm_graph *graph, const struct fm_plan
               (unsigned long long)bind->bytes);
     const struct fm_dispatch *writer = &plan->dispatches[owner->dispatch];
     bool copy = ends_with(writer->name, "/cast") || ends_with(writer->name, "/cast_int") || ends_with(writer->name, "/dequantize");
+    for (unsigned i = 0; i < graph->nodes[d->node].n_src && !copy; i++) // f16 beside a value that is one of the operands
+        copy = writer->kernel->copy && graph->values[graph->nodes[d->node].src[i]].producer == writer->node;
     bool scratch = copy || writer->node == d->node; // the dispatches of a node hand on what is no value of the graph
     if (!scratch && source_at(graph, plan, d, bind, writer) == FM_NONE)
         FAULT("%s reads what %s wrote, which is none of its operands", d->name, writer->name);

@@ -167,6 +167,31 @@ static void test_norms_of_few_rows(void **state)
         }
 }
 
+static size_t count_casts(const struct fm_plan *plan)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->n_dispatches; i++)
+        count += plan->dispatches[i].kernel->op == FM_OP_CAST;
+    return count;
+}
+
+// Prompts on matrix units, and in packed f16: whatever products, attention and recurrences take as f16 comes as f16 from its producer.
+static void test_prompts_without_casts(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"llama-8b", "qwen2-0.5b", "gpt2-124m", "transnormer-7b", "mamba-2.8b", "mamba2-2.7b"};
+    static const enum fm_rung rungs[] = {FM_RUNG_F16, FM_RUNG_CM, FM_RUNG_CMR};
+    for (size_t s = 0; s < FM_COUNT(shapes); s++)
+        for (size_t r = 0; r < FM_COUNT(rungs); r++)
+            for (uint32_t tokens = 64; tokens <= 512; tokens *= 8) {
+                struct fm_caps caps = check_caps(rungs[r]);
+                struct made m = make(fm_shape_find(shapes[s]), FM_TYPE_Q8_0, &caps, tokens);
+                if (count_casts(&m.plan) != 0)
+                    fail_msg("%s, rung %s, %u tokens: %zu casts", shapes[s], fm_rung_name(rungs[r]), tokens, count_casts(&m.plan));
+                unmake(&m);
+            }
+}
+
 static void test_weights_of_8b(void **state)
 {
     (void)state;
@@ -203,6 +228,7 @@ int main(void)
         cmocka_unit_test(test_smallest_device),
         cmocka_unit_test(test_parts_of_ssd),
         cmocka_unit_test(test_norms_of_few_rows),
+        cmocka_unit_test(test_prompts_without_casts),
         cmocka_unit_test(test_weights_of_8b),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

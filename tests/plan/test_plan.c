@@ -163,6 +163,66 @@ static void test_casts(void **state)
     unmake(&m);
 }
 
+static bool is_half(const struct fm_dispatch *d)
+{
+    for (uint32_t i = 0; i < d->n_spec; i++)
+        if (d->spec[i].id == FM_SPEC_HALVES)
+            return d->spec[i].value == 1;
+    return false;
+}
+
+// What all readers want as f16 is written as f16, in half the bytes; where their rows are longer than the value's, a copy is made.
+static void test_narrow(void **state)
+{
+    (void)state;
+    FM_DISPATCH_LAYOUT(FM_PUSH_MATMUL_GLU);
+    assert_true((int)n_bind > 0 && (int)n_words > 0);
+    struct fm_caps caps = fake_caps("amd-rdna3"), deep = fake_caps("nvidia-cmr");
+    struct made m = make_llama(&caps, 2, dims_of(70), NULL);
+    const struct fm_dispatch *glu = find(&m.plan, "blk.0.ffn_gate"), *down = find(&m.plan, "blk.0.ffn_down");
+    assert_int_equal(count_names(&m.plan, "blk.0.ffn_down", "/cast"), 0);
+    assert_true(is_half(glu) && !is_half(down));
+    assert_int_equal(glu->bind[bind_y].bytes, 70 * 96 * 2);
+    assert_int_equal(down->bind[bind_x].offset, glu->bind[bind_y].offset);
+    assert_int_equal(down->word[word_stride_x], 96);
+    unmake(&m);
+    m = make_llama(&deep, 2, dims_of(70), NULL); // rows of 128
+    assert_int_equal(count_names(&m.plan, "blk.0.ffn_down", "/cast"), 1);
+    assert_false(is_half(find(&m.plan, "blk.0.ffn_gate")));
+    unmake(&m);
+    m = make_llama(&caps, 2, dims_of(8), NULL); // mat-vec kernels read f32
+    assert_false(is_half(find(&m.plan, "blk.0.ffn_gate")));
+    unmake(&m);
+}
+
+// One reader of a product wants it as f16, another as f32: it stays f32, and one copy is made of it.
+static void test_mixed_readers(void **state)
+{
+    (void)state;
+    struct fm_caps caps = fake_caps("amd-rdna3");
+    struct fm_dims dims = dims_of(70);
+    struct made m = {0};
+    struct fm_builder b = {.graph = &m.graph};
+    const uint32_t square[] = {64, 64};
+    uint32_t x = fm_build_embed(&b, "x", fm_build_weight(&b, "table", FM_TYPE_F16, FM_NONE, 2, (uint32_t[]){50, 64}),
+                                fm_build_input(&b, FM_INPUT_TOKEN), 1);
+    uint32_t a = fm_build_matmul(&b, "a", x, fm_build_weight(&b, "wa", FM_TYPE_Q4_0, FM_NONE, 2, square), FM_NONE);
+    uint32_t c = fm_build_matmul(&b, "c", a, fm_build_weight(&b, "wc", FM_TYPE_Q4_0, FM_NONE, 2, square), FM_NONE);
+    uint32_t d = fm_build_matmul(&b, "d", a, fm_build_weight(&b, "wd", FM_TYPE_Q4_0, FM_NONE, 2, square), FM_NONE);
+    m.graph.logits = fm_build_add(&b, "sum", fm_build_add(&b, "more", c, d), a);
+    m.graph.values[m.graph.logits].kind = FM_VALUE_OUTPUT;
+    m.graph.ids = FM_NONE;
+    const struct fm_plan_options options = {.no_fuse = true};
+    assert_int_equal(b.error, FM_OK);
+    assert_int_equal(fm_layout_create(&m.graph, &caps, &dims, 0, &m.layout), FM_OK);
+    assert_int_equal(fm_plan_create(&m.graph, &m.layout, &caps, &dims, &options, &m.plan), FM_OK);
+    assert_null(check_plan(&m.graph, &m.plan, &m.layout));
+    assert_int_equal(m.graph.values[a].type, FM_TYPE_F32);
+    assert_false(is_half(find(&m.plan, "a")));
+    assert_int_equal(count_names(&m.plan, "", "/cast"), 2); // of x and of a
+    unmake(&m);
+}
+
 static void test_split(void **state)
 {
     (void)state;
@@ -496,6 +556,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_llama_everywhere), cmocka_unit_test(test_many_layers),  cmocka_unit_test(test_sharing_is_free),
         cmocka_unit_test(test_keep_and_guard),   cmocka_unit_test(test_casts),        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_narrow),           cmocka_unit_test(test_mixed_readers),
         cmocka_unit_test(test_group_tile),       cmocka_unit_test(test_rows_word),    cmocka_unit_test(test_random_graphs),
         cmocka_unit_test(test_judge),            cmocka_unit_test(test_barriers),     cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_wrong_layout),     cmocka_unit_test(test_grid_too_large), cmocka_unit_test(test_out_of_memory),

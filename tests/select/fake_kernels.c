@@ -27,11 +27,12 @@
      .x = FM_TYPE_NONE, .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 2, 8, 1}}, .n_windows = 1, .spec = {FIXED(0, 64)}, \
      .n_specs = 1, .workgroup = 64, .tile_rows = 8, .tile_cols = 4, .split = 1, .priority = 40, .bound_c = 8, .bound_unit = 0x1p-8}, \
     {.name = text "_tile_q4_0_cm", .op = FM_OP_##op_id, .rung = FM_RUNG_CM, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | BIT(STORAGE16) \
-     | BIT(COOPMAT), .x = FM_TYPE_F16, .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, \
-     .spec = {FIXED(0, 128)}, .n_specs = 1, .workgroup = 128, .tile_rows = 64, .tile_cols = 64, .split = 1, .shared_bytes = 20480, \
-     .matrix_m = 16, .matrix_n = 16, .matrix_k = 16, .full_subgroups = true, .priority = 60, .bound_c = 2, .bound_unit = 0x1p-11}, \
+     | BIT(COOPMAT), .x = FM_TYPE_F16, .y = FM_TYPE_F16, .w = FM_TYPE_Q4_0, .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, \
+     .n_windows = 1, .spec = {FIXED(0, 128)}, .n_specs = 1, .workgroup = 128, .tile_rows = 64, .tile_cols = 64, .split = 1, \
+     .shared_bytes = 20480, .matrix_m = 16, .matrix_n = 16, .matrix_k = 16, .full_subgroups = true, .priority = 60, .bound_c = 2, \
+     .bound_unit = 0x1p-11}, \
     {.name = text "_tile_q4_0_cmr", .op = FM_OP_##op_id, .rung = FM_RUNG_CMR, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | \
-     BIT(STORAGE16) | BIT(COOPMAT) | BIT(COOPMAT_REG), .x = FM_TYPE_F16, .w = FM_TYPE_Q4_0, \
+     BIT(STORAGE16) | BIT(COOPMAT) | BIT(COOPMAT_REG), .x = FM_TYPE_F16, .y = FM_TYPE_F16, .w = FM_TYPE_Q4_0, \
      .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, .spec = {FIXED(0, 256)}, .n_specs = 1, .workgroup = 256, \
      .tile_rows = 128, .tile_cols = 128, .split = 1, .shared_bytes = 36864, .matrix_m = 16, .matrix_n = 16, .matrix_k = 64, \
      .priority = 70, .bound_c = 2, .bound_unit = 0x1p-11}

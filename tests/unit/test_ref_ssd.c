@@ -72,10 +72,10 @@ static void passed_through(double rows, double *out_state)
     fm_graph_finish(&graph);
 }
 
-static enum fm_result add_states(struct fm_graph *graph, const uint32_t *operand, const struct fm_attr *a, uint32_t bc, uint32_t *dst)
+static enum fm_result add_states(struct fm_graph *graph, const uint32_t *operand, const struct fm_attr *a, uint32_t *dst)
 {
-    const uint32_t src[] = {operand[XBC], bc, operand[DT], operand[A], operand[DT_BIAS], operand[SEGMENT]};
-    return fm_graph_add(graph, FM_OP_SSD_STATES, "states", src, 6, a, dst);
+    const uint32_t src[] = {operand[XBC], operand[DT], operand[A], operand[DT_BIAS], operand[SEGMENT]};
+    return fm_graph_add(graph, FM_OP_SSD_STATES, "states", src, 5, a, dst);
 }
 
 static void test_ssd_parts(void **state)
@@ -83,10 +83,9 @@ static void test_ssd_parts(void **state)
     (void)state;
     struct fm_graph graph = {0};
     struct fm_builder b = {.graph = &graph};
-    uint32_t operand[OPERANDS], bc[FM_MAX_DST], z[FM_MAX_DST], starts[FM_MAX_DST];
+    uint32_t operand[OPERANDS], z[FM_MAX_DST], starts[FM_MAX_DST];
     build_operands(&b, operand);
-    assert_int_equal(fm_graph_add(&graph, FM_OP_SSD_CAST, "cast", &operand[XBC], 1, &attr, bc), FM_OK);
-    assert_int_equal(add_states(&graph, operand, &attr, bc[0], z), FM_OK);
+    assert_int_equal(add_states(&graph, operand, &attr, z), FM_OK);
     const uint32_t src[] = {z[0], z[1], operand[SEGMENT], operand[STATE]};
     if (fm_graph_add(&graph, FM_OP_SSD_SCAN, "scan", src, 4, &attr, starts) != FM_OK)
         fail_msg("%s", fm_error_message());
@@ -111,17 +110,15 @@ static void test_ssd_parts_refused(void **state)
     (void)state;
     struct fm_graph graph = {0};
     struct fm_builder b = {.graph = &graph};
-    uint32_t operand[OPERANDS], bc[FM_MAX_DST], dst[FM_MAX_DST];
+    uint32_t operand[OPERANDS], dst[FM_MAX_DST];
     build_operands(&b, operand);
     struct fm_attr wide = attr, endless = attr, groups = attr;
     wide.state = 1000;
     endless.chunk = 0;
     groups.groups = 3;
-    assert_int_equal(fm_graph_add(&graph, FM_OP_SSD_CAST, "cast", &operand[XBC], 1, &wide, bc), FM_ARG);
-    assert_int_equal(fm_graph_add(&graph, FM_OP_SSD_CAST, "cast", &operand[XBC], 1, &attr, bc), FM_OK);
-    assert_int_equal(add_states(&graph, operand, &endless, bc[0], dst), FM_ARG);
-    assert_int_equal(add_states(&graph, operand, &groups, bc[0], dst), FM_ARG);
-    assert_int_equal(add_states(&graph, operand, &attr, operand[XBC], dst), FM_ARG);
+    assert_int_equal(add_states(&graph, operand, &wide, dst), FM_ARG);
+    assert_int_equal(add_states(&graph, operand, &endless, dst), FM_ARG);
+    assert_int_equal(add_states(&graph, operand, &groups, dst), FM_ARG);
     const uint32_t src[] = {operand[STATE], operand[DT], operand[SEGMENT], operand[STATE]};
     assert_int_equal(fm_graph_add(&graph, FM_OP_SSD_SCAN, "scan", src, 4, &attr, dst), FM_ARG);
     fm_graph_finish(&graph);

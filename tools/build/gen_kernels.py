@@ -38,12 +38,16 @@ LARGEST_BOUND = 1 << 16                 # windows that reach further have no end
 MOST_SHARED = [16384, 49152]            # bytes of shared memory: rung base, rungs above
 TILE_PARAM = 0x80000000                 # FM_TILE_PARAM: the tile is the value of a parameter
 
-ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "needs", "window", "workgroup", "spec", "tile", "split",
+ROW_KEYS = {"name", "file", "rung", "expand", "op", "x", "w", "y", "copy", "needs", "window", "workgroup", "spec", "tile", "split",
             "matrix", "order", "full_subgroups", "dequantize", "priority", "bound", "define", "opt"}
 TABLE_KEYS = ROW_KEYS | {"variants"}
 INHERITED_BY_KEY = {"expand", "window", "spec", "define", "bound"}  # tables whose keys a variant adds to or replaces one by one
-OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend"}   # the planner casts their first operand
-OPS_WITH_INT_X = {"matmul", "matmul_add", "matmul_glu"}             # or makes integers of it
+# The planner casts what these multiply on matrix units or in packed f16; readers of these results may want that.
+OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend", "ssd", "ssd_states", "linear_attend", "linear_states"}
+OPS_WITH_F16_Y = {"matmul", "matmul_add", "matmul_glu", "attend", "norm", "add_norm", "norm_gate", "glu", "act", "conv1d",
+                  "selective_scan", "lrpe", "ssd_gate"}
+OPS_WITH_COPY = {"conv1d"}                                          # these have an address for an f16 copy of their result
+OPS_WITH_INT_X = {"matmul", "matmul_add", "matmul_glu"}             # the planner makes integers of their first operand
 INTS = {"i16": 2, "i8": 1}                                          # bytes of these
 OPS_NORMED = {"norm_matmul", "norm_matmul_add", "norm_matmul_glu", "matmul_conv", "norm_matmul_conv"}  # these read it as it is
 OPS_WITH_TILE = {"matmul", "matmul_add", "matmul_glu"} | OPS_NORMED # what a workgroup makes has no default
@@ -287,6 +291,8 @@ def row_defines(row, tables, extra):
         read = "F16" if row.dequantize else row.w
         defines |= {"FM_W": str(tables.type_number[read]), f"FM_W_{read}": "1"}
     defines[f"FM_X_{'INT' if row.x_bytes else row.x or 'F32'}"] = "1"
+    if row.y:
+        defines[f"FM_Y_{row.y}"] = "1"
     if row.order != "none":
         defines[f"FM_ORDER_{row.order.upper()}"] = "1"
     for key, value in extra.items():
@@ -317,6 +323,12 @@ def parse_row(raw, source, tables):
         raise ManifestError(f"{name}: op {row.op} cannot ask for x = \"{x}\" (only {' '.join(sorted(OPS_WITH_INT_X))} can)")
     if row.x == "F16" and row.op not in OPS_WITH_F16_X:
         raise ManifestError(f"{name}: op {row.op} cannot ask for x = \"f16\" (only {' '.join(sorted(OPS_WITH_F16_X))} can)")
+    row.y = tables.types[known(name, "format y", raw["y"], ("f16",))] if "y" in raw else None
+    if row.y and row.op not in OPS_WITH_F16_Y:
+        raise ManifestError(f"{name}: op {row.op} cannot write y = \"f16\" (only {' '.join(sorted(OPS_WITH_F16_Y))} can)")
+    row.copy = bool(raw.get("copy", False))
+    if row.copy and row.op not in OPS_WITH_COPY:
+        raise ManifestError(f"{name}: op {row.op} cannot write a copy (only {' '.join(sorted(OPS_WITH_COPY))} can)")
     row.file = pathlib.Path(source) / "shaders" / raw["file"]
     if not row.file.is_file():
         raise ManifestError(f"{name}: no file shaders/{raw['file']}")
@@ -324,10 +336,14 @@ def parse_row(raw, source, tables):
     row.window = parse_window(name, raw.get("window", {}), tables)
     row.workgroup = number(name, "workgroup", raw["workgroup"], 1, 1024)
     row.spec = parse_spec(name, raw.get("spec", {}), row.workgroup, tables)
+    if row.y and len(row.spec) == MAX_SPECS:
+        raise ManifestError(f"{name}: y takes a spec constant (FM_SPEC_HALVES), so at most {MAX_SPECS - 2} can stand in spec")
     row.tile = parse_tile(name, raw.get("tile", [0, 0]), tables)
     if row.op in OPS_WITH_TILE and 0 in row.tile:
         raise ManifestError(f"{name}: op {row.op} needs tile = [rows, columns], both at least 1")
     row.split = number(name, "split", raw.get("split", 1), 1, 65535)
+    if row.y and row.op == "attend" and row.split > 1:
+        raise ManifestError(f"{name}: y = \"f16\" and split = {row.split}, but the parts of attention are partial sums in f32")
     matrix = raw.get("matrix", [0, 0, 0])
     if not isinstance(matrix, list) or len(matrix) != 3:
         raise ManifestError(f"{name}: matrix = {matrix!r}, expected [m, n, k]")
@@ -520,6 +536,7 @@ def c_row(row, offset):
     needs = " | ".join(f"(1ull << FM_CAP_INDEX_{n})" for n in row.need_idents) or "0"
     fields = [f'.name = "{row.name}"', f".op = FM_OP_{row.op_ident}", f".rung = FM_RUNG_{row.rung_ident}", f".needs = {needs}",
               f".x = FM_TYPE_{row.x or 'NONE'}", f".w = FM_TYPE_{row.w or 'NONE'}", f".x_bytes = {row.x_bytes}u",
+              f".y = FM_TYPE_{row.y or 'NONE'}", *([".copy = true"] if row.copy else []),
               *([f".window = {{{windows}}}", f".n_windows = {len(row.window)}"] if row.window else []),
               f".spec = {{{specs}}}", f".n_specs = {len(row.spec)}", f".workgroup = {row.workgroup}u",
               f".tile_rows = {row.tile[0]}u", f".tile_cols = {row.tile[1]}u", f".split = {row.split}u",
