@@ -18,6 +18,7 @@ static uint64_t pool_bytes(const struct fm_case_run *run, int pool)
     return pool == FM_POOL_ARENA    ? run->plan.arena_bytes
            : pool == FM_POOL_RESULT ? run->plan.result_bytes
            : pool == FM_POOL_STEP   ? run->plan.step.bytes
+           : pool == FM_POOL_COUNTER ? FM_COUNTER_BYTES
                                     : bytes;
 }
 
@@ -70,14 +71,14 @@ static uint64_t written_bytes(const struct fm_case *c, const struct fm_case_run 
     return bind->bytes;
 }
 
-// What the plan writes of a pool, in rising order.
+// What the plan writes of a pool, in rising order. Counters are at zero again, so they count as not written.
 static uint32_t written_ranges(const struct fm_case *c, const struct fm_case_run *run, int pool, uint32_t rows, struct range *ranges)
 {
     uint32_t n = 0;
     for (size_t i = 0; i < run->plan.n_dispatches; i++)
         for (uint32_t b = 0; b < run->plan.dispatches[i].n_bind && n < MAX_RANGES; b++) {
             const struct fm_binding *bind = &run->plan.dispatches[i].bind[b];
-            if (!bind->written || bind->pool != pool)
+            if (!bind->written || bind->pool != pool || pool == FM_POOL_COUNTER)
                 continue;
             uint32_t at = n++;
             for (; at > 0 && ranges[at - 1].begin > bind->offset; at--)

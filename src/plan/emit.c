@@ -160,6 +160,16 @@ void fm_emit_bind(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32
         d->moved_bytes += place->bytes;
 }
 
+void fm_emit_bind_counters(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t count)
+{
+    if (b->error != FM_OK)
+        return;
+    if (count > (FM_COUNTER_BYTES - b->next_counter) / 4)
+        b->next_counter = 0;
+    d->bind[at] = (struct fm_binding){.pool = FM_POOL_COUNTER, .written = true, .offset = b->next_counter, .bytes = 4ull * count};
+    b->next_counter += 4 * count;
+}
+
 void fm_emit_grid(struct fm_build *b, struct fm_dispatch *d, uint64_t x, uint64_t y, uint64_t z)
 {
     if (b->error != FM_OK)

@@ -15,7 +15,7 @@ struct open_group {
 
 static bool device_writes(uint8_t pool)
 {
-    return pool == FM_POOL_STATE || pool == FM_POOL_ARENA || pool == FM_POOL_RESULT;
+    return pool == FM_POOL_STATE || pool == FM_POOL_ARENA || pool == FM_POOL_RESULT || pool == FM_POOL_COUNTER;
 }
 
 static bool conflicts(const struct open_group *group, const struct fm_binding *bind)

@@ -10,7 +10,7 @@
 #define LARGEST_ELEMS UINT32_MAX
 #define LARGEST_BYTES (8ull << 30)
 
-static const char *const pool_names[FM_POOL_COUNT] = {"weights", "state", "arena", "step", "result"};
+static const char *const pool_names[FM_POOL_COUNT] = {"weights", "state", "arena", "step", "result", "counter"};
 
 const char *fm_pool_name(enum fm_pool pool)
 {

@@ -11,10 +11,14 @@ enum fm_pool {
     FM_POOL_ARENA,
     FM_POOL_STEP,
     FM_POOL_RESULT,
+    FM_POOL_COUNTER, // FM_COUNTER_BYTES of zeros: kernels that count here leave it as they found it
     FM_POOL_COUNT,
     FM_POOL_NONE = FM_POOL_COUNT
 };
 const char *fm_pool_name(enum fm_pool pool);
+
+// Dispatches take turns with the counters; those between two barriers have their own.
+#define FM_COUNTER_BYTES 65536u
 
 // A pool is one range of offsets, cut into chunks of chunk_bytes (one device allocation each, of chunk_used bytes);
 // nothing straddles a chunk.

@@ -58,7 +58,7 @@ static const char *spec_text(const struct fm_dispatch *d, char *out, size_t out_
 static void print_pools(struct text *t, const struct fm_plan *plan)
 {
     uint64_t reach[FM_POOL_COUNT] = {[FM_POOL_ARENA] = plan->arena_bytes, [FM_POOL_STEP] = plan->step.bytes,
-                                     [FM_POOL_RESULT] = plan->result_bytes};
+                                     [FM_POOL_RESULT] = plan->result_bytes, [FM_POOL_COUNTER] = FM_COUNTER_BYTES};
     for (size_t v = 0; v < plan->n_values; v++) {
         const struct fm_place *p = &plan->place[v];
         if (p->pool == FM_POOL_WEIGHTS || p->pool == FM_POOL_STATE)

@@ -24,7 +24,7 @@ struct fm_session {
     struct fm_model *model;
     struct fm_vk *vk;
     struct fm_blueprint blueprint;
-    struct fm_vk_memory *state, *arena, *step, *result;
+    struct fm_vk_memory *state, *arena, *step, *result, *counter;
     uint64_t arena_bytes, step_stride, result_stride; // as allocated
     struct fm_step_program few[FM_BUCKETS], all[FM_BUCKETS]; // with rows of logits for the slots; for every row of the step
     struct fm_slot *slots;
