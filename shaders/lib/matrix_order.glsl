@@ -12,9 +12,9 @@
 
 #if defined(FM_ORDER_QUADS)
 // 16x8x16, subgroups of 32: four lanes share two rows of A and one column of B.
-#define MM 16
-#define MN 8
-#define MK 16
+#define MM 16u
+#define MN 8u
+#define MK 16u
 #define FM_ORDER_ELEMENTS 8
 #define FM_ORDER_K 4
 #define FM_ORDER_ROWS 2
@@ -25,9 +25,9 @@
 #define fm_order_sum_row(lane, i) ((i) / 2u)
 #elif defined(FM_ORDER_LANE_K)
 // 8x8x8, subgroups of 8: a lane holds one place of k, with all rows and columns.
-#define MM 8
-#define MN 8
-#define MK 8
+#define MM 8u
+#define MN 8u
+#define MK 8u
 #define FM_ORDER_ELEMENTS 4
 #define FM_ORDER_K 1
 #define FM_ORDER_ROWS 8

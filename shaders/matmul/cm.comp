@@ -3,16 +3,16 @@
 // Shapes: x [rows, k] f16 with stride_x elements from row to row (a cast copy); w, gate, up [n, k]; y, residual [rows, n] f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of BK, stride_x of 8; rows and n any.
 // One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up) of one part of k, in slices of BK. The next slice is on its way
-//     into registers while this one is multiplied out of shared memory, where weights lie decoded to f16, in one of SLOTS places.
-//     A subgroup makes a rectangle of TM x TN matrices of MM x MN, loaded as such, or, where the order of their elements is known, by
-//     lanes that read 16 bytes at once. Where the grid has parts of k, the last workgroup of a tile adds them in order. Whole tiles
-//     go straight to y, with the residual; where there is a bias or an edge, they go through shared memory.
-// Spec constants: 0 workgroup size, 1 subgroup size.
+//     into registers while this one is multiplied out of shared memory, where weights lie decoded to f16. A subgroup makes a
+//     rectangle of TM x TN matrices of MM x MN. Whole tiles go straight to y, with the residual; where there is a bias or an
+//     edge, they go through shared memory. With parts of k, the last workgroup of a tile adds their sums in order.
+// Spec constants: 0 workgroup size, 1 subgroup size, 2 parts of k.
 // Needs: coopmat (MM x MN x MK, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups.
 // Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the
-// unit's sums. Bytes moved: w once per BM rows, x once per BN columns, y once; with parts of k their sums.
-// Limits: weights beyond 65504 (bf16, quantised) saturate. Shared memory (BM + BN) (2 BK + 16) SLOTS bytes, by lanes 2 BK instead of
-// 2 BK + 16. GROUP divides (BM and BN) BK / 8.
+// unit's sums. Bytes moved: w once per BM rows, x once per BN columns, y once; of parts their sums.
+// Limits: weights beyond 65504 (bf16, quantised) saturate. Shared memory (BM + BN) (2 BK + 16) bytes.
+// Timed on an H200 and slower: two slices in shared memory or in registers; lanes that fill the matrices by components as few_cm.comp
+// does; 128 x 192, 128 x 256 and 256 x 128 tiles. Merging code costs registers even where it is not run: so parts are a constant.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require
@@ -24,14 +24,12 @@
 #include "quant.glsl"
 #include "args.glsl"
 
-// BM, BN, BK (32 or 64), SLOTS, and unless the order of elements says it the shape MM, MN, MK of one matrix come from the manifest.
-#include "matrix_order.glsl"
-#ifdef FM_ORDER_ELEMENTS
-#define UNPADDED 1
-#endif
+// BM, BN, BK (32 or 64), and the shape MM, MN, MK of one matrix come from the manifest.
 #include "slices.glsl"
 #define FM_ARRIVAL_WORD ws[0].x
 #include "last_arrival.glsl"
+
+layout(constant_id = 2) const uint PARTS = 1;
 
 const uint SUBGROUPS = GROUP / FM_SUBGROUP;
 const uint DOWN = SUBGROUPS >= 8u ? (BN > BM ? 2u : 4u) : SUBGROUPS >= 4u ? 2u : 1u; // subgroups one above the other
@@ -40,8 +38,6 @@ const uint TM = BM / MM / DOWN, TN = BN / MN / ACROSS;
 const uint CELLS = MM * MN;
 
 #define ACC coopmat<float, gl_ScopeSubgroup, MM, MN, gl_MatrixUseAccumulator>
-#define MAT_A coopmat<float16_t, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA>
-#define MAT_B coopmat<float16_t, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB>
 
 // ---- products
 
@@ -65,112 +61,36 @@ uint line_of(uint across, uint j)
 #endif
 }
 
-#ifdef FM_ORDER_ELEMENTS
-
-const uint MATRICES = FM_ORDER_ELEMENTS / FM_ORDER_K; // along 32 k
-
-// Of the octet that a lane reads of a line, its places.
-void places_of(uvec4 octet, uint lane, out float16_t e[FM_ORDER_ELEMENTS])
-{
-#if FM_ORDER_ELEMENTS == 4
-    octet.xy = (fm_order_k(lane) & 1u) != 0u ? octet.zw : octet.xy;
-#endif
-    [[unroll]] for (uint i = 0u; i < FM_ORDER_ELEMENTS / 2u; i++) {
-        f16vec2 pair = unpackFloat2x16(octet[i]);
-        e[2u * i] = pair.x;
-        e[2u * i + 1u] = pair.y;
-    }
-}
-
-// Lanes read their elements themselves, 16 bytes at once: the order of k in a unit is the device's, but x and w have the same.
-void multiply(uint slot, uint down, uint across, uint lane)
-{
-    const uint first = fm_order_k(lane) * FM_ORDER_ELEMENTS / 8u;
-    UNROLL_K for (uint unit = 0u; unit < BK / 32u; unit++) {
-        MAT_A a[TM][MATRICES];
-        float16_t e[FM_ORDER_ELEMENTS];
-        [[unroll]] for (uint i = 0u; i < TM; i++)
-            [[unroll]] for (uint row = 0u; row < FM_ORDER_ROWS; row++) {
-                places_of(xs[octets_of(BM, slot, (down * TM + i) * MM + fm_order_row(lane, row), unit) + first], lane, e);
-                [[unroll]] for (uint n = 0u; n < FM_ORDER_ELEMENTS; n++)
-                    a[i][n / FM_ORDER_K][row * FM_ORDER_K + n % FM_ORDER_K] = e[n];
-            }
-        [[unroll]] for (uint j = 0u; j < TN; j++) {
-            MAT_B b[MATRICES];
-            [[unroll]] for (uint col = 0u; col < FM_ORDER_COLS; col++) {
-                places_of(ws[octets_of(BN, slot, line_of(across, j) + fm_order_col(lane, col), unit) + first], lane, e);
-                [[unroll]] for (uint n = 0u; n < FM_ORDER_ELEMENTS; n++)
-                    b[n / FM_ORDER_K][col * FM_ORDER_K + n % FM_ORDER_K] = e[n];
-            }
-            [[unroll]] for (uint i = 0u; i < TM; i++)
-                [[unroll]] for (uint t = 0u; t < MATRICES; t++)
-                    acc[i * TN + j] = coopMatMulAdd(a[i][t], b[t], acc[i * TN + j]);
-        }
-    }
-}
-
-#else
-
-void multiply(uint slot, uint down, uint across, uint lane)
+void multiply(uint down, uint across)
 {
     UNROLL_K for (uint kk = 0u; kk < BK / 8u; kk += MK / 8u) {
-        MAT_A a[TM];
+        coopmat<float16_t, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA> a[TM];
         [[unroll]] for (uint i = 0u; i < TM; i++)
-            coopMatLoad(a[i], xs, octets_of(BM, slot, (down * TM + i) * MM, 0u) + kk, PITCH, gl_CooperativeMatrixLayoutRowMajor);
+            coopMatLoad(a[i], xs, (down * TM + i) * MM * PITCH + kk, PITCH, gl_CooperativeMatrixLayoutRowMajor);
         [[unroll]] for (uint j = 0u; j < TN; j++) {
-            MAT_B b;
-            coopMatLoad(b, ws, octets_of(BN, slot, line_of(across, j), 0u) + kk, PITCH, gl_CooperativeMatrixLayoutColumnMajor);
+            coopmat<float16_t, gl_ScopeSubgroup, MK, MN, gl_MatrixUseB> b;
+            coopMatLoad(b, ws, line_of(across, j) * PITCH + kk, PITCH, gl_CooperativeMatrixLayoutColumnMajor);
             [[unroll]] for (uint i = 0u; i < TM; i++)
                 acc[i * TN + j] = coopMatMulAdd(a[i], b, acc[i * TN + j]);
         }
     }
 }
 
-#endif
-
-// Slices [from, end) along k. Once it is done nobody reads shared memory any more.
-void add_slices(uint row0, uint rows, uint col0, uint from, uint end, uint tid, uint down, uint across, uint lane)
-{
-    fetch(row0, rows, col0, from * BK, tid);
-#if SLOTS > 1
-    keep(0u, col0, from * BK, tid);
-    barrier();
-    for (uint slice = from; slice < end; slice++) {
-        uint slot = (slice - from) % SLOTS;
-        if (slice + 1u < end)
-            fetch(row0, rows, col0, (slice + 1u) * BK, tid);
-        multiply(slot, down, across, lane);
-        if (slice + 1u < end)
-            keep((slot + 1u) % SLOTS, col0, (slice + 1u) * BK, tid);
-        barrier();
-    }
-#else
-    for (uint slice = from; slice < end; slice++) {
-        keep(0u, col0, slice * BK, tid);
-        barrier();
-        if (slice + 1u < end)
-            fetch(row0, rows, col0, (slice + 1u) * BK, tid);
-        multiply(0u, down, across, lane);
-        barrier();
-    }
-#endif
-}
-
-// Adds the sums of all parts of k, if this workgroup is the last of tile `tile` to have its own; else false.
+// Adds the sums of all parts of tile `tile`, if this workgroup is the last to have its own; else false.
 bool merge_parts(uint tile, uint tid)
 {
-    const uint quads = acc[0].length() / 4u;
-    uint parts = gl_NumWorkGroups.z, stride = BM * BN / 4u, at = tile * parts * stride + tid;
+    const uint quads = acc[0].length() / 4u, stride = BM * BN / 4u;
+    uint at = tile * PARTS * stride + tid;
     fm_parts_f32x4s partial = FM_CAST(fm_parts_f32x4s, pc.partial);
     [[unroll]] for (uint m = 0u; m < TM * TN; m++)
         [[unroll]] for (uint q = 0u; q < quads; q++)
             partial.d[at + gl_WorkGroupID.z * stride + (m * quads + q) * GROUP] =
                 vec4(acc[m][4u * q], acc[m][4u * q + 1u], acc[m][4u * q + 2u], acc[m][4u * q + 3u]);
-    if (!fm_arrives_last(FM_CAST(fm_counters, pc.arrived), tile, parts))
+    if (!fm_arrives_last(FM_CAST(fm_counters, pc.arrived), tile, PARTS))
         return false;
     [[unroll]] for (uint m = 0u; m < TM * TN; m++)
         acc[m] = ACC(0.0);
-    for (uint part = 0u; part < parts; part++, at += stride)
+    [[dont_unroll]] for (uint part = 0u; part < PARTS; part++, at += stride)
         [[unroll]] for (uint m = 0u; m < TM * TN; m++)
             [[unroll]] for (uint q = 0u; q < quads; q++) {
                 vec4 sums = partial.d[at + (m * quads + q) * GROUP];
@@ -179,8 +99,6 @@ bool merge_parts(uint tile, uint tid)
             }
     return true;
 }
-
-// ---- results
 
 // Matrix at (row, col) of y, all of which is there; n is a multiple of 4.
 void store_whole(ACC sums, uint row, uint col)
@@ -243,11 +161,20 @@ void main()
         return;
     uint subgroup = gl_SubgroupID, lane = gl_SubgroupInvocationID, tid = subgroup * FM_SUBGROUP + lane;
     uint down = subgroup / ACROSS, across = subgroup % ACROSS;
-    uint slices = pc.k / BK, parts = gl_NumWorkGroups.z;
+    uint slices = pc.k / BK, end = slices * (gl_WorkGroupID.z + 1u) / PARTS * BK;
     [[unroll]] for (uint i = 0u; i < TM * TN; i++)
         acc[i] = ACC(0.0);
-    add_slices(row0, rows, col0, slices * gl_WorkGroupID.z / parts, slices * (gl_WorkGroupID.z + 1u) / parts, tid, down, across, lane);
-    if (parts > 1u && !merge_parts(tile, tid))
+    uint k0 = slices * gl_WorkGroupID.z / PARTS * BK;
+    fetch(row0, rows, col0, min(k0, pc.k - BK), tid);
+    for (; k0 < end; k0 += BK) {
+        keep(col0, k0, tid);
+        barrier();
+        if (k0 + BK < end)
+            fetch(row0, rows, col0, k0 + BK, tid);
+        multiply(down, across);
+        barrier();
+    }
+    if (PARTS > 1u && !merge_parts(tile, tid))
         return;
     store(row0, rows, col0, down, across, subgroup, lane);
 }

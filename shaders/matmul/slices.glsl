@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Slices of BK along k of a product's two operands, from memory into registers and from there, decoded to f16, into shared memory.
 // For tiles of BM rows by BN lines of weights: fetch() the next slice while the current one is multiplied, keep() it between two
-// barriers, or in another of SLOTS places. Whoever includes this has BM, BN and BK (a multiple of 32; GROUP divides both BM BK / 8 and
-// BN BK / 8), quant.glsl and args.glsl, SLOTS if there are more than one, and UNPADDED for lines of 64 bytes side by side, where lanes
-// in fours read a line: eight lanes then read what follows one another. x is f16, stride_x a multiple of 8, k one of BK; rows and n any: the last row and column stand in for those beyond.
+// barriers. Whoever includes this has BM, BN and BK (a multiple of 32; GROUP divides both BM BK / 8 and BN BK / 8), quant.glsl and
+// args.glsl. x is f16, stride_x a multiple of 8, k one of BK; rows and n any: the last row and column stand in for those beyond.
 // Weights beyond 65504 saturate, NaN stays.
 #ifndef FM_MATMUL_SLICES_GLSL
 #define FM_MATMUL_SLICES_GLSL
@@ -12,27 +11,8 @@ const uint PITCH = (BK + 8u) / 8u; // of a tile's line, in octets of halves: 8 l
 const uint OCTETS = BK / 8u;
 const uint GROUP = gl_WorkGroupSize.x;
 
-#ifndef SLOTS
-#define SLOTS 1
-#endif
-#ifdef UNPADDED
-#define SLICE_OCTETS(lines) ((lines) * OCTETS)
-#else
-#define SLICE_OCTETS(lines) ((lines) * PITCH)
-#endif
-
-shared uvec4 xs[SLOTS * SLICE_OCTETS(BM)]; // rows
-shared uvec4 ws[SLOTS * SLICE_OCTETS(BN)]; // columns; with two streams gate in the first half, up in the second
-
-// Where the octets of the 32 k number `unit` of a line begin, in a tile of `lines`.
-uint octets_of(uint lines, uint slot, uint line, uint unit)
-{
-#ifdef UNPADDED
-    return slot * SLICE_OCTETS(lines) + (unit * lines + line) * 4u;
-#else
-    return slot * SLICE_OCTETS(lines) + line * PITCH + 4u * unit;
-#endif
-}
+shared uvec4 xs[BM * PITCH]; // [row][k]
+shared uvec4 ws[BN * PITCH]; // [column][k]; with two streams gate in the first half, up in the second
 
 uvec2 to_halves(vec4 v)
 {
@@ -44,23 +24,6 @@ uvec2 to_halves(vec4 v)
 #endif
     return uvec2(packFloat2x16(h.xy), packFloat2x16(h.zw));
 }
-
-#if defined(FM_W_Q4_0) || defined(FM_W_Q5_0) || defined(FM_W_Q8_0)
-#define HALF_SCALES 1 // a weight is an integer times one f16 number: f16 rounds that product as well as f32 and a conversion
-
-// Four unsigned bytes less FM_Q_BIAS, times a scale.
-uvec2 scale_bytes(uint bytes, float16_t scale)
-{
-    const f16vec2 zero = f16vec2(1024.0 + FM_Q_BIAS); // 0x6400 is 1024, whose last place is 1
-    f16vec2 even = (unpackFloat2x16((bytes & 0x00ff00ffu) | 0x64006400u) - zero) * scale;
-    f16vec2 odd = (unpackFloat2x16(((bytes >> 8) & 0x00ff00ffu) | 0x64006400u) - zero) * scale;
-    if (!(abs(scale) < float16_t(256.0))) { // rare; a NaN stays
-        even = mix(clamp(even, f16vec2(-65504.0), f16vec2(65504.0)), even, isnan(even));
-        odd = mix(clamp(odd, f16vec2(-65504.0), f16vec2(65504.0)), odd, isnan(odd));
-    }
-    return uvec2(packFloat2x16(f16vec2(even.x, odd.x)), packFloat2x16(f16vec2(even.y, odd.y)));
-}
-#endif
 
 #ifdef FM_W_QUANT
 struct fm_raw { // a unit of quant.glsl: 8 weights
@@ -108,24 +71,16 @@ void fetch_w(uint i, uint col0, uint k0, uint tid)
 #endif
 }
 
-void keep_w(uint i, uint slot, uint col0, uint k0, uint tid)
+void keep_w(uint i, uint col0, uint k0, uint tid)
 {
-    uint task = i * GROUP + tid, v = task / OCTETS, t = task & 3u, at = octets_of(BN, slot, v, task % OCTETS / 4u);
+    uint task = i * GROUP + tid, v = task / OCTETS, t = task & 3u, at = v * PITCH + (task % OCTETS & ~3u);
 #ifdef FM_W_QUANT
     // a unit is a quad of each half of the block
     uint block = ((column_of(col0, v) * pc.k + k0) >> 5) + task % OCTETS / 4u;
-#ifdef HALF_SCALES
-    uint lo, hi;
-    fm_q_bytes(w_next[i].q0, w_next[i].q1, w_next[i].high, t, lo, hi);
-    f16vec2 pair = unpackFloat2x16(w_next[i].scales);
-    float16_t scale = (block & 1u) == 0u ? pair.x : pair.y;
-    uvec2 low = scale_bytes(lo, scale), high = scale_bytes(hi, scale);
-#else
     vec3 s = fm_q_scales(w_next[i].scales, block);
     vec4 lo, hi;
     fm_q_unit(w_next[i].q0, w_next[i].q1, w_next[i].high, t, lo, hi);
     uvec2 low = to_halves(fma(lo * FM_QLO, vec4(s.x), vec4(s.z))), high = to_halves(fma(hi * FM_QHI, vec4(s.y), vec4(s.z)));
-#endif
     if ((t & 1u) == 0u) {
         ws[at + t / 2u].xy = low;
         ws[at + 2u + t / 2u].xy = high;
@@ -153,14 +108,14 @@ void fetch(uint row0, uint rows, uint col0, uint k0, uint tid)
         fetch_w(i, col0, k0, tid);
 }
 
-void keep(uint slot, uint col0, uint k0, uint tid)
+void keep(uint col0, uint k0, uint tid)
 {
     [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
         uint task = i * GROUP + tid;
-        xs[octets_of(BM, slot, task / OCTETS, task % OCTETS / 4u) + (task & 3u)] = x_next[i];
+        xs[task / OCTETS * PITCH + task % OCTETS] = x_next[i];
     }
     [[unroll]] for (uint i = 0u; i < W_TASKS; i++)
-        keep_w(i, slot, col0, k0, tid);
+        keep_w(i, col0, k0, tid);
 }
 
 #endif

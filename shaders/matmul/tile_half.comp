@@ -107,7 +107,7 @@ void add_slices(uint row0, uint rows, uint col0, uint tid, uint team, uint tx, u
     for (uint k0 = 0u; k0 < pc.k; k0 += BK) {
         if (!wide)
             raise_x();
-        keep(0u, col0, k0, tid);
+        keep(col0, k0, tid);
         barrier();
         if (k0 + BK < pc.k)
             fetch(row0, rows, col0, k0 + BK, tid);

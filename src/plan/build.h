@@ -22,6 +22,7 @@ struct fm_plan_cast {
     uint32_t buffer;    // FM_NONE until it is made
 };
 
+#define FM_SPEC_PARTS 2u // constant of products with split > 1: the parts of k that the plan chose
 #define FM_CAST_ALIGN_ELEMS 8u // rows of an f16 copy start at multiples of 16 bytes
 
 // How far ahead of its first reader a weight is dequantised: the readers of one input follow one another.

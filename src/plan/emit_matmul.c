@@ -50,8 +50,8 @@ static void bind_weight(struct fm_build *b, struct fm_dispatch *d, uint32_t at, 
 }
 
 // Into how many parts k is cut over the grid: as many as let the device be done first. Cores take workgroups in waves; each takes
-// as long as its part of k, and some k more for its beginning and end, and for each part that the last one adds.
-static uint32_t choose_parts(const struct fm_build *b, const struct fm_kernel *kernel, uint64_t k, uint64_t tiles)
+// as long as its part of k, and some k more for its beginning and end, and for each part of `elems` sums that the last one adds.
+static uint32_t choose_parts(const struct fm_build *b, const struct fm_kernel *kernel, uint64_t k, uint64_t tiles, uint64_t elems)
 {
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
     uint64_t places = fm_emit_groups(b, FM_MAX(tuning->matmul_resident / kernel->workgroup, 1u)), least = UINT64_MAX;
@@ -59,7 +59,7 @@ static uint32_t choose_parts(const struct fm_build *b, const struct fm_kernel *k
     if (tiles > FM_COUNTER_BYTES / 4)
         return 1;
     for (uint32_t parts = 1; parts <= kernel->split && parts * tuning->matmul_part_k <= FM_MAX(k, tuning->matmul_part_k); parts++) {
-        uint64_t waves = (tiles * parts + places - 1) / places, merge = parts > 1 ? (uint64_t)parts * tuning->matmul_merge_k : 0;
+        uint64_t waves = (tiles * parts + places - 1) / places, merge = parts > 1 ? parts * elems / tuning->matmul_merge_elems : 0;
         uint64_t time = waves * ((k + parts - 1) / parts + tuning->matmul_start_k) + merge;
         if (time < least) {
             least = time;
@@ -76,9 +76,12 @@ static void finish(struct fm_build *b, struct fm_dispatch *d, const struct fm_wa
     uint64_t n = want->param[FM_PARAM_N], k = want->param[FM_PARAM_K], rows = want->param[FM_PARAM_ROWS];
     uint64_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, 1), tile_rows = fm_emit_tile(d->kernel->tile_rows, want, 1);
     uint64_t across = (n + tile_cols - 1) / tile_cols, down = (rows + tile_rows - 1) / tile_rows;
-    uint32_t parts = at_partial != FM_NONE ? choose_parts(b, d->kernel, k, across * down) : 1;
+    uint32_t parts = at_partial != FM_NONE ? choose_parts(b, d->kernel, k, across * down, tile_cols * tile_rows * n_weights) : 1;
     if (parts > 1) {
         uint64_t bytes = 4 * across * tile_cols * down * tile_rows * n_weights * parts;
+        for (uint32_t i = 0; i < d->n_spec; i++)
+            if (d->spec[i].id == FM_SPEC_PARTS)
+                d->spec[i].value = parts;
         fm_emit_bind_buffer(b, d, at_partial, fm_emit_buffer(b, bytes), true);
         fm_emit_bind_counters(b, d, at_arrived, (uint32_t)(across * down));
         d->moved_bytes += bytes;
