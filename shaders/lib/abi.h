@@ -60,11 +60,13 @@
     P(width) P(eps_bits) P(kind) P(rows_word)
 // y [T,n] = x [T,k] w [n,k]^T (+ bias [n]) (+ residual [T,n]); MATMUL and MATMUL_ADD. stride_x: elements from row to
 // row of x (k, or the padded width of a cast copy), or units of 16 bytes of what CAST_INT made.
+// partial, arrived: where k is split over the grid's z (lib/last_arrival.glsl), else absent. The parts' sums, tile by tile:
+// [tiles, parts, elements of a tile] f32, in an order of the kernel's own; and one counter a tile.
 #define FM_PUSH_MATMUL(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, w) A(REF_V, bias) A(REF_Y, residual) A(REF_Y, y) \
-    P(n) P(k) P(stride_x) P(rows_word)
+    A(REF_PARTIAL, partial) A(REF_ARRIVED, arrived) P(n) P(k) P(stride_x) P(rows_word)
 // y [T,n] = act(x gate^T) * (x up^T)
 #define FM_PUSH_MATMUL_GLU(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, gate) A(REF_W, up) A(REF_Y, y) \
-    P(n) P(k) P(stride_x) P(rows_word) P(act)
+    A(REF_PARTIAL, partial) A(REF_ARRIVED, arrived) P(n) P(k) P(stride_x) P(rows_word) P(act)
 // The same of x^ = x norm / sqrt(mean x^2 + eps); NORM_MATMUL and NORM_MATMUL_ADD, NORM_MATMUL_GLU. norm [k].
 #define FM_PUSH_NORM_MATMUL(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, w) A(REF_X, norm) A(REF_V, bias) A(REF_Y, residual) \
     A(REF_Y, y) P(n) P(k) P(stride_x) P(rows_word) P(eps_bits)

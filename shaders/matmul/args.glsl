@@ -20,6 +20,8 @@
 #define REF_W fm_u32s
 #define REF_V fm_f32s
 #define REF_Y fm_out_f32s
+#define REF_PARTIAL fm_out_f32x4s
+#define REF_ARRIVED fm_out_u32s
 
 #if defined(FM_OP_NORM_MATMUL) || defined(FM_OP_NORM_MATMUL_ADD) || defined(FM_OP_NORM_MATMUL_GLU) || \
     defined(FM_OP_NORM_MATMUL_CONV)

@@ -79,9 +79,8 @@ static void matmuls(struct fm_problems *l)
         // Llama-8B's shapes, decode and prefill.
         static const struct { uint32_t n, k; } large[] = {{4096, 4096}, {14336, 4096}, {4096, 14336}};
         for (size_t i = 0; i < FM_COUNT(large); i++)
-            for (uint32_t r = 1; r <= 512; r *= 2)
+            for (uint32_t r = 1; r <= 2048; r *= r < 512 ? 2 : 4)
                 matmul(l, FM_OP_MATMUL, (enum fm_type)t, r, r, large[i].n, large[i].k, false, FM_DATA_NORMAL, true);
-        matmul(l, FM_OP_MATMUL, (enum fm_type)t, 2048, 2048, 4096, 4096, false, FM_DATA_NORMAL, true);
         for (uint32_t r = 1; r <= 8; r *= 2) {
             matmul(l, FM_OP_MATMUL_ADD, (enum fm_type)t, r, r, 4096, 14336, false, FM_DATA_NORMAL, true);
             matmul(l, FM_OP_MATMUL_GLU, (enum fm_type)t, r, r, 14336, 4096, false, FM_DATA_NORMAL, true);

@@ -50,12 +50,11 @@ static enum fm_result create_memories(struct fm_vk *vk, struct fm_case_run *run)
                 r = fm_vk_memory_create(vk, names[pool], FM_VK_DEVICE, &run->layout.pool[pool], &run->memory[pool]);
             continue;
         }
-        bool device = pool == FM_POOL_ARENA || pool == FM_POOL_COUNTER;
-        enum fm_vk_place place = device ? FM_VK_DEVICE : pool == FM_POOL_STEP ? FM_VK_UPLOAD : FM_VK_READBACK;
-        uint64_t bytes = pool == FM_POOL_ARENA     ? run->plan.arena_bytes
-                         : pool == FM_POOL_STEP    ? run->plan.step.bytes
-                         : pool == FM_POOL_COUNTER ? FM_COUNTER_BYTES
-                                                   : run->plan.result_bytes;
+        enum fm_vk_place place = pool == FM_POOL_STEP ? FM_VK_UPLOAD : pool == FM_POOL_RESULT ? FM_VK_READBACK : FM_VK_DEVICE;
+        uint64_t bytes = pool == FM_POOL_ARENA    ? run->plan.arena_bytes
+                         : pool == FM_POOL_STEP   ? run->plan.step.bytes
+                         : pool == FM_POOL_RESULT ? run->plan.result_bytes
+                                                  : FM_COUNTER_BYTES;
         r = fm_vk_memory_create_single(vk, names[pool], place, FM_MAX(bytes, 256), &run->memory[pool]);
     }
     return r ? r : fm_vk_fill(vk, run->memory[FM_POOL_COUNTER], 0, FM_COUNTER_BYTES, 0);
@@ -129,6 +128,8 @@ enum fm_result fm_case_run_reset(struct fm_vk *vk, const struct fm_case *c, stru
     for (uint64_t i = 0; i < run->plan.result_bytes / sizeof *result; i++)
         result[i] = POISON;
     enum fm_result r = fm_vk_fill(vk, run->memory[FM_POOL_ARENA], 0, fm_vk_memory_bytes(run->memory[FM_POOL_ARENA]) & ~3ull, POISON);
+    if (!r)
+        r = fm_vk_fill(vk, run->memory[FM_POOL_COUNTER], 0, FM_COUNTER_BYTES, 0);
     if (!r && run->memory[FM_POOL_STATE]) {
         for (uint32_t i = 0; i < run->layout.pool[FM_POOL_STATE].n_chunks && !r; i++)
             r = fm_vk_fill(vk, run->memory[FM_POOL_STATE], i * run->layout.pool[FM_POOL_STATE].chunk_bytes,

@@ -71,7 +71,7 @@ static uint64_t written_bytes(const struct fm_case *c, const struct fm_case_run 
     return bind->bytes;
 }
 
-// What the plan writes of a pool, in rising order. Counters are as they were once it is done.
+// What the plan writes of a pool, in rising order. Counters are at zero again, so they count as not written.
 static uint32_t written_ranges(const struct fm_case *c, const struct fm_case_run *run, int pool, uint32_t rows, struct range *ranges)
 {
     uint32_t n = 0;

@@ -27,6 +27,7 @@ struct fm_plan_ints {
     uint32_t buffer[2];
 };
 
+#define FM_SPEC_PARTS 2u // constant of products with split > 1: the parts of k that the plan chose
 #define FM_CAST_ALIGN_ELEMS 8u // rows of an f16 copy start at multiples of 16 bytes
 
 // How far ahead of its first reader a weight is dequantised: the readers of one input follow one another.
@@ -53,6 +54,7 @@ struct fm_build {
     size_t n_dispatches, cap_dispatches;
     struct fm_plan_buffer *buffers;
     size_t n_buffers, cap_buffers;
+    uint32_t next_counter; // in bytes
 };
 
 // ---- emit.c: helpers of the emitters -----------------------------------------------------------------------------
@@ -73,6 +75,8 @@ void fm_emit_grid(struct fm_build *b, struct fm_dispatch *d, uint64_t x, uint64_
 void fm_emit_grid_elements(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint64_t width, uint64_t rows);
 // New scratch; FM_NONE when the build has failed.
 uint32_t fm_emit_buffer(struct fm_build *b, uint64_t bytes);
+// Bind `count` counters, at most FM_COUNTER_BYTES / 4, which the kernel finds at zero and leaves at zero.
+void fm_emit_bind_counters(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t count);
 // Make sure that `value` (of rows counted by rows_word) exists as f16, as itself or as a copy; its buffer, and its stride in elements.
 uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_t *out_stride);
 // Make sure that `value` exists as integers of `bytes` bytes; its buffer, and the units of 16 bytes from row to row.

@@ -5,6 +5,7 @@
 #include "shaders/lib/abi.h"
 
 #define LARGEST_GRID 65535u // every Vulkan device can do this much
+#define COUNTER_ALIGN_BYTES 64u
 
 static fm_emit_fn emit_cast_node, emit_dequantize_node;
 
@@ -165,6 +166,17 @@ void fm_emit_bind(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32
     enum fm_value_kind kind = b->graph->values[value].kind;
     if (kind != FM_VALUE_STATE && kind != FM_VALUE_WEIGHT && kind != FM_VALUE_CONST)
         d->moved_bytes += place->bytes;
+}
+
+void fm_emit_bind_counters(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t count)
+{
+    if (b->error != FM_OK)
+        return;
+    uint32_t bytes = fm_ceil_div_u32(4 * count, COUNTER_ALIGN_BYTES) * COUNTER_ALIGN_BYTES;
+    if (bytes > FM_COUNTER_BYTES - b->next_counter)
+        b->next_counter = 0;
+    d->bind[at] = (struct fm_binding){.pool = FM_POOL_COUNTER, .written = true, .offset = b->next_counter, .bytes = 4ull * count};
+    b->next_counter += bytes;
 }
 
 void fm_emit_grid(struct fm_build *b, struct fm_dispatch *d, uint64_t x, uint64_t y, uint64_t z)

@@ -154,7 +154,7 @@ static void bind_parts(struct fm_build *b, struct fm_dispatch *d, const struct p
     if (p->split == 1)
         return;
     fm_emit_bind_buffer(b, d, at_partial, p->partial, true);
-    d->bind[at_counter] = (struct fm_binding){.pool = FM_POOL_COUNTER, .written = true, .bytes = p->grid_x * p->grid_y * 4};
+    fm_emit_bind_counters(b, d, at_counter, (uint32_t)(p->grid_x * p->grid_y));
 }
 
 static double attend_flops(const struct fm_want *want) // over a full cache

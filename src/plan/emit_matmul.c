@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Matrix products. Grid: ceil(n / tile_cols), ceil(rows / tile_rows), 1.
+// Matrix products. Grid: ceil(n / tile_cols), ceil(rows / tile_rows), parts of k.
 #include "plan/build.h"
 
 #include "shaders/lib/abi.h"
@@ -51,12 +51,45 @@ static void bind_weight(struct fm_build *b, struct fm_dispatch *d, uint32_t at, 
     d->moved_bytes += d->bind[at].bytes;
 }
 
-static void finish(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint32_t n_weights)
+// Into how many parts k is cut over the grid: as many as let the device be done first. Cores take workgroups in waves; each takes
+// as long as its part of k, and some k more for its beginning and end, and for each part of `elems` sums that the last one adds.
+static uint32_t choose_parts(const struct fm_build *b, const struct fm_kernel *kernel, uint64_t k, uint64_t tiles, uint64_t elems)
+{
+    const struct fm_tuning *tuning = fm_tuning_of(b->caps);
+    uint64_t places = fm_emit_groups(b, FM_MAX(tuning->matmul_resident / kernel->workgroup, 1u)), least = UINT64_MAX;
+    uint32_t best = 1;
+    if (tiles > FM_COUNTER_BYTES / 4)
+        return 1;
+    for (uint32_t parts = 1; parts <= kernel->split && parts * tuning->matmul_part_k <= FM_MAX(k, tuning->matmul_part_k); parts++) {
+        uint64_t waves = (tiles * parts + places - 1) / places, merge = parts > 1 ? parts * elems / tuning->matmul_merge_elems : 0;
+        uint64_t time = waves * ((k + parts - 1) / parts + tuning->matmul_start_k) + merge;
+        if (time < least) {
+            least = time;
+            best = parts;
+        }
+    }
+    return best;
+}
+
+// The grid. at_partial, at_arrived: places of what a product whose k is split needs; FM_NONE: its kernels split none.
+static void finish(struct fm_build *b, struct fm_dispatch *d, const struct fm_want *want, uint32_t n_weights, uint32_t at_partial,
+                   uint32_t at_arrived)
 {
     uint64_t n = want->param[FM_PARAM_N], k = want->param[FM_PARAM_K], rows = want->param[FM_PARAM_ROWS];
     uint64_t tile_cols = fm_emit_tile(d->kernel->tile_cols, want, 1), tile_rows = fm_emit_tile(d->kernel->tile_rows, want, 1);
+    uint64_t across = (n + tile_cols - 1) / tile_cols, down = (rows + tile_rows - 1) / tile_rows;
+    uint32_t parts = at_partial != FM_NONE ? choose_parts(b, d->kernel, k, across * down, tile_cols * tile_rows * n_weights) : 1;
+    if (parts > 1) {
+        uint64_t bytes = 4 * across * tile_cols * down * tile_rows * n_weights * parts;
+        for (uint32_t i = 0; i < d->n_spec; i++)
+            if (d->spec[i].id == FM_SPEC_PARTS)
+                d->spec[i].value = parts;
+        fm_emit_bind_buffer(b, d, at_partial, fm_emit_buffer(b, bytes), true);
+        fm_emit_bind_counters(b, d, at_arrived, (uint32_t)(across * down));
+        d->moved_bytes += bytes;
+    }
     d->flops = 2.0 * (double)n * (double)k * (double)rows * n_weights;
-    fm_emit_grid(b, d, (n + tile_cols - 1) / tile_cols, (rows + tile_rows - 1) / tile_rows, 1);
+    fm_emit_grid(b, d, across, down, parts);
 }
 
 void fm_emit_matmul(struct fm_build *b, uint32_t node_id)
@@ -83,7 +116,7 @@ void fm_emit_matmul(struct fm_build *b, uint32_t node_id)
     d->word[word_stride_x] = stride;
     d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
     d->moved_bytes += d->bind[bind_bias].bytes;
-    finish(b, d, want, 1);
+    finish(b, d, want, 1, bind_partial, bind_arrived);
 }
 
 void fm_emit_matmul_glu(struct fm_build *b, uint32_t node_id)
@@ -105,7 +138,7 @@ void fm_emit_matmul_glu(struct fm_build *b, uint32_t node_id)
     d->word[word_stride_x] = stride;
     d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
     d->word[word_act] = node->attr.act;
-    finish(b, d, want, 2);
+    finish(b, d, want, 2, bind_partial, bind_arrived);
 }
 
 // Kernels of products with a norm read x as it is, in f32, and weights as they lie.
@@ -132,7 +165,7 @@ void fm_emit_norm_matmul(struct fm_build *b, uint32_t node_id)
     d->word[word_rows_word] = fm_emit_rows_word(b, node->src[0]);
     d->word[word_eps_bits] = fm_float_bits(node->attr.eps);
     d->moved_bytes += d->bind[bind_norm].bytes + d->bind[bind_bias].bytes;
-    finish(b, d, want, 1);
+    finish(b, d, want, 1, FM_NONE, FM_NONE);
 }
 
 void fm_emit_norm_matmul_glu(struct fm_build *b, uint32_t node_id)
@@ -154,7 +187,7 @@ void fm_emit_norm_matmul_glu(struct fm_build *b, uint32_t node_id)
     d->word[word_act] = node->attr.act;
     d->word[word_eps_bits] = fm_float_bits(node->attr.eps);
     d->moved_bytes += d->bind[bind_norm].bytes;
-    finish(b, d, want, 2);
+    finish(b, d, want, 2, FM_NONE, FM_NONE);
 }
 
 // Such kernels read x and weights as those of products with a norm do, whether there is one or not.

@@ -11,12 +11,14 @@ enum fm_pool {
     FM_POOL_ARENA,
     FM_POOL_STEP,
     FM_POOL_RESULT,
-    FM_POOL_COUNTER, // FM_COUNTER_BYTES: zero between dispatches (shaders/lib/arrive.glsl); all plans of a session share them
+    FM_POOL_COUNTER, // FM_COUNTER_BYTES of zeros: kernels that count here leave it as they found it
     FM_POOL_COUNT,
     FM_POOL_NONE = FM_POOL_COUNT
 };
 const char *fm_pool_name(enum fm_pool pool);
-#define FM_COUNTER_BYTES 16384u
+
+// Dispatches take turns with the counters; those between two barriers have their own.
+#define FM_COUNTER_BYTES 65536u
 
 // A pool is one range of offsets, cut into chunks of chunk_bytes (one device allocation each, of chunk_used bytes);
 // nothing straddles a chunk.

@@ -295,7 +295,7 @@ void fm_blueprint_need(const struct fm_blueprint *b, struct fm_memory_need *out_
 {
     struct fm_memory_need need = {.weights_bytes = b->layout.pool[FM_POOL_WEIGHTS].total_bytes,
                                   .state_bytes = b->layout.pool[FM_POOL_STATE].total_bytes,
-                                  .arena_bytes = b->arena_bytes,
+                                  .arena_bytes = b->arena_bytes + FM_COUNTER_BYTES,
                                   .step_bytes = b->step_stride * FM_RUN_RING,
                                   .result_bytes = b->result_stride * FM_RUN_RING,
                                   .n_ctx = b->n_ctx, .n_slots = b->n_slots, .n_ubatch = b->n_ubatch, .n_versions = b->versions};

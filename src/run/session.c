@@ -73,7 +73,7 @@ void fm_session_destroy(struct fm_session **handle)
 void fm_session_get_need(const struct fm_session *session, struct fm_memory_need *out_need)
 {
     fm_blueprint_need(&session->blueprint, out_need);
-    out_need->arena_bytes = session->arena_bytes;
+    out_need->arena_bytes = session->arena_bytes + FM_COUNTER_BYTES;
     out_need->step_bytes = session->step_stride * FM_RUN_RING;
     out_need->result_bytes = session->result_stride * FM_RUN_RING;
     out_need->total_bytes = out_need->weights_bytes + out_need->state_bytes + out_need->arena_bytes + out_need->step_bytes +

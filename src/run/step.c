@@ -57,7 +57,8 @@ static enum fm_result reserve(struct fm_session *session, uint64_t arena_bytes, 
         (result = fm_vk_memory_create_single(session->vk, "result", FM_VK_READBACK, result_stride * FM_RUN_RING,
                                               &session->result)) != FM_OK ||
         (result = fm_vk_memory_create_single(session->vk, "counter", FM_VK_DEVICE, FM_COUNTER_BYTES, &session->counter)) != FM_OK ||
-        (result = fm_vk_fill(session->vk, session->counter, 0, FM_COUNTER_BYTES, 0)) != FM_OK) {
+        (result = fm_vk_fill(session->vk, session->counter, 0, FM_COUNTER_BYTES, 0)) != FM_OK ||
+        (result = fm_vk_upload_finish(session->vk)) != FM_OK) {
         fm_step_finish(session);
         return result;
     }
@@ -105,7 +106,8 @@ static enum fm_result make_program(struct fm_session *session, const struct fm_p
     const struct fm_vk_program_info info = {
         .plan = plan,
         .memory = {[FM_POOL_WEIGHTS] = session->model->weights, [FM_POOL_STATE] = session->state, [FM_POOL_ARENA] = session->arena,
-                   [FM_POOL_STEP] = session->step, [FM_POOL_RESULT] = session->result, [FM_POOL_COUNTER] = session->counter},
+                   [FM_POOL_STEP] = session->step, [FM_POOL_RESULT] = session->result,
+                   [FM_POOL_COUNTER] = session->counter},
         .ring = FM_RUN_RING, .step_stride = session->step_stride, .result_stride = session->result_stride,
         .timing = fm_profile_timing(session->profile), .cancel = is_cancelled, .cancel_user = session};
     result = fm_vk_program_create(session->vk, &info, out_program);

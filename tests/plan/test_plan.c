@@ -270,6 +270,38 @@ static void test_group_tile(void **state)
     unmake(&m);
 }
 
+// k is cut over the grid where tiles leave cores idle; each product has sums and counters of its own, so that no barrier is needed.
+static void test_split_products(void **state)
+{
+    (void)state;
+    FM_DISPATCH_LAYOUT(FM_PUSH_MATMUL);
+    assert_true((int)n_bind > 0 && (int)n_words > 0);
+    struct fm_tuning tuning = fm_tuning_shipped;
+    tuning.matmul_part_k = 32;
+    tuning.matmul_start_k = 1;
+    tuning.matmul_merge_elems = 1048576;
+    struct fm_caps caps = fake_caps("nvidia-cmr");
+    caps.tuning = &tuning;
+    struct made m = make_llama(&caps, 1, dims_of(200), NULL);
+    const struct fm_dispatch *q = find(&m.plan, "blk.0.attn_q"), *k = find(&m.plan, "blk.0.attn_k");
+    assert_int_equal(q->grid[1], 2); // 200 rows in tiles of 128
+    assert_int_equal(q->grid[2], 2); // 64 in parts of 32
+    assert_int_equal(q->bind[bind_partial].bytes, 2 * 2 * 128 * 128 * 4);
+    assert_true(q->bind[bind_partial].written);
+    assert_int_equal(q->bind[bind_arrived].pool, FM_POOL_COUNTER);
+    assert_int_equal(q->bind[bind_arrived].bytes, 2 * 4);
+    assert_false(k->barrier_before);
+    assert_int_equal(k->bind[bind_arrived].offset, q->bind[bind_arrived].offset + 64);
+    unmake(&m);
+    tuning.matmul_part_k = 65; // more than half of every k
+    m = make_llama(&caps, 1, dims_of(200), NULL);
+    q = find(&m.plan, "blk.0.attn_q");
+    assert_int_equal(q->grid[2], 1);
+    assert_int_equal(q->bind[bind_partial].pool, FM_POOL_NONE);
+    assert_int_equal(q->bind[bind_arrived].pool, FM_POOL_NONE);
+    unmake(&m);
+}
+
 static void test_rows_word(void **state)
 {
     (void)state;
@@ -557,7 +589,8 @@ int main(void)
         cmocka_unit_test(test_llama_everywhere), cmocka_unit_test(test_many_layers),  cmocka_unit_test(test_sharing_is_free),
         cmocka_unit_test(test_keep_and_guard),   cmocka_unit_test(test_casts),        cmocka_unit_test(test_split),
         cmocka_unit_test(test_narrow),           cmocka_unit_test(test_mixed_readers),
-        cmocka_unit_test(test_group_tile),       cmocka_unit_test(test_rows_word),    cmocka_unit_test(test_random_graphs),
+        cmocka_unit_test(test_group_tile),       cmocka_unit_test(test_split_products), cmocka_unit_test(test_rows_word),
+        cmocka_unit_test(test_random_graphs),
         cmocka_unit_test(test_judge),            cmocka_unit_test(test_barriers),     cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_wrong_layout),     cmocka_unit_test(test_grid_too_large), cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_hash),             cmocka_unit_test(test_listing),

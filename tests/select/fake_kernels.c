@@ -34,7 +34,7 @@
     {.name = text "_tile_q4_0_cmr", .op = FM_OP_##op_id, .rung = FM_RUNG_CMR, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | \
      BIT(STORAGE16) | BIT(COOPMAT) | BIT(COOPMAT_REG), .x = FM_TYPE_F16, .y = FM_TYPE_F16, .w = FM_TYPE_Q4_0, \
      .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}}, .n_windows = 1, .spec = {FIXED(0, 256)}, .n_specs = 1, .workgroup = 256, \
-     .tile_rows = 128, .tile_cols = 128, .split = 1, .shared_bytes = 36864, .matrix_m = 16, .matrix_n = 16, .matrix_k = 64, \
+     .tile_rows = 128, .tile_cols = 128, .split = 8, .shared_bytes = 36864, .matrix_m = 16, .matrix_n = 16, .matrix_k = 64, \
      .priority = 70, .bound_c = 2, .bound_unit = 0x1p-11}
 #define NORMED(op_id, text) \
     {.name = text "_one_q4_0_sg", .op = FM_OP_##op_id, .rung = FM_RUNG_SG, .needs = BIT(SUBGROUP), .x = FM_TYPE_NONE, \
