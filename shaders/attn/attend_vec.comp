@@ -4,11 +4,12 @@
 //   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32. Dual chunk attention: q [T,3*H*C]; the copy
 //   for the segment of keys is loaded before its loop
 // One workgroup: one part of the keys (Flash-Decoding, Dao et al. 2023) of QH query heads that share a KV head, of
-//     one token. A row of the cache is read by LANES neighbouring invocations, 8 elements each; a subgroup holds KEYS
-//     rows at once and has UNROLL of them in flight, keys and values. Every LANES invocations keep an online softmax
-//     of their own (Milakov and Gimelshein 2018); in the end they are put together, within the subgroup by shuffles,
-//     then through shared memory. Where there are several parts, the last workgroup that is done puts them together
-//     (lib/arrive.glsl), its subgroups taking turns; few keys are one part, and nobody arrives.
+//     one token. A row of the cache is read by LANES neighbouring invocations, 8 elements (a chunk) each; a subgroup holds KEYS
+//     rows at once and has UNROLL of them in flight, keys and values. With PAIRS (from the manifest) an invocation has two chunks, of
+//     q8_0 side by side, so that they are one load: half as many shuffles and exponentials a key, for twice the registers. Every
+//     LANES invocations keep an online softmax of their own (Milakov and Gimelshein 2018); in the end they are put together, within
+//     the subgroup by shuffles, then through shared memory. Where there are several parts, the last workgroup that is done puts
+//     them together (lib/arrive.glsl), its subgroups taking turns; few keys are one part, and nobody arrives.
 // ROPE_ATTEND does the same from q [T,H*C], k, v [T,G*C] that are not rotated yet, and writes keys and values into the caches
 //     (step_rows.glsl): no row of the caches is read that the dispatch writes.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 head width C (a multiple of 8, at most 256), 3 QH (divides H/G), 4 rotated
@@ -17,7 +18,7 @@
 // Accumulates in f32: a dot product as C/8 chains of 8 and a tree, keys in steps of the workgroup, parts in order: those of a
 //     subgroup, then subgroups.
 // Moves: 2*keys*C*cache bytes a group of QH heads and token; parts are written and read once.
-// Limits: shared memory of group/subgroup * QH * (C + 2) floats. ROPE_ATTEND with q8_0: heads of whole pairs of blocks.
+// Limits: shared memory of group/subgroup * QH * (C + 2) floats. q8_0 in ROPE_ATTEND or with PAIRS: heads of whole pairs of blocks.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -60,7 +61,12 @@ const uint PITCH = (HEAD + 31) / 32 * 4; // chunks from row to row of a cache
 #else
 const uint PITCH = CHUNKS;
 #endif
-const uint WIDE = CHUNKS <= 1 ? 1 : CHUNKS <= 2 ? 2 : CHUNKS <= 4 ? 4 : CHUNKS <= 8 ? 8 : CHUNKS <= 16 ? 16 : 32;
+#ifdef PAIRS
+const uint SPAN = (CHUNKS + 1) / 2;
+#else
+const uint SPAN = CHUNKS;
+#endif
+const uint WIDE = SPAN <= 1 ? 1 : SPAN <= 2 ? 2 : SPAN <= 4 ? 4 : SPAN <= 8 ? 8 : SPAN <= 16 ? 16 : 32;
 const uint LANES = WIDE < FM_SUBGROUP ? WIDE : FM_SUBGROUP;
 const uint PER = (CHUNKS + LANES - 1) / LANES; // chunks of a row that one invocation holds
 const bool RAGGED = CHUNKS % LANES != 0;
@@ -96,16 +102,40 @@ RAW load8(REF_KV cache, uvec2 plane, uint i)
     return uvec3(cache.d[plane.x + i], scale >> (16 * (block & 1)));
 }
 
+#ifdef PAIRS
+// Two chunks side by side: 16 elements and the scale of their block.
+void load16(REF_KV cache, uvec2 plane, uint i, out RAW first, out RAW second)
+{
+    uint block = i / 4;
+    uint scale = FM_CAST(fm_u32s, cache).d[(plane.x + plane.y) * 2 + block / 2] >> (16 * (block & 1));
+    uvec4 words = FM_CAST(fm_u32x4s, cache).d[(plane.x + i) / 2];
+    first = RAW(words.xy, scale);
+    second = RAW(words.zw, scale);
+}
+
+// Through the bits of 2^23 + byte: devices turn integers into floats at an eighth of the rate of additions, or less.
+vec4 signed_bytes(uint word)
+{
+    word ^= 0x80808080u;
+    uvec4 bits = uvec4(word, word >> 8, word >> 16, word >> 24) & 0xffu | 0x4b000000u;
+    return uintBitsToFloat(bits) - 8388736.0; // 2^23 + 128
+}
+#else
 vec4 signed_bytes(uint word)
 {
     int w = int(word);
     return vec4(bitfieldExtract(w, 0, 8), bitfieldExtract(w, 8, 8), bitfieldExtract(w, 16, 8), bitfieldExtract(w, 24, 8));
 }
+#endif
 
-mat2x4 floats(RAW r)
+mat2x4 floats(RAW r) // times scale_of(r)
 {
-    float d = unpackHalf2x16(r.z).x;
-    return mat2x4(d * signed_bytes(r.x), d * signed_bytes(r.y));
+    return mat2x4(signed_bytes(r.x), signed_bytes(r.y));
+}
+
+float scale_of(RAW r)
+{
+    return unpackHalf2x16(r.z).x;
 }
 #else
 #define RAW uvec4
@@ -119,6 +149,16 @@ mat2x4 floats(RAW r)
     return mat2x4(vec4(fm_unpack_half2(r.x), fm_unpack_half2(r.y)), vec4(fm_unpack_half2(r.z), fm_unpack_half2(r.w)));
 }
 #endif
+
+// The chunk `c` of a row that a lane holds, if the row has it.
+uint chunk_of(uint c, uint lane)
+{
+#if defined(PAIRS) && defined(FM_W_Q8_0)
+    return (c / 2 * LANES + lane) * 2 + c % 2;
+#else
+    return c * LANES + lane;
+#endif
+}
 
 float dot8(mat2x4 a, mat2x4 b, float sum)
 {
@@ -143,7 +183,7 @@ void load_queries(uint t, uint copy, uint head0, uint lane)
     [[unroll]] for (uint h = 0; h < QH; h++) {
         uint at = (t * pc.stride_q + (copy * pc.heads + head0 + h) * HEAD) / 4;
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            uint chunk = c * LANES + lane;
+            uint chunk = chunk_of(c, lane);
             mat2x4 q = mat2x4(vec4(0.0), vec4(0.0));
             if (!RAGGED || chunk < CHUNKS)
                 q = mat2x4(scale * pc.q.d[at + 2 * chunk], scale * pc.q.d[at + 2 * chunk + 1]);
@@ -163,10 +203,10 @@ void clear_sums()
     }
 }
 
-// The chunk `c` of a row that a lane holds. What lies behind the row is its last chunk once more; it meets zeros of q and is not stored.
-uint chunk_of(uint c, uint lane)
+// The same of what is read: behind the row its last chunk once more, which meets zeros of q and is not stored.
+uint chunk_read(uint c, uint lane)
 {
-    return RAGGED ? min(c * LANES + lane, CHUNKS - 1) : c * LANES + lane;
+    return RAGGED ? min(chunk_of(c, lane), CHUNKS - 1) : chunk_of(c, lane);
 }
 
 // Adds a turn's UNROLL * KEYS keys, from `first` on, and their values: those before `end`.
@@ -179,7 +219,11 @@ void add_keys(uint first, uint end, uint cluster)
         [[unroll]] for (uint c = 0; c < PER; c++) {
             mat2x4 f = floats(raw_k[u * PER + c]);
             [[unroll]] for (uint h = 0; h < QH; h++)
+#ifdef FM_W_Q8_0
+                p[u * QH + h] = fma(scale_of(raw_k[u * PER + c]), dot8(query[h * PER + c], f, 0.0), p[u * QH + h]);
+#else
                 p[u * QH + h] = dot8(query[h * PER + c], f, p[u * QH + h]);
+#endif
         }
     }
     [[unroll]] for (uint d = 1; d < LANES; d <<= 1)
@@ -207,7 +251,11 @@ void add_keys(uint first, uint end, uint cluster)
         [[unroll]] for (uint c = 0; c < PER; c++) {
             mat2x4 f = floats(raw_v[u * PER + c]);
             [[unroll]] for (uint h = 0; h < QH; h++) {
+#ifdef FM_W_Q8_0
+                vec4 weight = vec4(p[u * QH + h] * scale_of(raw_v[u * PER + c]));
+#else
                 vec4 weight = vec4(p[u * QH + h]);
+#endif
                 acc[h * PER + c][0] = fma(weight, f[0], acc[h * PER + c][0]);
                 acc[h * PER + c][1] = fma(weight, f[1], acc[h * PER + c][1]);
             }
@@ -219,10 +267,18 @@ void add_cached_keys(uvec2 plane, uint first, uint end, uint cluster, uint lane)
 {
     [[unroll]] for (uint u = 0; u < UNROLL; u++) {
         uint at = min(first + u * KEYS + cluster, end - 1) * PITCH;
-        [[unroll]] for (uint c = 0; c < PER; c++) {
-            raw_k[u * PER + c] = load8(pc.kc, plane, at + chunk_of(c, lane));
-            raw_v[u * PER + c] = load8(pc.vc, plane, at + chunk_of(c, lane));
+#if defined(PAIRS) && defined(FM_W_Q8_0)
+        [[unroll]] for (uint c = 0; c < PER; c += 2) {
+            uint chunk = RAGGED ? min(chunk_of(c, lane), CHUNKS - 2) : chunk_of(c, lane);
+            load16(pc.kc, plane, at + chunk, raw_k[u * PER + c], raw_k[u * PER + c + 1]);
+            load16(pc.vc, plane, at + chunk, raw_v[u * PER + c], raw_v[u * PER + c + 1]);
         }
+#else
+        [[unroll]] for (uint c = 0; c < PER; c++) {
+            raw_k[u * PER + c] = load8(pc.kc, plane, at + chunk_read(c, lane));
+            raw_v[u * PER + c] = load8(pc.vc, plane, at + chunk_read(c, lane));
+        }
+#endif
     }
     add_keys(first, end, cluster);
 }
@@ -241,12 +297,23 @@ void add_step(uvec2 plane, uvec2 keys, uint row, uint g, uint written, uint turn
 {
     uint before = (subgroup + SUBGROUPS - turn % SUBGROUPS) % SUBGROUPS;
     for (uint first = keys.x + before * KEYS; first < keys.y; first += SUBGROUPS * KEYS) {
+        mat2x4 key[PER], value[PER];
         uint pos = min(first + cluster, keys.y - 1), from = (row + pos - keys.x) * pc.heads_kv + g;
         [[unroll]] for (uint i = 0; i < UNROLL * PER; i++)
             raw_k[i] = raw_v[i] = RAW(0);
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            raw_k[c] = step_key(from, pos, chunk_of(c, lane));
-            raw_v[c] = step_value(from, chunk_of(c, lane));
+            key[c] = step_key(from, pos, chunk_read(c, lane));
+            value[c] = step_value(from, chunk_read(c, lane));
+        }
+        [[unroll]] for (uint c = 0; c < PER; c++) {
+#ifdef FM_W_Q8_0
+            const uint other = OF_BLOCK == 2 ? c ^ 1 : c; // of the same block, in this lane
+            raw_k[c] = narrow(key[c], largest(key[c], key[other]));
+            raw_v[c] = narrow(value[c], largest(value[c], value[other]));
+#else
+            raw_k[c] = narrow(key[c]);
+            raw_v[c] = narrow(value[c]);
+#endif
         }
         [[unroll]] for (uint c = 0; c < PER; c++)
             store_chunk(plane, pos * PITCH, c, lane, first + cluster == written);
@@ -276,7 +343,7 @@ void keep_cluster(uint subgroup, uint lane)
     [[unroll]] for (uint h = 0; h < QH; h++) {
         uint at = subgroup * QH + h;
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            uint chunk = c * LANES + lane;
+            uint chunk = chunk_of(c, lane);
             if (RAGGED && chunk >= CHUNKS)
                 break;
             part_acc[(at * CHUNKS + chunk) * 2] = acc[h * PER + c][0];

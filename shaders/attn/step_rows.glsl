@@ -58,7 +58,7 @@ void load_queries(uint t, uint head0, uint lane)
     float scale = uintBitsToFloat(pc.scale_bits);
     uint pos = pc.pos.d[t], heads = gl_NumWorkGroups.x * QH;
     [[unroll]] for (uint c = 0; c < PER; c++) {
-        uint chunk = c * LANES + lane;
+        uint chunk = chunk_of(c, lane);
         bool there = !RAGGED || chunk < CHUNKS;
         chunk = there ? chunk : CHUNKS - 1;
         vec4 cosine[2], sine[2];
@@ -82,13 +82,26 @@ RAW narrow(mat2x4 x)
     return x;
 }
 #elif defined(FM_W_Q8_0)
-// As fm_cache_store_q8 rounds (lib/cache.glsl). The four chunks of a block lie in neighbouring lanes.
-RAW narrow(mat2x4 x)
+// The four chunks of a block lie in neighbouring lanes, OF_BLOCK in each.
+#ifdef PAIRS
+const uint OF_BLOCK = 2;
+#else
+const uint OF_BLOCK = 1;
+#endif
+
+// Greatest magnitude of a block, of which this lane has x and y.
+float largest(mat2x4 x, mat2x4 y)
 {
-    vec4 a = max(abs(x[0]), abs(x[1]));
+    vec4 a = max(max(abs(x[0]), abs(x[1])), max(abs(y[0]), abs(y[1])));
     float most = max(max(a.x, a.y), max(a.z, a.w));
-    [[unroll]] for (uint d = 1; d < 4; d <<= 1)
+    [[unroll]] for (uint d = 1; d < 4 / OF_BLOCK; d <<= 1)
         most = max(most, subgroupShuffleXor(most, d));
+    return most;
+}
+
+// As fm_cache_store_q8 rounds (lib/cache.glsl).
+RAW narrow(mat2x4 x, float most)
+{
     float d = most / 127.0, id = d > 1.1754944e-38 ? 1.0 / d : 0.0;
     RAW raw = RAW(0, 0, fm_half_bits(d));
     [[unroll]] for (uint i = 0; i < 8; i++) {
@@ -106,7 +119,7 @@ RAW narrow(mat2x4 x)
 #endif
 
 // Chunk of KV head `from` = row * G + g.
-RAW step_key(uint from, uint pos, uint chunk)
+mat2x4 step_key(uint from, uint pos, uint chunk)
 {
     mat2x4 x;
     [[unroll]] for (uint i = 0; i < 2; i++) {
@@ -114,13 +127,13 @@ RAW step_key(uint from, uint pos, uint chunk)
         turn4(2 * chunk + i, pos, cosine, sine);
         x[i] = rotated4(pc.k, from * (HEAD / 4), 2 * chunk + i, cosine, sine);
     }
-    return narrow(x);
+    return x;
 }
 
-RAW step_value(uint from, uint chunk)
+mat2x4 step_value(uint from, uint chunk)
 {
     uint at = from * (HEAD / 4) + 2 * chunk;
-    return narrow(mat2x4(pc.v.d[at], pc.v.d[at + 1]));
+    return mat2x4(pc.v.d[at], pc.v.d[at + 1]);
 }
 
 #ifdef FM_W_F32
@@ -148,11 +161,12 @@ void store8(REF_KV cache, uint i, RAW raw)
 // of blocks, with the first chunk of the first; all lanes of a row call this.
 void store_chunk(uvec2 plane, uint row, uint c, uint lane, bool written)
 {
-    uint chunk = c * LANES + lane;
+    uint chunk = chunk_of(c, lane);
 #ifdef FM_W_Q8_0
+    const uint apart = 4 / OF_BLOCK; // lanes from block to block
     uvec2 own = uvec2(raw_k[c].z, raw_v[c].z), after = uvec2(raw_k[min(c + 1, PER - 1)].z, raw_v[min(c + 1, PER - 1)].z);
-    if (LANES > 4)
-        after = uvec2(subgroupShuffleXor(own.x, 4u), subgroupShuffleXor(own.y, 4u));
+    if (LANES > apart)
+        after = uvec2(subgroupShuffleXor(own.x, apart), subgroupShuffleXor(own.y, apart));
 #endif
     if (!written || (RAGGED && chunk >= CHUNKS))
         return;

@@ -60,7 +60,7 @@ static void plain(struct fm_problems *l)
     static const struct attention_shape shapes[] = {
         {1, 1, 16, 40, 0, 0},    {4, 2, 16, 300, 0, 0},   {4, 4, 64, 100, 0, 31},   {5, 1, 24, 77, 0, 3},   {8, 2, 64, 513, 0, 256},
         {4, 1, 128, 700, 0, 500}, {4, 2, 64, 300, 16, 200}, {6, 3, 80, 260, 0, 129}, {2, 1, 256, 130, 0, 60}, {4, 2, 15, 64, 0, 20},
-        {8, 1, 128, 2100, 0, 2000}, {4, 2, 96, 200, 50, 100}, {8, 1, 160, 140, 0, 100}};
+        {8, 1, 128, 2100, 0, 2000}, {4, 2, 96, 200, 50, 100}, {8, 1, 160, 140, 0, 100}, {4, 1, 144, 130, 0, 60}};
     static const struct { uint32_t bucket, rows; } rows[] = {{1, 1}, {4, 3}, {8, 8}, {32, 32}, {32, 21}, {128, 100}};
     static const enum fm_type types[] = {FM_TYPE_F32, FM_TYPE_F16, FM_TYPE_Q8_0};
     static const enum fm_op ops[] = {FM_OP_ATTEND, FM_OP_KV_WRITE, FM_OP_ROPE_KV_WRITE};

@@ -162,17 +162,17 @@ void fm_ref_rope_kv_write(const struct fm_ref_call *c)
 }
 
 // Rows of a cache that this node wrote: how far an implementation may be off that rounds x to the other neighbour, as an error scale,
-// for implementations of c * u = 2^-20.
+// for implementations of c * u = 2^-17 or more.
 static double rounding_mag(enum fm_type type, const double *row, const double *row_mag, uint32_t i)
 {
     double most = 0;
     if (type == FM_TYPE_F32 || row_mag[i] == 0)
         return 0;
     if (type == FM_TYPE_F16)
-        return FM_MAX(fabs(row[i]) * 0x1p-10, 0x1p-24) * 0x1p20;
+        return FM_MAX(fabs(row[i]) * 0x1p-10, 0x1p-24) * 0x1p17;
     for (uint32_t j = i / 32 * 32; j < i / 32 * 32 + 32; j++)
         most = fmax(most, fabs(row[j]));
-    return most / 127 * 0x1p20;
+    return most / 127 * 0x1p17;
 }
 
 // A query row: of each copy its heads, and their error scales (NULL: exact, and no key was written by this node).
