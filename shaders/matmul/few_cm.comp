@@ -9,7 +9,8 @@
 //     subgroups take turns along k, a unit of 32 at a time. What the next unit needs is on its way while the present one is
 //     multiplied. The subgroups' sums are added in shared memory.
 // Precision: an f32 x is the sum of two f16 numbers, 64 (high + low / 2048), each with sums of its own. It is off by 2^-22 of x or
-//     2^-30, whichever is more; beyond 4e6 the sums are no numbers. Where x is normed, a power of two of each row stands for 64.
+//     2^-30, whichever is more; beyond 4e6 the sums are no numbers. Where x is normed (few_x.glsl), the parts of x scaled are high + low,
+//     with one sum; it is off by 2^-22 of x or about 2^-31 of the row's largest, whichever is more.
 //     Quantised weights become exact small integers in f16; the sums of a block of 32 are multiplied by its scales in f32, and an offset
 //     by the sum of the block's x.
 // Order of elements: which element a lane's component holds is the device's choice. lib/matrix_order.glsl has the orders that
@@ -38,12 +39,15 @@ const uint PIECE = FM_ORDER_ELEMENTS / 2u;                 // neighbours in k th
 const uint MATRICES = FM_ORDER_ELEMENTS / FM_ORDER_K;      // along k in a unit
 const uint COLS = LINES * MM / uint(FM_STREAMS);           // columns of y
 const uint XROWS = BLOCKS * MN;
-const float LOW = 2048.0;
 
 #ifdef FM_X_F16
 #define PARTS 1
 #else
 #define PARTS 2 // high and low
+#ifndef FM_NORMED
+#define LOW_SCALED // low is 2048 times what it stands for
+const float LOW = 2048.0;
+#endif
 #endif
 
 #define MAT_A coopmat<float16_t, gl_ScopeSubgroup, MM, MK, gl_MatrixUseA>
@@ -78,11 +82,12 @@ fm_raw_x next_x[X_LOADS];
 #ifdef FM_NORMED
 fm_raw_x next_norm[2];
 #endif
-#ifdef FM_W_QUANT
-MAT_C acc[LINES * BLOCKS];
+#if defined(LOW_SCALED) && !defined(FM_W_QUANT)
+#define ACCS 2u // of high and of low
 #else
-MAT_C acc[LINES * BLOCKS * PARTS];
+#define ACCS 1u
 #endif
+MAT_C acc[LINES * BLOCKS * ACCS];
 
 // Row of weights that row `row` of matrix `line` is; the last one stands in for those beyond.
 uint weight_row(uint col0, uint line, uint row)
@@ -147,6 +152,16 @@ void decode_x(fm_raw_x raw, out float16_t high[PIECE], out float16_t low[PIECE])
     f16vec4 h = X_ORDER(f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y)));
 #elif PARTS == 1
     f16vec2 h = unpackFloat2x16(raw);
+#elif !defined(LOW_SCALED)
+    // What the mask leaves of x is high; where f16 does not hold all of that, x is tiny beside the row's largest.
+#if FM_ORDER_ELEMENTS == 8
+    vec4 x = X_ORDER(raw), cut = uintBitsToFloat(floatBitsToUint(x) & 0xffffe000u), rest = x - cut;
+    f16vec4 h = f16vec4(unpackFloat2x16(packHalf2x16(cut.xy)), unpackFloat2x16(packHalf2x16(cut.zw)));
+    f16vec4 l = f16vec4(unpackFloat2x16(packHalf2x16(rest.xy)), unpackFloat2x16(packHalf2x16(rest.zw)));
+#else
+    vec2 cut = uintBitsToFloat(floatBitsToUint(raw) & 0xffffe000u);
+    f16vec2 h = unpackFloat2x16(packHalf2x16(cut)), l = unpackFloat2x16(packHalf2x16(raw - cut));
+#endif
 #else
     // What the high part lacks, however the device rounds. Its bits pass an operation that the compiler cannot see through (n is below
     // 2^31): a driver took the conversion there and back for nothing to do, and the low part was zero. Two numbers at a time, which is
@@ -186,6 +201,8 @@ void add_unit(uint line, uint block, MAT_A a[MATRICES], MAT_B high[MATRICES], MA
 #if PARTS == 2
         [[unroll]] for (uint t = 0u; t < per; t++)
             part[h] = coopMatMulAdd(a[h * per + t], low[h * per + t], part[h]);
+#endif
+#ifdef LOW_SCALED
         part[h] = part[h] * (1.0 / LOW);
 #endif
         [[unroll]] for (uint t = 0u; t < per; t++)
@@ -204,9 +221,9 @@ void add_unit(uint line, uint block, MAT_A a[MATRICES], MAT_B high[MATRICES], MA
     }
 #else
     [[unroll]] for (uint t = 0u; t < MATRICES; t++) {
-        acc[at * PARTS] = coopMatMulAdd(a[t], high[t], acc[at * PARTS]);
+        acc[at * ACCS] = coopMatMulAdd(a[t], high[t], acc[at * ACCS]);
 #if PARTS == 2
-        acc[at * PARTS + 1u] = coopMatMulAdd(a[t], low[t], acc[at * PARTS + 1u]);
+        acc[at * ACCS + ACCS - 1u] = coopMatMulAdd(a[t], low[t], acc[at * ACCS + ACCS - 1u]);
 #endif
     }
 #endif
@@ -249,6 +266,8 @@ void multiply(fm_raw w[W_LOADS], fm_raw_x x[X_LOADS], uint unit, uint units, uin
 #if PARTS == 2
         [[unroll]] for (uint t = 0u; t < MATRICES; t++)
             sum_x = coopMatMulAdd(ones, low[t], sum_x);
+#endif
+#ifdef LOW_SCALED
         sum_x = sum_x * (1.0 / LOW);
 #endif
         [[unroll]] for (uint t = 0u; t < MATRICES; t++)
@@ -264,7 +283,7 @@ void finish(uint row0, uint rows, uint col0, uint subgroup, uint lane)
 {
     [[unroll]] for (uint line = 0u; line < LINES; line++)
         [[unroll]] for (uint block = 0u; block < BLOCKS; block++) {
-#if defined(FM_W_PLAIN) && PARTS == 2
+#if defined(FM_W_PLAIN) && defined(LOW_SCALED)
             MAT_C sum = acc[(line * BLOCKS + block) * 2u] + acc[(line * BLOCKS + block) * 2u + 1u] * (1.0 / LOW);
 #else
             MAT_C sum = acc[line * BLOCKS + block];

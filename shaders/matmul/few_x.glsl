@@ -11,11 +11,11 @@
 // A lane multiplies what it takes of x with the norm's weight, and sums the squares of x beside its products. When the subgroups'
 // sums come together each row has been seen whole, and the factor 1 / sqrt(mean x^2 + eps) is left for the end.
 //
-// Such an x has no size that is known before. A subgroup chooses a power of two for each row, so that the largest |x norm| becomes 1
-// to 2: f16 and a low part hold 22 bits of what lies between 2^-14 and 2^15. The first unit that the subgroup meets stands for the
-// row. Where f16 does not hold another element, the subgroup looks at all its units and starts anew, with other powers for the rows
-// where that is so: what is beside a row changes nothing of it. Where a unit is all zeros the power is the largest, and
-// almost any other element starts anew.
+// Such an x has no size that is known before. A subgroup chooses a power of two for each row, so that the largest |x norm| becomes 64
+// to 128: elements 2^9 times as large fit, and f16 and a low part together hold places down to 2^-24. The first unit that the
+// subgroup meets stands for the row. Where f16 does not hold another element, the subgroup looks at all its units and starts anew,
+// with other powers for the rows where that is so: what is beside a row changes nothing of it. Where a unit is all zeros the
+// power is the largest, and almost any other element starts anew.
 #ifndef FM_FEW_X_GLSL
 #define FM_FEW_X_GLSL
 
@@ -24,7 +24,7 @@
 #define X_ROWS (BLOCKS * FM_ORDER_COLS) // of which a lane has pieces
 fm_raw_x norm[2];                       // of the present unit
 float x_scale[X_ROWS], squares[X_ROWS];
-f16vec2 largest[X_ROWS];                  // |high|: 65504 and more stand for what f16 does not hold, however the device rounds
+f16vec2 largest[X_ROWS];                // |high|: 65504 and more stand for what f16 does not hold, however the device rounds
 shared vec2 rows_seen[SUBGROUPS * XROWS]; // [subgroup][row of x]: 1 / scale, sum of squares
 
 #define keep_norm() norm = next_norm
@@ -81,9 +81,9 @@ void choose_scales(bool again, uint row0, uint rows, uint first, uint units, uin
         fetch_x(row0, rows, first, lane);
     }
     [[unroll]] for (uint i = 0u; i < X_ROWS; i++) {
-        uint power = clamp(floatBitsToUint(largest_over_lanes(peak[i])) & 0x7f800000u, 1u << 23, 253u << 23);
+        uint power = clamp(floatBitsToUint(largest_over_lanes(peak[i])) & 0x7f800000u, 7u << 23, 253u << 23);
         bool renew = !again || largest_over_lanes(overflows(i) ? 1.0 : 0.0) > 0.0;
-        x_scale[i] = renew ? uintBitsToFloat((254u << 23) - power) : x_scale[i]; // 1 / that power
+        x_scale[i] = renew ? uintBitsToFloat((260u << 23) - power) : x_scale[i]; // 64 / that power
         largest[i] = f16vec2(0.0);
     }
 }
