@@ -221,5 +221,5 @@ void fm_emit_matmul_conv(struct fm_build *b, uint32_t node_id)
     d->word[word_act] = node->attr.act;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->moved_bytes += d->bind[bind_norm].bytes + d->bind[bind_taps].bytes + d->bind[bind_bias].bytes + 8ull * rows * n * (width - 1);
-    finish(b, d, want, 1);
+    finish(b, d, want, 1, FM_NONE, FM_NONE);
 }
