@@ -33,15 +33,26 @@
 #define REF_STEP fm_u32s
 #define REF_U32 fm_u32s
 #define REF_X fm_f32x4s
+// How caches are read: ROPE_ATTEND writes them, too.
 #ifdef FM_OP_ROPE_ATTEND
 #define REF_FREQ fm_u32x2s
+layout(buffer_reference, scalar, buffer_reference_align = 8) buffer fm_out_u32x2s { uvec2 d[]; };
+#define CACHE_F32X4 fm_out_f32x4s
+#define CACHE_U32 fm_out_u32s
+#define CACHE_U32X2 fm_out_u32x2s
+#define CACHE_U32X4 fm_out_u32x4s
+#else
+#define CACHE_F32X4 fm_f32x4s
+#define CACHE_U32 fm_u32s
+#define CACHE_U32X2 fm_u32x2s
+#define CACHE_U32X4 fm_u32x4s
 #endif
 #ifdef FM_W_F32
-#define REF_KV fm_f32x4s
+#define REF_KV CACHE_F32X4
 #elif defined(FM_W_Q8_0)
-#define REF_KV fm_u32x2s
+#define REF_KV CACHE_U32X2
 #else
-#define REF_KV fm_u32x4s
+#define REF_KV CACHE_U32X4
 #endif
 #define REF_Y fm_out_f32x4s
 #define REF_PART fm_parts_f32x4s
@@ -98,7 +109,7 @@ mat2x4 floats(RAW r)
 RAW load8(REF_KV cache, uvec2 plane, uint i)
 {
     uint block = i / 4;
-    uint scale = FM_CAST(fm_u32s, cache).d[(plane.x + plane.y) * 2 + block / 2];
+    uint scale = FM_CAST(CACHE_U32, cache).d[(plane.x + plane.y) * 2 + block / 2];
     return uvec3(cache.d[plane.x + i], scale >> (16 * (block & 1)));
 }
 
@@ -107,8 +118,8 @@ RAW load8(REF_KV cache, uvec2 plane, uint i)
 void load16(REF_KV cache, uvec2 plane, uint i, out RAW first, out RAW second)
 {
     uint block = i / 4;
-    uint scale = FM_CAST(fm_u32s, cache).d[(plane.x + plane.y) * 2 + block / 2] >> (16 * (block & 1));
-    uvec4 words = FM_CAST(fm_u32x4s, cache).d[(plane.x + i) / 2];
+    uint scale = FM_CAST(CACHE_U32, cache).d[(plane.x + plane.y) * 2 + block / 2] >> (16 * (block & 1));
+    uvec4 words = FM_CAST(CACHE_U32X4, cache).d[(plane.x + i) / 2];
     first = RAW(words.xy, scale);
     second = RAW(words.zw, scale);
 }

@@ -139,21 +139,18 @@ mat2x4 step_value(uint from, uint chunk)
 #ifdef FM_W_F32
 void store8(REF_KV cache, uint i, RAW raw)
 {
-    fm_out_f32x4s to = FM_CAST(fm_out_f32x4s, cache);
-    to.d[2 * i] = raw[0];
-    to.d[2 * i + 1] = raw[1];
+    cache.d[2 * i] = raw[0];
+    cache.d[2 * i + 1] = raw[1];
 }
 #elif defined(FM_W_Q8_0)
 void store8(REF_KV cache, uint i, RAW raw)
 {
-    fm_out_u32s to = FM_CAST(fm_out_u32s, cache);
-    to.d[2 * i] = raw.x;
-    to.d[2 * i + 1] = raw.y;
+    cache.d[i] = raw.xy;
 }
 #else
 void store8(REF_KV cache, uint i, RAW raw)
 {
-    FM_CAST(fm_out_u32x4s, cache).d[i] = raw;
+    cache.d[i] = raw;
 }
 #endif
 
@@ -175,8 +172,8 @@ void store_chunk(uvec2 plane, uint row, uint c, uint lane, bool written)
 #ifdef FM_W_Q8_0
     if (chunk % 8 == 0) {
         uint at = (plane.x + plane.y) * 2 + (row + chunk) / 8;
-        FM_CAST(fm_out_u32s, pc.kc).d[at] = own.x | after.x << 16;
-        FM_CAST(fm_out_u32s, pc.vc).d[at] = own.y | after.y << 16;
+        FM_CAST(CACHE_U32, pc.kc).d[at] = own.x | after.x << 16;
+        FM_CAST(CACHE_U32, pc.vc).d[at] = own.y | after.y << 16;
     }
 #endif
 }
