@@ -1,8 +1,8 @@
 #version 460
 // SPDX-License-Identifier: MIT
 // CAST: activations to f16 for products that multiply halves. x [T,K] f32 -> y [T,stride_y] f16, saturated to +-65504 (NaN stays), columns
-// beyond K zero, and so are the rows from T up to a multiple of pad_rows. A workgroup makes TILE_COLS columns of one
-// row; an invocation makes two per turn, on rung f16 (K a multiple of 4) four. Specialisation: 0 workgroup size. Needs:
+// beyond K zero, and so are the rows from T up to a multiple of pad_rows. A workgroup makes TILE_COLS columns of TILE_ROWS
+// rows; an invocation makes two per turn, on rung f16 (K a multiple of 4) four. Specialisation: 0 workgroup size. Needs:
 // base nothing, rung f16 16-bit types and storage. Rounds to nearest even, on rung f16 as the device does. Moves 6*K
 // bytes a row.
 #extension GL_GOOGLE_include_directive : require
@@ -41,11 +41,9 @@ void cast_turn(uint row, uint col, bool there)
 
 void main()
 {
-    uint row = gl_WorkGroupID.y;
-    uint rows = pc.step.d[pc.rows_word];
-    if (row >= (rows + pc.pad_rows - 1) / pc.pad_rows * pc.pad_rows)
-        return;
-    uint first = gl_WorkGroupID.x * TILE_COLS, end = min(pc.stride_y, first + TILE_COLS);
-    for (uint col = first + TURN * gl_LocalInvocationID.x; col < end; col += TURN * FM_GROUP)
-        cast_turn(row, col, row < rows);
+    uint rows = pc.step.d[pc.rows_word], end_row = (rows + pc.pad_rows - 1u) / pc.pad_rows * pc.pad_rows;
+    uint first = gl_WorkGroupID.x * TILE_COLS, end = min(pc.stride_y, first + TILE_COLS), row0 = gl_WorkGroupID.y * TILE_ROWS;
+    for (uint row = row0; row < min(row0 + TILE_ROWS, end_row); row++)
+        for (uint col = first + TURN * gl_LocalInvocationID.x; col < end; col += TURN * FM_GROUP)
+            cast_turn(row, col, row < rows);
 }

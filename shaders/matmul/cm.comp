@@ -12,7 +12,8 @@
 // unit's sums. Bytes moved: w once per BM rows, x once per BN columns, y once; of parts their sums.
 // Limits: weights beyond 65504 (bf16, quantised) saturate. Shared memory (BM + BN) (2 BK + 16) bytes.
 // Timed on an H200 and slower: two slices in shared memory or in registers; lanes that fill the matrices by components as few_cm.comp
-// does; 128 x 192, 128 x 256 and 256 x 128 tiles. Merging code costs registers even where it is not run: so parts are a constant.
+// does; 128 x 192, 128 x 256 and 256 x 128 tiles. Merging code costs registers even where it is not run: so parts are a constant. With
+// code for f16 results, run or not, products with one weight took six times as long there; those with two did not. So only these have it.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_memory_scope_semantics : require
@@ -132,6 +133,7 @@ void store_elements(ACC sums, uint first_row, uint first_col, uint rows, uint su
     }
 }
 
+#ifdef FM_Y_F16
 // The same as f16; n is a multiple of 8 then (src/plan/narrow.c). `whole`: all of the matrix is there.
 void store_halves(ACC sums, bool whole, uint row0, uint col0, uint rows, uint subgroup, uint lane)
 {
@@ -165,6 +167,7 @@ void store_halves(ACC sums, bool whole, uint row0, uint col0, uint rows, uint su
         FM_CAST(fm_out_u32x2s, pc.y).d[(row * pc.n + col) / 4u] = fm_narrow(sum);
     }
 }
+#endif
 
 void store(uint row0, uint rows, uint col0, uint down, uint across, uint subgroup, uint lane)
 {
@@ -179,9 +182,13 @@ void store(uint row0, uint rows, uint col0, uint down, uint across, uint subgrou
             [[unroll]] for (uint e = 0u; e < acc[0].length(); e++)
                 acc[i * TN + j][e] = fm_act(pc.act, acc[i * TN + j][e]) * acc[i * TN + TN / 2u + j][e];
 #endif
-            if (FM_HALVES)
+#ifdef FM_Y_F16
+            if (FM_HALVES) {
                 store_halves(acc[i * TN + j], whole, row, col, rows, subgroup, lane);
-            else if (whole)
+                continue;
+            }
+#endif
+            if (whole)
                 store_whole(acc[i * TN + j], row, col);
             else
                 store_elements(acc[i * TN + j], row, col, rows, subgroup, lane);

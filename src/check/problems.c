@@ -63,6 +63,8 @@ static void matmuls(struct fm_problems *l)
             const bool whole = t == FM_TYPE_F16 || t == FM_TYPE_Q4_0;
             matmul(l, ops[o], (enum fm_type)t, 128, whole ? 66 : 5, 8200, shallow, can_bias, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 256, whole ? 130 : 3, 8200, shallow, false, FM_DATA_NORMAL, false);
+            matmul(l, ops[o], (enum fm_type)t, 320, 300, 136, shallow, can_bias, FM_DATA_NORMAL, false); // and for many rows
+            matmul(l, ops[o], (enum fm_type)t, 1024, 1000, 72, shallow, false, FM_DATA_NORMAL, false);
             for (uint32_t bucket = 8; bucket <= 32; bucket *= 2) // kernels of few rows for wide results
                 matmul(l, ops[o], (enum fm_type)t, bucket, bucket / 2 + 1, 8200, shallow, can_bias, FM_DATA_NORMAL, false);
             // Long sums: more than kernels for most widths hold of x at once, and more than any does.

@@ -64,8 +64,8 @@ static void test_memory_of_every_bucket(void **state)
 static bool has_run(enum fm_op op)
 {
     switch (op) {
-    case FM_OP_ATTEND: case FM_OP_LINEAR_ATTEND: case FM_OP_LINEAR_STATES: case FM_OP_SELECTIVE_SCAN: case FM_OP_SCAN_STATES:
-    case FM_OP_SSD: case FM_OP_SSD_GATE: case FM_OP_SSD_STATES:
+    case FM_OP_ATTEND: case FM_OP_ROPE_ATTEND: case FM_OP_LINEAR_ATTEND: case FM_OP_LINEAR_STATES: case FM_OP_SELECTIVE_SCAN:
+    case FM_OP_SCAN_STATES: case FM_OP_SSD: case FM_OP_SSD_GATE: case FM_OP_SSD_STATES:
         return true;
     default:
         return false;

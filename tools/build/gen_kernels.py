@@ -323,7 +323,9 @@ def parse_row(raw, source, tables):
         raise ManifestError(f"{name}: op {row.op} cannot ask for x = \"{x}\" (only {' '.join(sorted(OPS_WITH_INT_X))} can)")
     if row.x == "F16" and row.op not in OPS_WITH_F16_X:
         raise ManifestError(f"{name}: op {row.op} cannot ask for x = \"f16\" (only {' '.join(sorted(OPS_WITH_F16_X))} can)")
-    row.y = tables.types[known(name, "format y", raw["y"], ("f16",))] if "y" in raw else None
+    y = raw.get("y")
+    y = y.get(row.op) if isinstance(y, dict) else y                 # a table: which ops of the row
+    row.y = tables.types[known(name, "format y", y, ("f16",))] if y else None
     if row.y and row.op not in OPS_WITH_F16_Y:
         raise ManifestError(f"{name}: op {row.op} cannot write y = \"f16\" (only {' '.join(sorted(OPS_WITH_F16_Y))} can)")
     row.copy = bool(raw.get("copy", False))
