@@ -5,8 +5,8 @@
 //   for the segment of keys is loaded before its loop
 // One workgroup: one part of the keys (Flash-Decoding, Dao et al. 2023) of QH query heads that share a KV head, of
 //     one token. A row of the cache is read by LANES neighbouring invocations, 8 elements (a chunk) each; a subgroup holds KEYS
-//     rows at once and has UNROLL of them in flight, keys and values. With PAIRS (from the manifest) an invocation has two chunks, of
-//     q8_0 side by side, so that they are one load: half as many shuffles and exponentials a key, for twice the registers. Every
+//     rows at once and has UNROLL of them in flight, keys and values. With PAIRS (from the manifest, q8_0 only) an invocation has two
+//     chunks side by side, so that they are one load: half as many shuffles and exponentials a key, for twice the registers. Every
 //     LANES invocations keep an online softmax of their own (Milakov and Gimelshein 2018); in the end they are put together, within
 //     the subgroup by shuffles, then through shared memory. Where there are several parts, the last workgroup that is done puts
 //     them together (lib/arrive.glsl), its subgroups taking turns; few keys are one part, and nobody arrives.
@@ -164,7 +164,7 @@ mat2x4 floats(RAW r)
 // The chunk `c` of a row that a lane holds, if the row has it.
 uint chunk_of(uint c, uint lane)
 {
-#if defined(PAIRS) && defined(FM_W_Q8_0)
+#ifdef PAIRS
     return (c / 2 * LANES + lane) * 2 + c % 2;
 #else
     return c * LANES + lane;
@@ -278,7 +278,7 @@ void add_cached_keys(uvec2 plane, uint first, uint end, uint cluster, uint lane)
 {
     [[unroll]] for (uint u = 0; u < UNROLL; u++) {
         uint at = min(first + u * KEYS + cluster, end - 1) * PITCH;
-#if defined(PAIRS) && defined(FM_W_Q8_0)
+#ifdef PAIRS
         [[unroll]] for (uint c = 0; c < PER; c += 2) {
             uint chunk = RAGGED ? min(chunk_of(c, lane), CHUNKS - 2) : chunk_of(c, lane);
             load16(pc.kc, plane, at + chunk, raw_k[u * PER + c], raw_k[u * PER + c + 1]);

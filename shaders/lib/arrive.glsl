@@ -21,9 +21,11 @@ bool fm_arrive(fm_counters counter, uint at, uint count)
     memoryBarrierBuffer();
     barrier();
     if (gl_LocalInvocationIndex == 0u) {
+        memoryBarrierBuffer();
         fm_arrived_last = atomicAdd(counter.d[at], 1u) + 1u == count;
         if (fm_arrived_last)
             atomicExchange(counter.d[at], 0u);
+        memoryBarrierBuffer();
     }
     barrier();
     memoryBarrierBuffer();

@@ -5,7 +5,7 @@
 // One workgroup: BM rows by BN columns of y (BN / 2 of gate and of up) of one part of k, in slices of BK. The next slice is on its way
 //     into registers while this one is multiplied out of shared memory, where weights lie decoded to f16. A subgroup makes a
 //     rectangle of TM x TN matrices of MM x MN. Whole tiles go straight to y, with the residual; where there is a bias or an
-//     edge, or y is f16, they go through shared memory. With parts of k, the last workgroup of a tile adds their sums in order.
+//     edge, they go through shared memory. With parts of k, the last workgroup of a tile adds their sums in order.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 parts of k.
 // Needs: coopmat (MM x MN x MK, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups.
 // Accumulation: f32 in the matrix units, operands rounded to f16: error <= 2^-11 |x||w| a term, plus the order of the
@@ -134,16 +134,11 @@ void store_elements(ACC sums, uint first_row, uint first_col, uint rows, uint su
 }
 
 #ifdef FM_Y_F16
-// The same as f16; n is a multiple of 8 then (src/plan/narrow.c). `whole`: all of the matrix is there.
+// Products of gate and up as f16; n is a multiple of 8 then (src/plan/narrow.c). `whole`: all of the matrix is there.
 void store_halves(ACC sums, bool whole, uint row0, uint col0, uint rows, uint subgroup, uint lane)
 {
     if (whole) {
         uint at = row0 * pc.n + col0;
-#ifdef FM_OP_MATMUL_ADD
-        ACC residual;
-        coopMatLoad(residual, FM_CAST(fm_f32x4s, pc.residual).d, at / 4u, pc.n / 4u, gl_CooperativeMatrixLayoutRowMajor);
-        sums = sums + residual;
-#endif
         [[unroll]] for (uint e = 0u; e < sums.length(); e++)
             sums[e] = fm_saturated(sums[e]);
         coopMatStore(HALVES(sums), FM_CAST(fm_out_u32x4s, pc.y).d, at / 8u, pc.n / 8u, gl_CooperativeMatrixLayoutRowMajor);
@@ -156,15 +151,7 @@ void store_halves(ACC sums, bool whole, uint row0, uint col0, uint rows, uint su
         uint row = row0 + q / (MN / 4u), col = col0 + q % (MN / 4u) * 4u;
         if (row >= rows || col >= pc.n)
             continue;
-        vec4 sum = uintBitsToFloat(ws[subgroup * CELLS / 4u + q]);
-#if FM_STREAMS == 1
-        if (FM_PRESENT(pc.bias))
-            sum += FM_CAST(fm_f32x4s, pc.bias).d[col / 4u];
-#endif
-#ifdef FM_OP_MATMUL_ADD
-        sum += FM_CAST(fm_f32x4s, pc.residual).d[(row * pc.n + col) / 4u];
-#endif
-        FM_CAST(fm_out_u32x2s, pc.y).d[(row * pc.n + col) / 4u] = fm_narrow(sum);
+        FM_CAST(fm_out_u32x2s, pc.y).d[(row * pc.n + col) / 4u] = fm_narrow(uintBitsToFloat(ws[subgroup * CELLS / 4u + q]));
     }
 }
 #endif

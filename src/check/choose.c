@@ -157,7 +157,7 @@ static enum fm_result add_pairs(struct fm_check_list *list, const char *kernel_t
         struct fm_want want;
         r = fm_want_from_node(&c.graph, &c.graph.nodes[0], &c.dims, &list->view[v].caps, &want);
         pair.kernel = r ? NULL : fm_kernel_select(&list->view[v].caps, &want, NULL, NULL);
-        if (!r && !pair.kernel && (p->optional || (fm_op_info(p->op)->flags & FM_OP_OPTIONAL))) // its parts run there
+        if (!r && !pair.kernel && p->optional) // its parts run there
             continue;
         if (pair.kernel)
             pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want) |

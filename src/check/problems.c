@@ -17,6 +17,7 @@ void fm_problems_push(struct fm_problems *l, const struct fm_problem *p, const c
         return;
     struct fm_problem *q = &l->items[l->count++];
     *q = *p;
+    q->optional |= (fm_op_info(p->op)->flags & FM_OP_OPTIONAL) != 0;
     snprintf(q->name, sizeof q->name, "%s%s%s/%s%s%s%s%s", fm_op_info(p->op)->name, p->w == FM_TYPE_NONE ? "" : ".",
              p->w == FM_TYPE_NONE ? "" : fm_type_info(p->w)->name, shape, p->bias ? "+b" : "", p->x_bytes ? ",q8" : "",
              p->data ? "," : "", p->data ? data_names[p->data] : "");

@@ -79,6 +79,8 @@ uint32_t fm_emit_buffer(struct fm_build *b, uint64_t bytes);
 void fm_emit_bind_counters(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t count);
 // Make sure that `value` (of rows counted by rows_word) exists as f16, as itself or as a copy; its buffer, and its stride in elements.
 uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_t *out_stride);
+// Fail the build unless rows of the f16 form of `value` are as long as its own.
+void fm_emit_unpadded(struct fm_build *b, uint32_t node, uint32_t value, uint32_t stride);
 // Make sure that `value` exists as integers of `bytes` bytes; its buffer, and the units of 16 bytes from row to row.
 uint32_t fm_emit_cast_int(struct fm_build *b, uint32_t node, uint32_t value, uint32_t bytes, uint32_t *out_stride);
 

@@ -292,6 +292,14 @@ uint32_t fm_emit_cast(struct fm_build *b, uint32_t node, uint32_t value, uint32_
     return cast->buffer;
 }
 
+void fm_emit_unpadded(struct fm_build *b, uint32_t node, uint32_t value, uint32_t stride)
+{
+    uint32_t width = fm_dim_resolve(b->graph->values[value].dims[1], &b->dims);
+    if (b->error == FM_OK && stride != width)
+        fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "node '%s': an operand of rows of %u as f16 has rows of %u", b->graph->nodes[node].name,
+                                 width, stride));
+}
+
 uint32_t fm_emit_cast_int(struct fm_build *b, uint32_t node, uint32_t value, uint32_t bytes, uint32_t *out_stride)
 {
     uint32_t *buffer = &b->ints[value].buffer[bytes - 1];

@@ -144,7 +144,10 @@ void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
     if (b->kernel[node_id]->x == FM_TYPE_F16) { // as wide as the values: kernels demand multiples of a matrix
         uint32_t stride;
         p.qk = fm_emit_cast(b, node_id, node->src[0], &stride);
-        p.v = fm_emit_cast(b, node_id, node->src[1], &stride);
+        uint32_t stride_v;
+        p.v = fm_emit_cast(b, node_id, node->src[1], &stride_v);
+        fm_emit_unpadded(b, node_id, node->src[0], stride);
+        fm_emit_unpadded(b, node_id, node->src[1], stride_v);
     }
     if (p.starts != FM_NONE) {
         emit_states(b, node_id, &p);

@@ -187,8 +187,10 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
     const struct fm_want *want = &b->want[node_id];
     struct parts p = choose_parts(b, node_id);
     uint32_t stride;
-    if (b->kernel[node_id]->x == FM_TYPE_F16)
-        p.xbc = fm_emit_cast(b, node_id, node->src[0], &stride); // as wide as the value: kernels demand multiples of 16
+    if (b->kernel[node_id]->x == FM_TYPE_F16) { // as wide as the value: kernels demand multiples of 16
+        p.xbc = fm_emit_cast(b, node_id, node->src[0], &stride);
+        fm_emit_unpadded(b, node_id, node->src[0], stride);
+    }
     if (p.starts != FM_NONE) {
         emit_states(b, node_id, &p);
         emit_scan(b, node_id, &p);

@@ -75,7 +75,7 @@ struct fm_dispatch {
     struct fm_binding bind[FM_MAX_BIND];
     uint32_t word[FM_MAX_WORDS];
     bool barrier_before;
-    const char *name; // node name (plus "/cast", "/merge" for lowered parts)
+    const char *name; // node name (plus "/cast", "/states" ... for lowered parts)
     uint32_t node;    // in the plan's graph
     uint64_t moved_bytes; // least bytes that must be read and written; of a cache only what this step writes
     double flops;         // products and attention (over a full cache); 0 for the others

@@ -110,14 +110,14 @@ class Manifest(Case):
                          'window = { k = "%8", rows = [1, 1] }\ntile = [1, "=32 // weights"]\nvariants = [\n'
                          '  { name = "{op}_{w}_base" },\n'
                          '  { name = "{op}_{w}_r{r}_base", expand = { op = ["matmul"], r = [2, 8] }, workgroup = 128,\n'
-                         'window = { rows = ["=r // 2 + 1", "=r"] }, split = "=16 * (r + 1) - 4", spec = { 2 = "{r}" } },\n]\n'
+                         'window = { rows = ["=r // 2 + 1", "=r"] }, split = "=16 * (r + 1) - 4", spec = { 2 = 1, 3 = "{r}" } },\n]\n'
                          .replace('128,\nwindow', '128, window'), lists='plain = ["f32", "f16"]\n')
         self.assertEqual([r.name for r in rows], ["matmul_f32_base", "matmul_f16_base", "matmul_glu_f32_base", "matmul_glu_f16_base",
                                                   "matmul_f32_r2_base", "matmul_f32_r8_base", "matmul_f16_r2_base", "matmul_f16_r8_base"])
         self.assertEqual([r.tile for r in rows[:5:2]], [[1, 32], [1, 16], [1, 32]])
         self.assertEqual(rows[5].window, [("K", 0, gen.MAX_U32, 8), ("ROWS", 5, 8, 1)])
         self.assertEqual((rows[5].split, rows[5].workgroup, rows[0].split, rows[0].workgroup), (140, 128, 1, 64))
-        self.assertEqual(rows[5].spec, [(0, "COUNT", 128), (2, "COUNT", 8)])
+        self.assertEqual(rows[5].spec, [(0, "COUNT", 128), (2, "COUNT", 1), (3, "COUNT", 8)])
 
     def test_implied_needs(self):
         row, = self.load(ROW.replace("base", "cmr") + 'needs = ["coopmat_reg"]\n')
@@ -155,6 +155,8 @@ class Manifest(Case):
                 ([ROW + 'x = "i8"\n'], 'op add cannot ask for x = "i8"'),
                 ([ROW + 'x = "i4"\n'], "unknown format x 'i4'"),
                 ([ROW + 'y = "f16"\n'], 'op add cannot write y = "f16"'),
+                ([ROW + 'y = { adt = "f16" }\n'], "unknown op of y 'adt'"),
+                ([ROW.replace('op = "add"', 'op = "matmul"') + 'w = "f16"\ntile = [1, 1]\nsplit = 2\n'], "spec needs 2 = 1"),
                 ([ROW.replace("add", "act") + 'y = "f32"\n'], "unknown format y 'f32'"),
                 ([ROW.replace("add", "act") + 'y = "f16"\nspec = {' + ", ".join(f" {i} = 1" for i in range(1, 10)) + " }\n"],
                  "y takes a spec constant (FM_SPEC_HALVES), so at most 8 can stand in spec"),

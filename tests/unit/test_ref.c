@@ -123,7 +123,6 @@ static void test_matmul(void **state)
     finish(&b);
 }
 
-// Products of normed rows: of each row by itself, and with the error scale of the product alone.
 // Multiples of a step for each block, off by half of it at most, which is 2^-8 of the largest with one byte; NaN stays in its block.
 static void test_round_blocks(void **state)
 {
@@ -150,6 +149,7 @@ static void test_round_blocks(void **state)
     }
 }
 
+// Products of normed rows: of each row by itself, and with the error scale of the product alone.
 static void test_norm_matmul(void **state)
 {
     (void)state;

@@ -46,6 +46,8 @@ INHERITED_BY_KEY = {"expand", "window", "spec", "define", "bound"}  # tables who
 OPS_WITH_F16_X = {"matmul", "matmul_add", "matmul_glu", "attend", "ssd", "ssd_states", "linear_attend", "linear_states"}
 OPS_WITH_F16_Y = {"matmul", "matmul_add", "matmul_glu", "attend", "norm", "add_norm", "norm_gate", "glu", "act", "conv1d",
                   "selective_scan", "lrpe", "ssd_gate"}
+OPS_WITH_PARTS = {"matmul", "matmul_add", "matmul_glu"}             # with a split, the planner sets constant PARTS_SPEC
+PARTS_SPEC = 2                                                      # FM_SPEC_PARTS of src/plan/build.h
 OPS_WITH_COPY = {"conv1d"}                                          # these have an address for an f16 copy of their result
 OPS_WITH_INT_X = {"matmul", "matmul_add", "matmul_glu"}             # the planner makes integers of their first operand
 INTS = {"i16": 2, "i8": 1}                                          # bytes of these
@@ -324,7 +326,10 @@ def parse_row(raw, source, tables):
     if row.x == "F16" and row.op not in OPS_WITH_F16_X:
         raise ManifestError(f"{name}: op {row.op} cannot ask for x = \"f16\" (only {' '.join(sorted(OPS_WITH_F16_X))} can)")
     y = raw.get("y")
-    y = y.get(row.op) if isinstance(y, dict) else y                 # a table: which ops of the row
+    if isinstance(y, dict):                                         # which ops of the row
+        for op in y:
+            known(name, "op of y", op, tables.ops)
+        y = y.get(row.op)
     row.y = tables.types[known(name, "format y", y, ("f16",))] if y else None
     if row.y and row.op not in OPS_WITH_F16_Y:
         raise ManifestError(f"{name}: op {row.op} cannot write y = \"f16\" (only {' '.join(sorted(OPS_WITH_F16_Y))} can)")
@@ -346,6 +351,8 @@ def parse_row(raw, source, tables):
     row.split = number(name, "split", raw.get("split", 1), 1, 65535)
     if row.y and row.op == "attend" and row.split > 1:
         raise ManifestError(f"{name}: y = \"f16\" and split = {row.split}, but the parts of attention are partial sums in f32")
+    if row.split > 1 and row.op in OPS_WITH_PARTS and (PARTS_SPEC, "COUNT", 1) not in row.spec:
+        raise ManifestError(f"{name}: split = {row.split}, so spec needs {PARTS_SPEC} = 1, which becomes the number of parts of k")
     matrix = raw.get("matrix", [0, 0, 0])
     if not isinstance(matrix, list) or len(matrix) != 3:
         raise ManifestError(f"{name}: matrix = {matrix!r}, expected [m, n, k]")
