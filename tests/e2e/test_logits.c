@@ -315,7 +315,20 @@ static float *chunk_logits(struct fm_model *model, enum fm_dca dca, uint32_t cap
     return logits;
 }
 
-// Up to the first boundary of a chunk the same bits as plain attention, whether read at once or token by token; behind it others.
+// The largest difference is small beside the largest logit: what f32 rounding in another order comes to, through f16 caches.
+static void assert_close(const float *a, const float *b, size_t n)
+{
+    double off = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        off = fmax(off, fabs((double)a[i] - b[i]));
+        largest = fmax(largest, fabs((double)a[i]));
+    }
+    if (!(off <= 5e-4 * largest))
+        fail_msg("off by %.2e of the largest logit", off / largest);
+}
+
+// Up to the first boundary of a chunk the same bits as plain attention where a prompt is read at once. Token by token plain attention has
+// a kernel of its own (rope_attend), which adds in another order. Behind the boundary others.
 static void test_first_chunk_is_plain(void **state)
 {
     enum fm_rung top = e2e_rung();
@@ -336,8 +349,14 @@ static void test_first_chunk_is_plain(void **state)
                 float *plain = chunk_logits(model, FM_DCA_OFF, 0, 0, ubatches[u], tokens, N_TOKENS, config.vocab);
                 float *whole = chunk_logits(model, FM_DCA_GIVEN, N_TOKENS + 4, 4, ubatches[u], tokens, N_TOKENS, config.vocab);
                 float *split = chunk_logits(model, FM_DCA_GIVEN, N_TOKENS, 1, ubatches[u], tokens, N_TOKENS, config.vocab);
-                assert_memory_equal(plain, whole, n * sizeof(float));
-                assert_memory_equal(plain, split, first * sizeof(float));
+                if (ubatches[u] == 1) {
+                    assert_close(plain, whole, n);
+                    assert_close(plain, split, first);
+                } else {
+                    assert_memory_equal(plain, whole, n * sizeof(float));
+                    assert_memory_equal(plain, split, first * sizeof(float));
+                }
+                assert_memory_equal(whole, split, first * sizeof(float));
                 assert_memory_not_equal(plain + first, split + first, config.vocab * sizeof(float));
                 free(plain);
                 free(whole);
