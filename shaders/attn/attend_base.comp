@@ -38,16 +38,17 @@ shared vec2 query[3 * MAX_HEAD / 2]; // a line of MAX_HEAD / 2 per copy
 shared float weight[gl_WorkGroupSize.x];
 
 // The parts of a head, in order, become y.
-void merge(uint record, uint words, uint parts, uint y)
+void merge(uint record, uint stats, uint parts, uint y)
 {
+    uint words = stats + 4;
     for (uint c = gl_LocalInvocationID.x; c < pc.head; c += FM_GROUP) {
         float top = FM_ATTEND_NONE, acc = 0.0, sum = 0.0;
         for (uint p = 0; p < parts; p++)
-            top = max(top, pc.partial.d[record + (p + 1) * words - 4]);
+            top = max(top, pc.partial.d[record + p * words + stats]);
         for (uint p = 0; p < parts; p++) {
             uint at = record + p * words;
-            float share = fm_exp(pc.partial.d[at + words - 4] - top);
-            sum = fma(share, pc.partial.d[at + words - 3], sum);
+            float share = fm_exp(pc.partial.d[at + stats] - top);
+            sum = fma(share, pc.partial.d[at + stats + 1], sum);
             acc = fma(share, pc.partial.d[at + c], acc);
         }
         pc.y.d[y + c] = acc / sum;
@@ -107,7 +108,7 @@ void main()
         barrier();
     }
 
-    uint words = fm_attend_record_words(pc.head), y = (t * pc.heads + h) * pc.head;
+    uint stats = fm_attend_record_stats(pc.head), words = stats + 4, y = (t * pc.heads + h) * pc.head;
     uint record = (t * pc.heads + h) * pc.split * words, mine = record + gl_WorkGroupID.z * words;
     for (uint i = 0; i < PAIRS; i++) {
         uint pair = i * FM_GROUP + tid, c = 2 * pair;
@@ -126,9 +127,9 @@ void main()
     if (range.z == 1)
         return;
     if (tid == 0) {
-        pc.partial.d[mine + words - 4] = top;
-        pc.partial.d[mine + words - 3] = sum;
+        pc.partial.d[mine + stats] = top;
+        pc.partial.d[mine + stats + 1] = sum;
     }
     if (fm_arrive(FM_CAST(fm_counters, pc.counter), t * pc.heads + h, range.z))
-        merge(record, words, range.z, y);
+        merge(record, stats, range.z, y);
 }

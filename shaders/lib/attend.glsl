@@ -47,9 +47,11 @@ uint fm_attend_chunk_rows(uint pos, uint chunk)
 
 // Words of a part's record in `partial` for a head: its sums, as many as the head is wide, rounded up to a multiple of 4; then its
 // maximum and the sum of its exponentials, in 4 words. What one workgroup makes are neighbours: [rows, heads / QH, split, QH * words].
-uint fm_attend_record_words(uint head)
+// Places are counted up from a record's beginning: a processor's driver may load a word that all invocations share where none of them
+// comes by, and a place counted down from the end was then before the buffer.
+uint fm_attend_record_stats(uint head) // where the maximum is, and behind it the sum
 {
-    return ((head + 3) & ~3u) + 4;
+    return (head + 3) & ~3u;
 }
 
 #endif
