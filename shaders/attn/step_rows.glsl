@@ -9,11 +9,12 @@
 
 layout(constant_id = 4) const uint ROTATED = 128; // elements of a head; a multiple of 8
 
-// First row of this step that is of row t's sequence: its rows stand together.
+// First row of this step that is of row t's sequence: its rows stand together. Row 0 looks at itself: a processor's driver may load what
+// the condition before rules out (lib/attend.glsl).
 uint first_row(uint t)
 {
     uint slot = pc.slot.d[t], row = t;
-    while (row > 0 && pc.slot.d[row - 1] == slot)
+    while (row > 0 && pc.slot.d[max(row, 1) - 1] == slot)
         row--;
     return row;
 }
