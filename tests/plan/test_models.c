@@ -168,21 +168,13 @@ static void test_norms_of_few_rows(void **state)
         }
 }
 
-static size_t count_casts(const struct fm_plan *plan)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < plan->n_dispatches; i++)
-        count += plan->dispatches[i].kernel->op == FM_OP_CAST;
-    return count;
-}
-
 // Prompts on matrix units, and in packed f16: whatever products, attention and recurrences take as f16 comes as f16 from its producer.
 // But for what products with one weight make on matrix units, which is f32 (shaders/matmul/cm.comp says why): keys and values of
 // TransNormer (v of the last layer has few rows), and what Mamba makes its steps of.
 static void test_prompts_without_casts(void **state)
 {
     (void)state;
-    static const struct { const char *name; size_t casts; } shapes[] = {
+    static const struct { const char *name; uint32_t casts; } shapes[] = {
         {"llama-8b", 0}, {"qwen2-0.5b", 0}, {"gpt2-124m", 0}, {"transnormer-7b", 59}, {"mamba-2.8b", 64}, {"mamba2-2.7b", 0}};
     static const enum fm_rung rungs[] = {FM_RUNG_F16, FM_RUNG_CM, FM_RUNG_CMR};
     for (size_t s = 0; s < FM_COUNT(shapes); s++)
@@ -190,9 +182,10 @@ static void test_prompts_without_casts(void **state)
             for (uint32_t tokens = 64; tokens <= 512; tokens *= 8) {
                 struct fm_caps caps = check_caps(rungs[r]);
                 struct made m = make(fm_shape_find(shapes[s].name), FM_TYPE_Q8_0, &caps, tokens);
-                size_t casts = rungs[r] == FM_RUNG_F16 ? 0 : shapes[s].casts;
-                if (count_casts(&m.plan) != casts)
-                    fail_msg("%s, rung %s, %u tokens: %zu casts", shapes[s].name, fm_rung_name(rungs[r]), tokens, count_casts(&m.plan));
+                uint32_t casts = rungs[r] == FM_RUNG_F16 ? 0 : shapes[s].casts;
+                if (count_op(&m.plan, FM_OP_CAST) != casts)
+                    fail_msg("%s, rung %s, %u tokens: %u casts", shapes[s].name, fm_rung_name(rungs[r]), tokens,
+                             count_op(&m.plan, FM_OP_CAST));
                 unmake(&m);
             }
 }
