@@ -9,8 +9,8 @@
 // ---- keys -----------------------------------------------------------------------------------------------------------
 
 // A key under the architecture's name that it does not read, with a value that is not neutral, is refused when it is in one
-// of these groups or holds one of these words, else told.
-static const char *const risky_groups[] = {"attention.", "rope.", "ssm.", "altup.", "kda.", "wkv.", "shortconv."};
+// of these families or holds one of these words, else told.
+static const char *const risky_families[] = {"attention.", "rope.", "ssm.", "altup.", "kda.", "wkv.", "shortconv."};
 static const char *const risky_words[] = {
     "scale", "scaling", "cap", "rope", "rotary", "window", "norm", "bias", "expert", "moe", "factor", "mult", "clamp",
     "alibi", "causal", "pooling", "dense", "feed_forward", "nextn", "layer", "parallel", "epsilon", "sparsity",
@@ -84,8 +84,8 @@ static bool contains_any(struct fm_text text, const char *const *words, size_t c
 static bool is_risky(struct fm_text rest)
 {
     struct fm_text tail;
-    for (size_t i = 0; i < FM_COUNT(risky_groups); i++)
-        if (starts_with(rest, risky_groups[i], &tail))
+    for (size_t i = 0; i < FM_COUNT(risky_families); i++)
+        if (starts_with(rest, risky_families[i], &tail))
             return true;
     return contains_any(rest, risky_words, FM_COUNT(risky_words));
 }

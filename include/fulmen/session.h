@@ -78,7 +78,7 @@ enum fm_stop {
 // A token was chosen. false stops this request. Called from the thread in fm_session_generate.
 typedef bool fm_token_fn(void *user, uint32_t token);
 
-// One sequence to continue. The last group of fields is filled in.
+// One sequence to continue. The fields after the blank line are results.
 struct fm_request {
     uint32_t slot;
     const uint32_t *tokens; // appended to what the slot holds

@@ -17,7 +17,7 @@
 #include "attend.glsl"
 #include "arrive.glsl"
 
-#define FM_REDUCE_MAX_GROUP 1024
+#define FM_REDUCE_MAX_WORKGROUP 1024
 #if FM_RUNG >= 1
 #define FM_REDUCE_SUBGROUP
 #endif
@@ -41,7 +41,7 @@ shared float weight[gl_WorkGroupSize.x];
 void merge(uint record, uint stats, uint parts, uint y)
 {
     uint words = stats + 4;
-    for (uint c = gl_LocalInvocationID.x; c < pc.head; c += FM_GROUP) {
+    for (uint c = gl_LocalInvocationID.x; c < pc.head; c += FM_WORKGROUP) {
         float top = FM_ATTEND_NONE, acc = 0.0, sum = 0.0;
         for (uint p = 0; p < parts; p++)
             top = max(top, pc.partial.d[record + p * words + stats]);
@@ -68,7 +68,7 @@ void main()
     uint pairs = (pc.head + 1) / 2, copies = fm_attend_segments(pc.pos.d[t], pc.chunk);
     float scale = uintBitsToFloat(pc.scale_bits);
     for (uint copy = 0; copy < copies; copy++)
-        for (uint i = tid; i < pairs; i += FM_GROUP) {
+        for (uint i = tid; i < pairs; i += FM_WORKGROUP) {
             uint at = t * pc.stride_q + (copy * pc.heads + h) * pc.head + 2 * i;
             query[copy * (MAX_HEAD / 2) + i] = scale * vec2(pc.q.d[at], 2 * i + 1 < pc.head ? pc.q.d[at + 1] : 0.0);
         }
@@ -78,7 +78,7 @@ void main()
     vec2 acc[PAIRS];
     for (uint i = 0; i < PAIRS; i++)
         acc[i] = vec2(0.0);
-    for (uint first = range.x; first < range.y; first += FM_GROUP) {
+    for (uint first = range.x; first < range.y; first += FM_WORKGROUP) {
         uint key = first + tid;
         float score = FM_ATTEND_NONE;
         if (key < range.y) {
@@ -88,15 +88,15 @@ void main()
                 dot2 = fma(query[copy * (MAX_HEAD / 2) + i], fm_cache_load2(pc.kc, plane, plane.x + key * pc.head_stride + 2 * i), dot2);
             score = dot2.x + dot2.y;
         }
-        float new_top = max(top, fm_group_max(score));
+        float new_top = max(top, fm_workgroup_max(score));
         float p = key < range.y ? fm_exp(score - new_top) : 0.0;
         float keep = fm_exp(top - new_top);
-        weight[tid] = p; // fm_group_sum's barriers order this before the reads below
-        sum = sum * keep + fm_group_sum(p);
+        weight[tid] = p; // fm_workgroup_sum's barriers order this before the reads below
+        sum = sum * keep + fm_workgroup_sum(p);
         barrier();
-        uint count = min(FM_GROUP, range.y - first);
+        uint count = min(FM_WORKGROUP, range.y - first);
         for (uint i = 0; i < PAIRS; i++) {
-            uint pair = i * FM_GROUP + tid;
+            uint pair = i * FM_WORKGROUP + tid;
             if (pair >= pairs)
                 break;
             vec2 a = acc[i] * keep;
@@ -111,7 +111,7 @@ void main()
     uint stats = fm_attend_record_stats(pc.head), words = stats + 4, y = (t * pc.heads + h) * pc.head;
     uint record = (t * pc.heads + h) * pc.split * words, mine = record + gl_WorkGroupID.z * words;
     for (uint i = 0; i < PAIRS; i++) {
-        uint pair = i * FM_GROUP + tid, c = 2 * pair;
+        uint pair = i * FM_WORKGROUP + tid, c = 2 * pair;
         if (pair >= pairs)
             break;
         if (range.z == 1) {

@@ -43,15 +43,15 @@ layout(constant_id = 2) const uint HEAD = 128;
 layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 
 const uint BR = 64, BC = 32; // rows, keys of a tile
-const uint GROUP = gl_WorkGroupSize.x;
-const uint SUBGROUPS = GROUP / FM_SUBGROUP;
+const uint WORKGROUP = gl_WorkGroupSize.x;
+const uint SUBGROUPS = WORKGROUP / FM_SUBGROUP;
 const uint DOWN = SUBGROUPS < 4 ? SUBGROUPS : 4;
 const uint ACROSS = SUBGROUPS / DOWN;
 const uint TR = BR / MS / DOWN;                    // matrices of a subgroup, one above the other
 const uint TC = (BC / MS + ACROSS - 1) / ACROSS;   // matrices of scores, side by side
 const uint TD = (HEAD / MS + ACROSS - 1) / ACROSS; // matrices of sums, side by side
 const uint DEEP = HEAD / MS;
-const uint PARTS = GROUP / BR;
+const uint PARTS = WORKGROUP / BR;
 const uint SHARE = BC / PARTS; // scores of one invocation
 // Pitches of lines in shared memory; what is added keeps them off the same banks.
 const uint P_PITCH = (BC + 8) / 4; // in quads of halves
@@ -89,7 +89,7 @@ void load_queries(uint line, uint first, uint end)
     float scale = uintBitsToFloat(pc.scale_bits);
     UNROLL for (uint c0 = 0; c0 < HEAD; c0 += BC) {
         barrier();
-        for (uint i = tid; i < BR * BC / 4; i += GROUP) {
+        for (uint i = tid; i < BR * BC / 4; i += WORKGROUP) {
             uint row = i / (BC / 4), quad = i % (BC / 4);
             vec4 v = vec4(0.0);
             if (first + row < end && c0 + 4 * quad < HEAD)
@@ -107,7 +107,7 @@ void load_queries(uint line, uint first, uint end)
 // Keys [key0, key0 + BC) of keys or values; zeros from n_keys on, because what lies there may be no number.
 void load_tile(REF_KV cache, uint plane_index, uint key0, uint n_keys)
 {
-    for (uint i = tid; i < BC * (HEAD / 8); i += GROUP) {
+    for (uint i = tid; i < BC * (HEAD / 8); i += WORKGROUP) {
         uint key = i / (HEAD / 8), chunk = i % (HEAD / 8);
 #ifdef FM_W_Q8_0
         const uint PITCH = (HEAD + 31) / 32 * 4; // chunks from row to row of a cache
@@ -230,7 +230,7 @@ void store(uint h, uint first, uint end)
                              gl_CooperativeMatrixLayoutRowMajor);
         }
         barrier();
-        for (uint i = tid; i < BR * ACROSS * (MS / 4); i += GROUP) {
+        for (uint i = tid; i < BR * ACROSS * (MS / 4); i += WORKGROUP) {
             uint row = i / (ACROSS * (MS / 4)), col = i % (ACROSS * (MS / 4)) * 4, c = j * ACROSS * MS + col;
             if (first + row < end && c < HEAD) {
                 uint at = row * S_PITCH + col;

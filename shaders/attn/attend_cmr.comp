@@ -43,13 +43,13 @@ layout(constant_id = 2) const uint HEAD = 128;
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 
-const uint GROUP = gl_WorkGroupSize.x;
-const uint BR = GROUP / FM_SUBGROUP * MS;
+const uint WORKGROUP = gl_WorkGroupSize.x;
+const uint BR = WORKGROUP / FM_SUBGROUP * MS;
 const uint DEEP = HEAD / MS;                                 // matrices across a row
 const uint TILES = BC / MS;                                  // matrices across the scores
 const uint PITCH = (HEAD + 8) / 8;                           // octets of halves from key to key; 8 more keep them off the same banks
 const uint OCTETS = BC * (HEAD / 8);                         // of a tile
-const uint TASKS = (OCTETS + GROUP - 1) / GROUP;             // of an invocation
+const uint TASKS = (OCTETS + WORKGROUP - 1) / WORKGROUP;             // of an invocation
 const uint SLICE = 32, SLICE_PITCH = (SLICE + 8) / 8;        // columns of q on their way into matrices
 const uint VALUES = BC * PITCH;                              // where values begin
 const uint ROOM = 2 * BC * PITCH > BR * SLICE_PITCH ? 2 * BC * PITCH : BR * SLICE_PITCH;
@@ -112,7 +112,7 @@ void load_queries(uint line, uint first, uint end)
     float scale = uintBitsToFloat(pc.scale_bits) * 1.44269504089; // exponentials are powers of two
     UNROLL for (uint c0 = 0; c0 < HEAD; c0 += SLICE) {
         barrier();
-        for (uint i = tid; i < BR * SLICE / 8; i += GROUP) {
+        for (uint i = tid; i < BR * SLICE / 8; i += WORKGROUP) {
             uint row = i / (SLICE / 8), octet = i % (SLICE / 8);
             vec4 low = vec4(0.0), high = vec4(0.0);
             if (first + row < end && c0 + 8 * octet < HEAD) {
@@ -133,8 +133,8 @@ void load_queries(uint line, uint first, uint end)
 void fetch(REF_KV cache, uint key0, uint stop)
 {
     [[unroll]] for (uint i = 0; i < TASKS; i++) {
-        uint task = i * GROUP + tid, key = key0 + task / (HEAD / 8), octet = task % (HEAD / 8);
-        bool there = (OCTETS % GROUP == 0 || task < OCTETS) && key < stop;
+        uint task = i * WORKGROUP + tid, key = key0 + task / (HEAD / 8), octet = task % (HEAD / 8);
+        bool there = (OCTETS % WORKGROUP == 0 || task < OCTETS) && key < stop;
 #ifdef FM_W_Q8_0
         const uint LINE = (HEAD + 31) / 32 * 4; // octets from row to row of a cache (lib/cache.glsl)
         uint elems = pc.ctx * LINE, begin = plane * (elems + elems / 16), at = key * LINE + octet;
@@ -157,8 +157,8 @@ void fetch(REF_KV cache, uint key0, uint stop)
 void keep(uint to)
 {
     [[unroll]] for (uint i = 0; i < TASKS; i++) {
-        uint task = i * GROUP + tid, at = to + task / (HEAD / 8) * PITCH + task % (HEAD / 8);
-        if (OCTETS % GROUP != 0 && task >= OCTETS)
+        uint task = i * WORKGROUP + tid, at = to + task / (HEAD / 8) * PITCH + task % (HEAD / 8);
+        if (OCTETS % WORKGROUP != 0 && task >= OCTETS)
             continue;
 #ifdef FM_W_Q8_0
         ivec2 words = ivec2(next[i]);
@@ -273,7 +273,7 @@ void store(uint h, uint first, uint end, uint own)
         if (own == row0)
             coopMatStore(acc[d], kv, 0, MS / 4, ROWS);
         barrier();
-        for (uint i = tid; i < rest * (MS / 4); i += GROUP)
+        for (uint i = tid; i < rest * (MS / 4); i += WORKGROUP)
             fm_store_quad(pc.y, (((row0 + i / (MS / 4)) * pc.heads + h) * HEAD + d * MS) / 4 + i % (MS / 4), uintBitsToFloat(kv[i]));
         barrier();
     }

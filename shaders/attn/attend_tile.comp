@@ -43,9 +43,9 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 const uint BR = 32, BC = 64; // rows, keys of a tile
 const uint DEPTH = 32;       // columns of a slice of q and k
 const uint HALF = 32;        // keys of a slice of v
-const uint GROUP = 128;
+const uint WORKGROUP = 128;
 const uint WIDE = (HEAD + 63) / 64;
-const uint PARTS = GROUP / BR; // invocations a row in softmax
+const uint PARTS = WORKGROUP / BR; // invocations a row in softmax
 
 shared vec4 qs[DEPTH * BR / 4]; // [c][row]
 shared vec4 kv[DEPTH * BC / 4]; // k: [c][key]; v: [key][c], 64 columns
@@ -82,7 +82,7 @@ vec4 load4(REF_KV cache, uint i)
 void load_slice(uint line, uint first, uint end, uint key0, uint n_keys, uint c0)
 {
     float scale = uintBitsToFloat(pc.scale_bits);
-    for (uint i = tid; i < BR * DEPTH / 4; i += GROUP) {
+    for (uint i = tid; i < BR * DEPTH / 4; i += WORKGROUP) {
         uint row = i / (DEPTH / 4), quad = i % (DEPTH / 4);
         vec4 v = vec4(0.0);
         if (first + row < end && c0 + 4 * quad < HEAD)
@@ -90,7 +90,7 @@ void load_slice(uint line, uint first, uint end, uint key0, uint n_keys, uint c0
         [[unroll]] for (uint e = 0; e < 4; e++)
             qs[(4 * quad + e) * (BR / 4) + ((row >> 2) ^ quad)][row & 3] = v[e];
     }
-    for (uint i = tid; i < BC * DEPTH / 4; i += GROUP) {
+    for (uint i = tid; i < BC * DEPTH / 4; i += WORKGROUP) {
         uint key = i / (DEPTH / 4), quad = i % (DEPTH / 4);
         vec4 v = vec4(0.0);
         if (key0 + key < n_keys && c0 + 4 * quad < HEAD)
@@ -103,7 +103,7 @@ void load_slice(uint line, uint first, uint end, uint key0, uint n_keys, uint c0
 // Columns [c0, c0 + 64) of values [key0, key0 + HALF).
 void load_values(uint key0, uint n_keys, uint c0)
 {
-    for (uint i = tid; i < HALF * 16; i += GROUP) {
+    for (uint i = tid; i < HALF * 16; i += WORKGROUP) {
         uint key = i / 16, quad = i % 16;
         vec4 v = vec4(0.0);
         if (key0 + key < n_keys && c0 + 4 * quad < HEAD)

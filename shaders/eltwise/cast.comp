@@ -44,6 +44,6 @@ void main()
     uint rows = pc.step.d[pc.rows_word], end_row = (rows + pc.pad_rows - 1u) / pc.pad_rows * pc.pad_rows;
     uint first = gl_WorkGroupID.x * TILE_COLS, end = min(pc.stride_y, first + TILE_COLS), row0 = gl_WorkGroupID.y * TILE_ROWS;
     for (uint row = row0; row < min(row0 + TILE_ROWS, end_row); row++)
-        for (uint col = first + TURN * gl_LocalInvocationID.x; col < end; col += TURN * FM_GROUP)
+        for (uint col = first + TURN * gl_LocalInvocationID.x; col < end; col += TURN * FM_WORKGROUP)
             cast_turn(row, col, row < rows);
 }

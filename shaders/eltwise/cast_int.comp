@@ -4,7 +4,7 @@
 // Layout: a row of y is a piece for each block, in units of 16 bytes: with two bytes h of elements 0..15, h of 16..31, l of 0..15, l of
 //     16..31; with one i of 0..15, i of 16..31. Then for each block two words: step (f32), and the sum of its i. stride_y units
 //     from row to row.
-// One workgroup: GROUP / 8 blocks of one row; an invocation makes four elements of one.
+// One workgroup: WORKGROUP / 8 blocks of one row; an invocation makes four elements of one.
 // Specialisation: 0 workgroup size. Needs: nothing.
 // Bytes moved: a row 4 K + K bytes + K / 4. Limits: K a multiple of 32. Shared memory 8 bytes an invocation.
 #version 460
@@ -20,8 +20,8 @@
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_CAST_INT(FM_A, FM_P) } pc;
 
-shared uint block_bits[FM_GROUP];
-shared int block_sums[FM_GROUP];
+shared uint block_bits[FM_WORKGROUP];
+shared int block_sums[FM_WORKGROUP];
 
 void main()
 {
@@ -29,7 +29,7 @@ void main()
     if (row >= pc.step.d[pc.rows_word])
         return;
     uint me = gl_LocalInvocationID.x, first = me & ~7u, blocks = pc.width >> 5;
-    uint quad = gl_WorkGroupID.x * FM_GROUP + me, block = quad >> 3, part = quad & 7u;
+    uint quad = gl_WorkGroupID.x * FM_WORKGROUP + me, block = quad >> 3, part = quad & 7u;
     bool there = block < blocks;
     vec4 x = there ? FM_CAST(fm_f32x4s, pc.x).d[row * (pc.width >> 2) + quad] : vec4(0.0);
     block_bits[me] = fm_block_bits(x);

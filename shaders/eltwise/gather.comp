@@ -22,6 +22,6 @@ void main()
         return;
     uint from = pc.out_row.d[row] * pc.width;
     uint end = min(pc.width, (gl_WorkGroupID.x + 1) * TILE_COLS);
-    for (uint col = gl_WorkGroupID.x * TILE_COLS + gl_LocalInvocationID.x; col < end; col += FM_GROUP)
+    for (uint col = gl_WorkGroupID.x * TILE_COLS + gl_LocalInvocationID.x; col < end; col += FM_WORKGROUP)
         pc.y.d[row * pc.width + col] = pc.x.d[from + col];
 }

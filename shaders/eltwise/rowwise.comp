@@ -33,7 +33,7 @@ void main()
     if (row >= pc.step.d[pc.rows_word])
         return;
     uint end = min(pc.width, (gl_WorkGroupID.x + 1) * TILE_COLS);
-    for (uint col = gl_WorkGroupID.x * TILE_COLS + gl_LocalInvocationID.x; col < end; col += FM_GROUP) {
+    for (uint col = gl_WorkGroupID.x * TILE_COLS + gl_LocalInvocationID.x; col < end; col += FM_WORKGROUP) {
         uint i = row * pc.width + col;
 #if defined(FM_OP_GLU)
         FM_PUT_Y(i, fm_act(pc.act, pc.gate.d[i]) * pc.up.d[i]);

@@ -36,7 +36,7 @@ void main()
         return;
     uint id = pc.ids.d[row];
     bool known = id < pc.n_vocab;
-    uint piece = gl_WorkGroupID.x * FM_GROUP + gl_LocalInvocationID.x;
+    uint piece = gl_WorkGroupID.x * FM_WORKGROUP + gl_LocalInvocationID.x;
     uint y0 = row * pc.width;
 
 #if defined(FM_RUNG_F16)

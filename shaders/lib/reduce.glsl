@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Sums and maxima over a workgroup. The order of additions depends on the workgroup and subgroup sizes only, so that a
-// run repeated gives the same bits. Define FM_REDUCE_MAX_GROUP (greatest workgroup size) before including; with
+// run repeated gives the same bits. Define FM_REDUCE_MAX_WORKGROUP (greatest workgroup size) before including; with
 // FM_REDUCE_SUBGROUP the first steps use subgroup operations, otherwise a tree in shared memory, which takes a
 // workgroup size that is a power of two. Every invocation must call, and all get the result.
 #ifndef FM_REDUCE_GLSL
@@ -10,7 +10,7 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 // one value per subgroup, of 4 invocations at least
-shared float fm_reduce_part[FM_REDUCE_MAX_GROUP / 4];
+shared float fm_reduce_part[FM_REDUCE_MAX_WORKGROUP / 4];
 
 #define FM_REDUCE_BODY(subgroup_op, op, identity)                                                                              \
     value = subgroup_op(value);                                                                                        \
@@ -28,11 +28,11 @@ shared float fm_reduce_part[FM_REDUCE_MAX_GROUP / 4];
     return value;
 
 #define FM_REDUCE_PLUS(a, b) ((a) + (b))
-float fm_group_sum(float value) { FM_REDUCE_BODY(subgroupAdd, FM_REDUCE_PLUS, 0.0) }
-float fm_group_max(float value) { FM_REDUCE_BODY(subgroupMax, max, uintBitsToFloat(0xff800000u)) }
+float fm_workgroup_sum(float value) { FM_REDUCE_BODY(subgroupAdd, FM_REDUCE_PLUS, 0.0) }
+float fm_workgroup_max(float value) { FM_REDUCE_BODY(subgroupMax, max, uintBitsToFloat(0xff800000u)) }
 
 #else
-shared float fm_reduce_part[FM_REDUCE_MAX_GROUP];
+shared float fm_reduce_part[FM_REDUCE_MAX_WORKGROUP];
 
 #define FM_REDUCE_BODY(op)                                                                                             \
     uint me = gl_LocalInvocationID.x;                                                                                  \
@@ -47,8 +47,8 @@ shared float fm_reduce_part[FM_REDUCE_MAX_GROUP];
     return fm_reduce_part[0];
 
 #define FM_REDUCE_PLUS(a, b) ((a) + (b))
-float fm_group_sum(float value) { FM_REDUCE_BODY(FM_REDUCE_PLUS) }
-float fm_group_max(float value) { FM_REDUCE_BODY(max) }
+float fm_workgroup_sum(float value) { FM_REDUCE_BODY(FM_REDUCE_PLUS) }
+float fm_workgroup_max(float value) { FM_REDUCE_BODY(max) }
 #endif
 
 #endif

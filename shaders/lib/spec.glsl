@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Specialisation constants that every kernel shares. Others take ids from 2 upward, said in the kernel's header.
-//   0  workgroup size x (kernels.toml: group)
+//   0  workgroup size x (kernels.toml: workgroup)
 //   1  subgroup size that the pipeline runs with (kernels.toml: spec = { 1 = "subgroup" }); only kernels that declare
 //   it
 #ifndef FM_SPEC_GLSL
@@ -8,7 +8,8 @@
 
 layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
 
-#define FM_GROUP gl_WorkGroupSize.x
+#define FM_WORKGROUP gl_WorkGroupSize.x
+#define FM_GROUP FM_WORKGROUP // as shaders/matmul says it
 
 #ifdef FM_USE_SUBGROUP_SIZE
 layout(constant_id = 1) const uint FM_SUBGROUP = 32;

@@ -31,8 +31,8 @@
 layout(constant_id = 2) const uint KEY = 128;
 
 // MS, C and COLS come from the manifest.
-const uint GROUP = gl_WorkGroupSize.x;
-const uint SUBGROUPS = GROUP / FM_SUBGROUP;
+const uint WORKGROUP = gl_WorkGroupSize.x;
+const uint SUBGROUPS = WORKGROUP / FM_SUBGROUP;
 const uint RT = C / MS, KT = KEY / MS, CT = COLS / MS; // matrices down a block, a state, across both
 const uint YA = SUBGROUPS / RT;                        // subgroups side by side in y
 const uint TY = (CT + YA - 1) / YA;
@@ -64,7 +64,7 @@ shared uint largest[2][4];            // |q|, |k|, |v| of a block; [..][3]: |sta
 #define UNROLL [[unroll]]
 #endif
 
-const uint K_TASKS = (C * KEY / 4 + GROUP - 1) / GROUP, V_TASKS = (C * COLS / 4 + GROUP - 1) / GROUP; // quads
+const uint K_TASKS = (C * KEY / 4 + WORKGROUP - 1) / WORKGROUP, V_TASKS = (C * COLS / 4 + WORKGROUP - 1) / WORKGROUP; // quads
 
 uvec2 k_next[K_TASKS], v_next[V_TASKS];
 ACC state[TK * TC];
@@ -82,7 +82,7 @@ ACC mask, row_decay; // d^(i-j); d^(i+1)
 void fetch(uint row, uint m)
 {
     [[unroll]] for (uint i = 0; i < K_TASKS; i++) {
-        uint task = i * GROUP + tid, r = task / (KEY / 4), quad = task % (KEY / 4);
+        uint task = i * WORKGROUP + tid, r = task / (KEY / 4), quad = task % (KEY / 4);
         bool there = r < m;
         k_next[i] = there ? pc.qk.d[key_at(row + r, h) / 4 + quad] : uvec2(0u);
 #ifdef FM_OP_LINEAR_ATTEND
@@ -90,7 +90,7 @@ void fetch(uint row, uint m)
 #endif
     }
     [[unroll]] for (uint i = 0; i < V_TASKS; i++) {
-        uint task = i * GROUP + tid, r = task / (COLS / 4), quad = task % (COLS / 4);
+        uint task = i * WORKGROUP + tid, r = task / (COLS / 4), quad = task % (COLS / 4);
         bool there = r < m && 4 * quad < cols;
         v_next[i] = there ? pc.v.d[(value_at(row + r, h) + col0) / 4 + quad] : uvec2(0u);
     }
@@ -121,8 +121,8 @@ void keep(uint parity)
     float top_q = 0.0;
 #endif
     [[unroll]] for (uint i = 0; i < K_TASKS; i++) {
-        uint task = i * GROUP + tid, at = task / (KEY / 4) * K_PITCH + task % (KEY / 4);
-        if (C * KEY / 4 % GROUP != 0 && task >= C * KEY / 4)
+        uint task = i * WORKGROUP + tid, at = task / (KEY / 4) * K_PITCH + task % (KEY / 4);
+        if (C * KEY / 4 % WORKGROUP != 0 && task >= C * KEY / 4)
             continue;
         vec4 k = fast_act(vec4(halves(k_next[i])));
         top_k = max(top_k, top_of(k));
@@ -134,8 +134,8 @@ void keep(uint parity)
 #endif
     }
     [[unroll]] for (uint i = 0; i < V_TASKS; i++) {
-        uint task = i * GROUP + tid;
-        if (C * COLS / 4 % GROUP != 0 && task >= C * COLS / 4)
+        uint task = i * WORKGROUP + tid;
+        if (C * COLS / 4 % WORKGROUP != 0 && task >= C * COLS / 4)
             continue;
         f16vec4 v = halves(v_next[i]);
         top_v = max(top_v, top_of(vec4(v)));
@@ -158,7 +158,7 @@ void write_word(uint at, uint bits)
 void make_decays(uint m)
 {
     barrier();
-    for (uint i = tid; i < MS * C / 2; i += GROUP) {
+    for (uint i = tid; i < MS * C / 2; i += WORKGROUP) {
         uint j = i % (C / 2) * 2;
         vec2 d = vec2(j < m ? exp(-rate * float(m - 1 - j)) : 0.0, j + 1 < m ? exp(-rate * float(m - 2 - j)) : 0.0);
         write_word(i, packFloat2x16(f16vec2(d)));
@@ -173,13 +173,13 @@ void make_decays(uint m)
 void make_tables()
 {
     barrier();
-    for (uint i = tid; i < C * C; i += GROUP)
+    for (uint i = tid; i < C * C; i += WORKGROUP)
         write_word(i, floatBitsToUint(i / C >= i % C ? exp(-rate * float(i / C - i % C)) : 0.0));
     barrier();
     uint down = gl_SubgroupID % RT, across = min(gl_SubgroupID / RT, RT - 1);
     coopMatLoad(mask, slab, (down * MS * C + across * MS) / 4, C / 4, ROWS);
     barrier();
-    for (uint i = tid; i < C * MS; i += GROUP)
+    for (uint i = tid; i < C * MS; i += WORKGROUP)
         write_word(i, floatBitsToUint(exp(-rate * float(i / MS + 1))));
     barrier();
     coopMatLoad(row_decay, slab, down * MS * MS / 4, MS / 4, ROWS);

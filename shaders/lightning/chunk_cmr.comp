@@ -37,11 +37,11 @@
 layout(constant_id = 2) const uint KEY = 128;
 
 // MS, C, COLS and AHEAD come from the manifest.
-const uint GROUP = gl_WorkGroupSize.x;
+const uint WORKGROUP = gl_WorkGroupSize.x;
 const uint SUBGROUPS = COLS / MS; // across the columns
 const uint RT = C / MS, KT = KEY / MS; // matrices down a block, along a key
 const uint OCTETS = KEY / 8;           // of a line
-const uint TASKS = (C * OCTETS + GROUP - 1) / GROUP, QUADS = 2 * TASKS;
+const uint TASKS = (C * OCTETS + WORKGROUP - 1) / WORKGROUP, QUADS = 2 * TASKS;
 // Pitches of lines in shared memory, in octets of halves; what is added keeps them off the same banks.
 const uint PITCH = (KEY + 8) / 8, P_PITCH = (C + 8) / 8;
 const uint BUFFER = C * PITCH;
@@ -79,7 +79,7 @@ uint tid;
 void fetch(out uvec4 x[TASKS], uint first, uint m)
 {
     [[unroll]] for (uint i = 0; i < TASKS; i++) {
-        uint task = i * GROUP + tid, r = task / OCTETS;
+        uint task = i * WORKGROUP + tid, r = task / OCTETS;
         x[i] = r < m ? pc.qk.d[first + r * (pc.heads * KEY / 4) + task % OCTETS] : uvec4(0u);
     }
 }
@@ -118,8 +118,8 @@ float keep(uvec4 raw[TASKS], uint base)
             x[i] = fast_act(x[i]);
     }
     [[unroll]] for (uint i = 0; i < TASKS; i++) {
-        uint task = i * GROUP + tid;
-        if (C * OCTETS % GROUP != 0 && task >= C * OCTETS)
+        uint task = i * WORKGROUP + tid;
+        if (C * OCTETS % WORKGROUP != 0 && task >= C * OCTETS)
             continue;
         vec4 a = max(abs(x[2 * i]), abs(x[2 * i + 1]));
         top = max(max(max(a.x, a.y), max(a.z, a.w)), top);

@@ -22,7 +22,7 @@
 layout(constant_id = 2) const uint KEY = 128;
 
 const uint C = 32, COLS = 16, SLICE = 32;
-const uint GROUP = 128;
+const uint WORKGROUP = 128;
 const uint LINE = C / 4; // quads of rows
 
 #ifdef FM_OP_LINEAR_ATTEND
@@ -45,7 +45,7 @@ vec4 act4(vec4 x)
 // Columns [k0, k0 + SLICE) of q and k of rows [row, row + m), zeros elsewhere.
 void load_slice(uint row, uint m, uint k0)
 {
-    for (uint i = tid; i < C * SLICE / 4; i += GROUP) {
+    for (uint i = tid; i < C * SLICE / 4; i += WORKGROUP) {
         uint r = i / (SLICE / 4), quad = i % (SLICE / 4);
         bool there = r < m && k0 + 4 * quad < KEY;
         vec4 k = there ? act4(pc.qk.d[(key_at(row + r, h) + k0) / 4 + quad]) : vec4(0.0);
@@ -147,14 +147,14 @@ void block(uint row, uint m, float rate)
 // Quads of this workgroup's columns, row by row: `at` is the first element of the head's state.
 void load_state(fm_out_f32x4s from, uint at)
 {
-    for (uint i = tid; i < KEY * COLS / 4; i += GROUP)
+    for (uint i = tid; i < KEY * COLS / 4; i += WORKGROUP)
         if (col0 + i % 4 * 4 < pc.head)
             state[i] = from.d[(at + i / 4 * pc.head + col0) / 4 + i % 4];
 }
 
 void store_state(fm_out_f32x4s to, uint at)
 {
-    for (uint i = tid; i < KEY * COLS / 4; i += GROUP)
+    for (uint i = tid; i < KEY * COLS / 4; i += WORKGROUP)
         if (col0 + i % 4 * 4 < pc.head)
             to.d[(at + i / 4 * pc.head + col0) / 4 + i % 4] = state[i];
 }
@@ -170,9 +170,9 @@ void main()
     col0 = gl_WorkGroupID.x % slices * COLS;
     float rate = pc.decay.d[h];
     uint at = 0;
-    for (uint i = tid; i <= C; i += GROUP)
+    for (uint i = tid; i <= C; i += WORKGROUP)
         power[i] = fm_exp(-rate * float(i));
-    for (uint i = tid; i < KEY * COLS / 4; i += GROUP)
+    for (uint i = tid; i < KEY * COLS / 4; i += WORKGROUP)
         state[i] = vec4(0.0);
 #ifdef FM_OP_LINEAR_ATTEND
     if (FM_PRESENT(pc.starts))

@@ -15,7 +15,7 @@ const uint WIDE = 4, DEEP = 4;
 
 void main()
 {
-    uint elems = pc.heads * pc.key * pc.head, first = gl_WorkGroupID.x * FM_GROUP * WIDE + gl_LocalInvocationID.x;
+    uint elems = pc.heads * pc.key * pc.head, first = gl_WorkGroupID.x * FM_WORKGROUP * WIDE + gl_LocalInvocationID.x;
     uint index = gl_WorkGroupID.y, place = 0;
     if (index >= pc.step.d[FM_STEP_SEGMENTS])
         return;
@@ -27,7 +27,7 @@ void main()
     float carry[WIDE];
     vec2 decay[WIDE];
     [[unroll]] for (uint i = 0; i < WIDE; i++) {
-        uint e = first + i * FM_GROUP;
+        uint e = first + i * FM_WORKGROUP;
         carry[i] = e < elems && s[FM_SEGMENT_POS] != 0 ? pc.state.d[from + e] : 0.0;
         decay[i] = decay_of(pc.decay.d[min(e, elems - 1) / pc.head / pc.key] * float(pc.part));
     }
@@ -35,12 +35,12 @@ void main()
         float z[DEEP][WIDE];
         [[unroll]] for (uint p = 0; p < DEEP; p++)
             [[unroll]] for (uint i = 0; i < WIDE; i++) {
-                uint e = first + i * FM_GROUP;
+                uint e = first + i * FM_WORKGROUP;
                 z[p][i] = e < elems && place + p + 1 < end ? pc.z.d[(place + p) * elems + e] : 0.0;
             }
         [[unroll]] for (uint p = 0; p < DEEP; p++)
             [[unroll]] for (uint i = 0; i < WIDE; i++) {
-                uint e = first + i * FM_GROUP;
+                uint e = first + i * FM_WORKGROUP;
                 if (e < elems && place + p < end)
                     pc.z.d[(place + p) * elems + e] = carry[i];
                 carry[i] = fma(decay[i].x, carry[i], fma(decay[i].y, carry[i], z[p][i]));

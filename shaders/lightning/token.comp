@@ -56,7 +56,7 @@ void main()
 #endif
     for (uint t = 0; t < part.rows; t++) {
         uint row = part.row + t;
-        for (uint i = tid; i < KEY; i += FM_GROUP) {
+        for (uint i = tid; i < KEY; i += FM_WORKGROUP) {
             ks[i] = fm_act(pc.act, pc.qk.d[key_at(row, h) + i]);
 #ifdef FM_OP_LINEAR_ATTEND
             qs[i] = fm_act(pc.act, pc.qk.d[query_at(row, h) + i]);

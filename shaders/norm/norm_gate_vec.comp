@@ -15,7 +15,7 @@
 #include "spec.glsl"
 #include "result.glsl"
 #include "num.glsl"
-#define FM_REDUCE_MAX_GROUP 1024
+#define FM_REDUCE_MAX_WORKGROUP 1024
 #define FM_REDUCE_SUBGROUP
 #include "reduce.glsl"
 
@@ -34,8 +34,8 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_NORM_GATE(FM_A, FM_P) } pc;
 const uint TEAM = FM_SUBGROUP;
 #define TEAM_SUM(x) subgroupAdd(x)
 #else
-#define TEAM FM_GROUP
-#define TEAM_SUM(x) fm_group_sum(x)
+#define TEAM FM_WORKGROUP
+#define TEAM_SUM(x) fm_workgroup_sum(x)
 #endif
 
 vec4 activate(vec4 g)
@@ -47,7 +47,7 @@ void main()
 {
     uint row = gl_WorkGroupID.x, parts = pc.width / pc.part;
 #ifdef FM_TEAM_SUBGROUP
-    uint part = gl_WorkGroupID.y * (FM_GROUP / FM_SUBGROUP) + gl_SubgroupID, lane = gl_SubgroupInvocationID;
+    uint part = gl_WorkGroupID.y * (FM_WORKGROUP / FM_SUBGROUP) + gl_SubgroupID, lane = gl_SubgroupInvocationID;
     if (part >= parts)
         return;
 #else

@@ -2,7 +2,7 @@
 // NORM and ADD_NORM of rows that one workgroup holds in registers: the same function as norm.comp in one read of the
 // row, with every load issued before the first sum, for decoding, where a row's latency counts and nothing else.
 //   x (, x2) [T,D] f32, w [D] f32, optional bias [D] f32 -> (sum [T,D] f32,) y [T,D] f32 or f16
-// One workgroup makes one row; an invocation holds QUADS groups of 4 neighbours, FM_GROUP groups apart.
+// One workgroup makes one row; an invocation holds QUADS quads of 4 neighbours, FM_WORKGROUP quads apart.
 // Spec constants: 0 workgroup size, 2 QUADS; D <= 4 * QUADS * workgroup size, a multiple of 4.
 // Needs: subgroup arithmetic, full subgroups.
 // Accumulation: f32; an invocation's own elements in order, subgroupAdd, then subgroups by subgroupAdd. The variance is
@@ -14,7 +14,7 @@
 #include "spec.glsl"
 #include "result.glsl"
 
-#define FM_REDUCE_MAX_GROUP 1024
+#define FM_REDUCE_MAX_WORKGROUP 1024
 #define FM_REDUCE_SUBGROUP
 #include "reduce.glsl"
 
@@ -45,7 +45,7 @@ void main()
     vec4 x[QUADS], w[QUADS], b[QUADS];
     bool has_bias = FM_PRESENT(pc.bias);
     [[unroll]] for (uint i = 0u; i < QUADS; i++) {
-        uint q = i * FM_GROUP + tid;
+        uint q = i * FM_WORKGROUP + tid;
         bool inside = q < quads;
         x[i] = inside ? pc.x.d[at + q] : vec4(0.0);
 #ifdef FM_OP_ADD_NORM
@@ -59,16 +59,16 @@ void main()
     if (pc.kind != FM_NORM_RMS) {
         [[unroll]] for (uint i = 0u; i < QUADS; i++)
             sum += x[i].x + x[i].y + x[i].z + x[i].w;
-        mean = fm_group_sum(sum) / float(pc.width);
+        mean = fm_workgroup_sum(sum) / float(pc.width);
         sum = 0.0;
     }
     [[unroll]] for (uint i = 0u; i < QUADS; i++) {
-        vec4 d = i * FM_GROUP + tid < quads ? x[i] - mean : vec4(0.0);
+        vec4 d = i * FM_WORKGROUP + tid < quads ? x[i] - mean : vec4(0.0);
         sum += dot(d, d);
     }
-    float scale = 1.0 / sqrt(fm_group_sum(sum) / float(pc.width) + uintBitsToFloat(pc.eps_bits));
+    float scale = 1.0 / sqrt(fm_workgroup_sum(sum) / float(pc.width) + uintBitsToFloat(pc.eps_bits));
     [[unroll]] for (uint i = 0u; i < QUADS; i++) {
-        uint q = i * FM_GROUP + tid;
+        uint q = i * FM_WORKGROUP + tid;
         if (q < quads) {
 #ifdef FM_OP_ADD_NORM
             pc.sum.d[at + q] = x[i];

@@ -49,7 +49,7 @@ vec2 rotated(vec2 v, uint m, uint pos)
 void write_query(uint t, uint h)
 {
     uint copies = pc.chunk != 0 ? 3 : 1;
-    for (uint m = gl_LocalInvocationID.x; 2 * m < pc.head; m += FM_GROUP) {
+    for (uint m = gl_LocalInvocationID.x; 2 * m < pc.head; m += FM_WORKGROUP) {
         uvec2 e = elements(m);
         vec2 x = load(pc.q, (t * pc.heads + h) * pc.head, e, t);
         for (uint copy = 0; copy < copies; copy++) {
@@ -67,7 +67,7 @@ void write_query(uint t, uint h)
 void store_row(REF_KV cache, uvec2 plane, uint to)
 {
     barrier();
-    for (uint c = 4 * gl_LocalInvocationID.x; c < pc.head_stride; c += 4 * FM_GROUP) {
+    for (uint c = 4 * gl_LocalInvocationID.x; c < pc.head_stride; c += 4 * FM_WORKGROUP) {
         float most = 0.0;
         for (uint b = c & ~31u; b < (c & ~31u) + 32; b++)
             most = max(most, abs(row[b]));
@@ -79,7 +79,7 @@ void store_row(REF_KV cache, uvec2 plane, uint to)
 void write_key(uint t, uint from, uvec2 plane, uint to)
 {
     uint pos = fm_rope_position(pc.pos.d[t], pc.chunk, pc.cap, 0);
-    for (uint m = gl_LocalInvocationID.x; 2 * m < pc.head_stride; m += FM_GROUP) {
+    for (uint m = gl_LocalInvocationID.x; 2 * m < pc.head_stride; m += FM_WORKGROUP) {
         uvec2 e = elements(m);
         vec2 v = rotated(load(pc.k, from, e, t), m, pos);
 #ifdef FM_CACHE_SINGLE
@@ -94,7 +94,7 @@ void write_key(uint t, uint from, uvec2 plane, uint to)
     store_row(pc.kc, plane, to);
 #else
     barrier();
-    for (uint c = 2 * gl_LocalInvocationID.x; c < pc.head_stride; c += 2 * FM_GROUP)
+    for (uint c = 2 * gl_LocalInvocationID.x; c < pc.head_stride; c += 2 * FM_WORKGROUP)
         fm_cache_store2(pc.kc, to + c, vec2(row[c], row[c + 1]));
 #endif
 #endif
@@ -102,7 +102,7 @@ void write_key(uint t, uint from, uvec2 plane, uint to)
 
 void write_value(uint from, uvec2 plane, uint to)
 {
-    for (uint c = 2 * gl_LocalInvocationID.x; c < pc.head_stride; c += 2 * FM_GROUP) {
+    for (uint c = 2 * gl_LocalInvocationID.x; c < pc.head_stride; c += 2 * FM_WORKGROUP) {
         vec2 v = vec2(c < pc.head ? pc.v.d[from + c] : 0.0, c + 1 < pc.head ? pc.v.d[from + c + 1] : 0.0);
 #ifdef FM_W_Q8_0
         row[c] = v.x;

@@ -27,11 +27,11 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SAMPLE(FM_A, FM_P) } pc;
 #define MINUS_INF uintBitsToFloat(0xff800000u)
 #define PLUS_INF uintBitsToFloat(0x7f800000u)
 
-#define LIST_MAX (2 * FM_GROUP)
+#define LIST_MAX (2 * FM_WORKGROUP)
 
-shared float best_value[FM_GROUP];
-shared uint best_id[FM_GROUP];
-shared uvec2 part[FM_GROUP];
+shared float best_value[FM_WORKGROUP];
+shared uint best_id[FM_WORKGROUP];
+shared uvec2 part[FM_WORKGROUP];
 shared uint bin_low[256];
 shared uint bin_high[256];
 shared uint chosen_digit;
@@ -79,7 +79,7 @@ void penalise(uint record, uint slot, uint pos)
         return;
     uint end = min(pos, pc.ctx - 1);
     uint first = pos + 1 > last_n ? pos + 1 - last_n : 0;
-    for (uint p = first + tid; p <= end; p += FM_GROUP) {
+    for (uint p = first + tid; p <= end; p += FM_WORKGROUP) {
         uint id = pc.history.d[slot * pc.ctx + p];
         bool seen = id >= pc.vocab;
         for (uint before = first; before < p && !seen; before++)
@@ -108,21 +108,21 @@ void find_best()
     const uint LANES = 8;
     float value = MINUS_INF;
     uint id = tid;
-    uint full = pc.vocab / (LANES * FM_GROUP) * (LANES * FM_GROUP);
-    for (uint i = tid; i < full; i += LANES * FM_GROUP) {
+    uint full = pc.vocab / (LANES * FM_WORKGROUP) * (LANES * FM_WORKGROUP);
+    for (uint i = tid; i < full; i += LANES * FM_WORKGROUP) {
         float l[LANES];
         [[unroll]] for (uint j = 0; j < LANES; j++)
-            l[j] = logit(i + j * FM_GROUP);
+            l[j] = logit(i + j * FM_WORKGROUP);
         [[unroll]] for (uint j = 0; j < LANES; j++)
-            keep_greater(value, id, l[j], i + j * FM_GROUP);
+            keep_greater(value, id, l[j], i + j * FM_WORKGROUP);
     }
-    for (uint i = full + tid; i < pc.vocab; i += FM_GROUP)
+    for (uint i = full + tid; i < pc.vocab; i += FM_WORKGROUP)
         keep_greater(value, id, logit(i), i);
     list_logit[tid] = value;
     best_value[tid] = value;
     best_id[tid] = id;
     barrier();
-    for (uint s = FM_GROUP / 2; s > 0; s >>= 1) {
+    for (uint s = FM_WORKGROUP / 2; s > 0; s >>= 1) {
         if (tid < s) {
             float other = best_value[tid + s];
             uint other_id = best_id[tid + s];
@@ -135,12 +135,12 @@ void find_best()
     }
 }
 
-uvec2 group_sum64(uvec2 x)
+uvec2 workgroup_sum64(uvec2 x)
 {
     barrier();
     part[tid] = x;
     barrier();
-    for (uint s = FM_GROUP / 2; s > 0; s >>= 1) {
+    for (uint s = FM_WORKGROUP / 2; s > 0; s >>= 1) {
         if (tid < s)
             part[tid] = fm_add64(part[tid], part[tid + s]);
         barrier();
@@ -153,12 +153,12 @@ uint select_key(uvec2 target, uint low, bool by_mass, float top)
 {
     uint prefix = 0, mask = 0;
     for (int shift = 24; shift >= 0; shift -= 8) {
-        for (uint i = tid; i < 256; i += FM_GROUP) {
+        for (uint i = tid; i < 256; i += FM_WORKGROUP) {
             bin_low[i] = 0;
             bin_high[i] = 0;
         }
         barrier();
-        for (uint i = tid; i < n_candidates; i += FM_GROUP) {
+        for (uint i = tid; i < n_candidates; i += FM_WORKGROUP) {
             float l = candidate(i);
             uint key = key_of(l);
             if (key < low || (key & mask) != prefix)
@@ -194,12 +194,12 @@ uint select_key(uvec2 target, uint low, bool by_mass, float top)
 uvec2 total_weight(uint low, float top)
 {
     uvec2 sum = uvec2(0u);
-    for (uint i = tid; i < n_candidates; i += FM_GROUP) {
+    for (uint i = tid; i < n_candidates; i += FM_WORKGROUP) {
         float l = candidate(i);
         if (key_of(l) >= low)
             sum = fm_add64(sum, uvec2(weight_of(l, top, 1.0), 0u));
     }
-    return group_sum64(sum);
+    return workgroup_sum64(sum);
 }
 
 // Make the list of the ids that can be among the top_k: those at or above the k-th greatest of the invocations' maxima
@@ -207,12 +207,12 @@ uvec2 total_weight(uint low, float top)
 void make_list(uint top_k, float top)
 {
     in_list = true;
-    n_candidates = FM_GROUP;
+    n_candidates = FM_WORKGROUP;
     uint least = select_key(uvec2(top_k, 0u), 0u, false, top);
     if (tid == 0)
         list_count = 0;
     barrier();
-    for (uint i = tid; i < pc.vocab; i += FM_GROUP) {
+    for (uint i = tid; i < pc.vocab; i += FM_WORKGROUP) {
         float l = logit(i);
         if (key_of(l) >= least) {
             uint at = atomicAdd(list_count, 1u);
@@ -241,10 +241,10 @@ uint final_weight(uint i, uint low, float top, float temp, float least)
 void draw_from_list(uint low, float top, float temp, float least, uint u)
 {
     uvec2 sum = uvec2(0u);
-    for (uint i = tid; i < n_candidates; i += FM_GROUP)
+    for (uint i = tid; i < n_candidates; i += FM_WORKGROUP)
         sum = fm_add64(sum, uvec2(final_weight(i, low, top, temp, least), 0u));
-    uvec2 x = fm_scale64(group_sum64(sum), u);
-    for (uint i = tid; i < n_candidates; i += FM_GROUP) {
+    uvec2 x = fm_scale64(workgroup_sum64(sum), u);
+    for (uint i = tid; i < n_candidates; i += FM_WORKGROUP) {
         uvec2 before = uvec2(0u);
         for (uint j = 0; j < n_candidates; j++)
             if (list_id[j] < list_id[i])
@@ -259,12 +259,12 @@ void draw_from_list(uint low, float top, float temp, float least, uint u)
 // The same on all ids: every invocation sums a run of ids, one invocation walks the runs.
 void draw(uint low, float top, float temp, float least, uint u)
 {
-    uint run = (pc.vocab + FM_GROUP - 1) / FM_GROUP;
+    uint run = (pc.vocab + FM_WORKGROUP - 1) / FM_WORKGROUP;
     uint first = tid * run, end = min(first + run, pc.vocab);
     uvec2 sum = uvec2(0u);
     for (uint i = first; i < end; i++)
         sum = fm_add64(sum, uvec2(final_weight(i, low, top, temp, least), 0u));
-    uvec2 total = group_sum64(sum);
+    uvec2 total = workgroup_sum64(sum);
     barrier();
     part[tid] = sum;
     barrier();
@@ -272,7 +272,7 @@ void draw(uint low, float top, float temp, float least, uint u)
         return;
     uvec2 x = fm_scale64(total, u), running = uvec2(0u);
     uint r = 0;
-    for (; r + 1 < FM_GROUP; r++) {
+    for (; r + 1 < FM_WORKGROUP; r++) {
         uvec2 with = fm_add64(running, part[r]);
         if (fm_less64(x, with))
             break;
@@ -308,7 +308,7 @@ void main()
         float top_p = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_TOP_P]);
         float min_p = uintBitsToFloat(pc.settings.d[record + FM_SAMPLER_MIN_P]);
         uint low = 0;
-        if (top_k > 0 && top_k <= FM_GROUP)
+        if (top_k > 0 && top_k <= FM_WORKGROUP)
             make_list(top_k, top);
         if (top_k > 0 && top_k < pc.vocab)
             low = select_key(uvec2(top_k, 0u), 0u, false, top);

@@ -45,8 +45,8 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SSD(FM_A, FM_P) } pc;
 layout(push_constant, scalar) uniform Push { FM_PUSH_SSD_STATES(FM_A, FM_P) } pc;
 #endif
 
-const uint GROUP = gl_WorkGroupSize.x;
-const uint SUBGROUPS = GROUP / FM_SUBGROUP;
+const uint WORKGROUP = gl_WorkGroupSize.x;
+const uint SUBGROUPS = WORKGROUP / FM_SUBGROUP;
 const uint DOWN = SUBGROUPS < Q / MS ? SUBGROUPS : Q / MS;
 const uint ACROSS = SUBGROUPS / DOWN;
 const uint TR = Q / MS / DOWN;             // blocks of rows of a subgroup
@@ -100,7 +100,7 @@ float power_for(float greatest, int target)
 
 // `rows` rows of N halves of xbc from column `at` on, into lines of shared memory; zeros below.
 #define LOAD_HALVES(to, pitch, row0, rows, at)                                                                         \
-    for (uint i = tid; i < Q * (STATE / 8); i += GROUP) {                                                              \
+    for (uint i = tid; i < Q * (STATE / 8); i += WORKGROUP) {                                                              \
         uint line = i / (STATE / 8), chunk = i % (STATE / 8);                                                          \
         uvec4 raw = uvec4(0);                                                                                          \
         if (line < rows)                                                                                               \
@@ -134,7 +134,7 @@ float scale_of_steps()
 // v x of a chunk times `scale`, and with `decayed` times exp(u_r - u_s).
 void load_x(uint row0, uint rows, uint stride_x, uint at_x, float scale, bool decayed)
 {
-    for (uint i = tid; i < Q * (PB / 4); i += GROUP) {
+    for (uint i = tid; i < Q * (PB / 4); i += WORKGROUP) {
         uint s = i / (PB / 4), quad = i % (PB / 4);
         vec4 x = vec4(0.0);
         if (s < rows) {
@@ -268,14 +268,14 @@ void publish_weights(float scale, float scale_rows)
         UNROLL for (uint j = 0; j < TS; j++)
             coopMatStore(HALVES(g[i * TS + j] * scale), cs, (down * TR + i) * MS * C_PITCH + (across + j * ACROSS) * (MS / 4),
                          C_PITCH, ROWS);
-    for (uint i = tid; i < Q * MS; i += GROUP)
+    for (uint i = tid; i < Q * MS; i += WORKGROUP)
         factor[i] = exp(sums[i / MS]) * scale_rows;
 }
 
 // Rows of one chunk: their decays, zeros above the diagonal.
 void decay_weights()
 {
-    for (uint i = tid; i < Q * (Q / 4); i += GROUP) {
+    for (uint i = tid; i < Q * (Q / 4); i += WORKGROUP) {
         uint t = i / (Q / 4), s = i % (Q / 4) * 4, at = t * C_PITCH + s / 4;
         if (s / MS > t / MS)
             continue;
@@ -335,7 +335,7 @@ void store_rest(uint row0, uint rows, uint stride_x, uint at_x, float scale)
             if ((down * TR + i) * MS == t0)
                 coopMatStore(acc[i * TP + j], factor, across * CELLS, MS, ROWS);
         barrier();
-        for (uint e = tid; e < ACROSS * CELLS; e += GROUP) {
+        for (uint e = tid; e < ACROSS * CELLS; e += WORKGROUP) {
             uint t = t0 + e % CELLS / MS, p = (e / CELLS * TP + j) * MS + e % MS;
             if (t < rows) {
                 uint at = (row0 + t) * stride_x + at_x + p;
@@ -399,7 +399,7 @@ void main()
         if (rows % MS != 0)
             store_rest(row0, rows, stride_x, at_x, 1.0 / (scale * scale_x));
         barrier();
-        for (uint i = tid; i < Q * (PB / 4); i += GROUP) {
+        for (uint i = tid; i < Q * (PB / 4); i += WORKGROUP) {
             uint s = i / (PB / 4), at = s * X_PITCH + i % (PB / 4);
             xs[at] = f16vec4(vec4(xs[at]) * exp(sums[Q - 1] - sums[s]));
         }

@@ -61,13 +61,13 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SSD_STATES(FM_A, FM_P) } pc
 #define TURNS (1 + AHEAD) // places for b
 
 const uint Q = BLOCKS * MS;
-const uint GROUP = gl_WorkGroupSize.x;
-const uint SUBGROUPS = GROUP / FM_SUBGROUP;
+const uint WORKGROUP = gl_WorkGroupSize.x;
+const uint SUBGROUPS = WORKGROUP / FM_SUBGROUP;
 const uint TEAM = SUBGROUPS / HEADS; // subgroups of a head
 const uint DEEP = STATE / MS;        // blocks of n
 const uint OWN = Q / FM_SUBGROUP;    // rows of a chunk for a lane of the subgroup that makes sums
 const uint LINES = Q * (STATE / 8);  // units of 8 halves in a chunk of b or c
-const uint MOVES = (LINES + GROUP - 1) / GROUP;
+const uint MOVES = (LINES + WORKGROUP - 1) / WORKGROUP;
 // Pitches of lines in shared memory, in units of 8 halves; one unit more than is full keeps lines off the same banks.
 const uint PITCH = STATE / 8 + 1, W_PITCH = Q / 8 + 1;
 
@@ -135,8 +135,8 @@ float greatest_of(uvec4 next[MOVES])
 void fetch_lines(out uvec4 next[MOVES], uint c0, uint at)
 {
     [[unroll]] for (uint i = 0; i < MOVES; i++) {
-        uint task = i * GROUP + tid, line = task / (STATE / 8);
-        if (LINES % GROUP != 0)
+        uint task = i * WORKGROUP + tid, line = task / (STATE / 8);
+        if (LINES % WORKGROUP != 0)
             line = min(line, Q - 1);
         next[i] = pc.xbc.d[((begin + min(c0 + line, count - 1)) * stride_x + at) / 8 + task % (STATE / 8)];
     }
@@ -145,8 +145,8 @@ void fetch_lines(out uvec4 next[MOVES], uint c0, uint at)
 // From there to shared memory. Of SSD, besides, the largest that the subgroup moved.
 #define KEEP_LINES(to, first, next)                                                                                    \
     [[unroll]] for (uint i = 0; i < MOVES; i++) {                                                                      \
-        uint task = i * GROUP + tid;                                                                                   \
-        if (LINES % GROUP == 0 || task < LINES)                                                                        \
+        uint task = i * WORKGROUP + tid;                                                                                   \
+        if (LINES % WORKGROUP == 0 || task < LINES)                                                                        \
             to[(first) + task / (STATE / 8) * PITCH + task % (STATE / 8)] = next[i];                                   \
     }
 

@@ -22,7 +22,7 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SSD_SCAN(FM_A, FM_P) } pc;
 
 void main()
 {
-    uint quads = pc.heads * pc.elems >> 2, i = gl_WorkGroupID.x * FM_GROUP + gl_LocalInvocationID.x;
+    uint quads = pc.heads * pc.elems >> 2, i = gl_WorkGroupID.x * FM_WORKGROUP + gl_LocalInvocationID.x;
     if (i >= quads || gl_WorkGroupID.y >= pc.step.d[FM_STEP_SEGMENTS])
         return;
     uint h = i / (pc.elems >> 2), first = 0u;

@@ -5,7 +5,7 @@
 //   xbc [T,Gx*P + Gb*N + Gc*N], dt [T,H], a, d, dt_bias [H], seg [S,4], state [S,B,H*P,N] -> y [T,H*P], state'   (all f32, but y of
 //     SSD_GATE on rung f16 f32 or f16)
 //   s = exp(v a) s + v x b^T, y = s c + d x, v = softplus(dt + dt_bias); SSD_GATE: y = (s c + d x) silu(z), z [T,H*P]
-// One workgroup: GROUP / LANES state rows p of one head and all rows of one segment. LANES neighbours hold one state row in registers,
+// One workgroup: WORKGROUP / LANES state rows p of one head and all rows of one segment. LANES neighbours hold one state row in registers,
 //     in units of UNIT elements, unit i at lane i % LANES; the next row's operands are on their way meanwhile. Loops over units are
 //     unrolled: old lavapipe counts the iterations of all loops and ends them at 65535. Hence at most 32768 rows, too.
 // Spec constants: 0 workgroup size, 2 N, 3 LANES (base: 1; a power of two, within a subgroup, 16 at most).
@@ -88,7 +88,7 @@ float across_lanes(float sum)
 
 void main()
 {
-    uint rows_p = FM_GROUP / LANES, tiles = (pc.head + rows_p - 1u) / rows_p;
+    uint rows_p = FM_WORKGROUP / LANES, tiles = (pc.head + rows_p - 1u) / rows_p;
     h = gl_WorkGroupID.x / tiles;
     lane = gl_LocalInvocationID.x % LANES;
     uint p = gl_WorkGroupID.x % tiles * rows_p + gl_LocalInvocationID.x / LANES;

@@ -59,7 +59,7 @@ struct groups {
 
 groups find_groups(uint e, uint count)
 {
-    uint share = pc.channels / count, e0 = gl_WorkGroupID.x * FM_GROUP, e1 = min(e0 + FM_GROUP, pc.channels) - 1;
+    uint share = pc.channels / count, e0 = gl_WorkGroupID.x * FM_WORKGROUP, e1 = min(e0 + FM_WORKGROUP, pc.channels) - 1;
     return groups(e0 / share * QUADS, (e1 / share - e0 / share + 1) * QUADS, (e / share - e0 / share) * QUADS, count * QUADS);
 }
 
@@ -85,7 +85,7 @@ void load_batch(uint row, uint last, uint e)
 void load_tile(REF_ROWS from, groups g, uint row0, uint rows, out vec4 next[AHEAD])
 {
     [[unroll]] for (uint i = 0; i < AHEAD; i++) {
-        uint k = gl_LocalInvocationID.x + i * FM_GROUP;
+        uint k = gl_LocalInvocationID.x + i * FM_WORKGROUP;
         if (k < rows * g.quads)
             next[i] = from.d[(row0 + k / g.quads) * g.stride + g.first + k % g.quads];
     }
@@ -138,7 +138,7 @@ void main()
     for (uint t0 = 0; t0 < part.rows; t0 += tile_rows) {
         // Whoever still reads the tile before this one reads the other place.
         [[unroll]] for (uint i = 0; i < AHEAD; i++) {
-            uint k = tid + i * FM_GROUP;
+            uint k = tid + i * FM_WORKGROUP;
             if (k < rows * gb.quads)
                 tile_b[place + k] = next_b[i];
 #ifndef FM_OP_SCAN_STATES

@@ -25,18 +25,18 @@ void main()
         return;
     uint n = pc.width / 4, base = row * n, i = me;
     uvec4 sum = uvec4(0u);
-    for (; i + 3 * FM_GROUP < n; i += 4 * FM_GROUP) {
+    for (; i + 3 * FM_WORKGROUP < n; i += 4 * FM_WORKGROUP) {
         uvec4 a = pc.x.d[base + i];
-        uvec4 b = pc.x.d[base + i + FM_GROUP];
-        uvec4 c = pc.x.d[base + i + 2 * FM_GROUP];
-        uvec4 d = pc.x.d[base + i + 3 * FM_GROUP];
+        uvec4 b = pc.x.d[base + i + FM_WORKGROUP];
+        uvec4 c = pc.x.d[base + i + 2 * FM_WORKGROUP];
+        uvec4 d = pc.x.d[base + i + 3 * FM_WORKGROUP];
         sum += (a + b) + (c + d);
     }
-    for (; i < n; i += FM_GROUP)
+    for (; i < n; i += FM_WORKGROUP)
         sum += pc.x.d[base + i];
     part[me] = (sum.x + sum.y) + (sum.z + sum.w);
     barrier();
-    for (uint stride = FM_GROUP >> 1; stride > 0u; stride >>= 1) {
+    for (uint stride = FM_WORKGROUP >> 1; stride > 0u; stride >>= 1) {
         if (me < stride)
             part[me] += part[me + stride];
         barrier();

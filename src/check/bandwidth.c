@@ -71,7 +71,7 @@ static enum fm_result make_program(struct fm_vk *vk, struct fm_reader *reader)
     d.bind[bind_y] = (struct fm_binding){.pool = FM_POOL_RESULT, .written = true, .bytes = 4ull * reader->rows};
     d.word[word_width] = ROW_WORDS;
     struct fm_plan plan = {.dims = {.t = reader->rows, .o = reader->rows, .s = 1, .l = 1}, .dispatches = &d, .n_dispatches = 1,
-                           .barriers = 1};
+                           .n_groups = 1};
     struct fm_vk_program_info info = {.plan = &plan, .ring = FM_TIMING_RING, .timing = FM_VK_TIMED_GROUPS};
     info.memory[FM_POOL_WEIGHTS] = reader->data;
     info.memory[FM_POOL_STEP] = reader->step;
@@ -85,7 +85,7 @@ enum fm_result fm_reader_create(struct fm_vk *vk, uint64_t bytes, struct fm_read
     struct fm_reader reader = {0};
     uint64_t used = fm_vk_used_bytes(vk), room = caps->available_bytes > used ? caps->available_bytes - used : 0;
     bytes = FM_MIN(FM_MIN(bytes, room / 2), FM_MIN(caps->max_alloc_bytes, caps->max_buffer_bytes));
-    reader.rows = (uint32_t)FM_MIN(bytes / ROW_BYTES, FM_MIN(MOST_ROWS, caps->max_groups[0]));
+    reader.rows = (uint32_t)FM_MIN(bytes / ROW_BYTES, FM_MIN(MOST_ROWS, caps->max_workgroups[0]));
     reader.bytes = reader.rows * ROW_BYTES;
     if (reader.bytes < BLOCK_BYTES)
         return fm_fail(FM_NOSPACE, "%s: no room for %llu bytes to read, %llu are left", caps->name, BLOCK_BYTES,

@@ -19,7 +19,7 @@ static void rotations(struct fm_problems *l)
         }
 }
 
-// Caches of q8_0 hold whole groups of positions.
+// Caches of q8_0 hold multiples of FM_CACHE_POSITIONS positions.
 static uint32_t ctx_of(enum fm_type type, uint32_t ctx)
 {
     return type == FM_TYPE_Q8_0 ? fm_ceil_div_u32(ctx, FM_CACHE_POSITIONS) * FM_CACHE_POSITIONS : ctx;

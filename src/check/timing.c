@@ -8,8 +8,8 @@
 
 #define WARM_MIN_NS 300000000ull
 #define WARM_MAX_NS 2000000000ull
-#define WARM_GROUP_NS 20000000ull // aim of one group of replays
-#define WARM_GROUP_MOST 64u
+#define WARM_ROUND_NS 20000000ull // aim of one round of replays
+#define WARM_ROUND_MOST 64u
 #define WARM_AGREE 0.03
 
 static int by_value(const void *a, const void *b)
@@ -59,19 +59,19 @@ enum fm_result fm_timing_run(struct fm_vk *vk, struct fm_vk_program *program, st
                              uint32_t repeat, fm_cancel_fn *cancel, void *user, uint64_t *out_ns)
 {
     const struct timing t = {.vk = vk, .program = program, .before = before, .cancel = cancel, .user = user};
-    uint64_t group[WARM_GROUP_MOST] = {0}, start = fm_clock_ns(), last = 0;
+    uint64_t round[WARM_ROUND_MOST] = {0}, start = fm_clock_ns(), last = 0;
     uint32_t count = 1;
     enum fm_result r = FM_OK;
     while (!r) {
         uint64_t begin = fm_clock_ns();
-        r = replay(&t, count, group);
-        uint64_t now = fm_clock_ns(), median = group[count / 2];
+        r = replay(&t, count, round);
+        uint64_t now = fm_clock_ns(), median = round[count / 2];
         double difference = median > last ? (double)(median - last) : (double)(last - median);
         bool agree = difference <= WARM_AGREE * (double)last;
         if (!r && (now - start >= WARM_MAX_NS || (now - start >= WARM_MIN_NS && agree)))
             break;
         last = median;
-        count = (uint32_t)FM_MIN(WARM_GROUP_NS * count / FM_MAX(now - begin, 1), WARM_GROUP_MOST);
+        count = (uint32_t)FM_MIN(WARM_ROUND_NS * count / FM_MAX(now - begin, 1), WARM_ROUND_MOST);
         count = FM_MAX(count, 1);
     }
     return r ? r : replay(&t, repeat, out_ns);

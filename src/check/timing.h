@@ -10,7 +10,7 @@
 
 // GPU times of `repeat` replays of `program` (created timed, with FM_TIMING_RING entries), rising. First the device is
 // warmed up, because one that idled runs several times slower for up to a second: replays until the medians of two
-// groups in a row differ by 3 % or less, for at least 300 ms and at most 2 s. `before` (NULL = nothing) is submitted
+// rounds in a row differ by 3 % or less, for at least 300 ms and at most 2 s. `before` (NULL = nothing) is submitted
 // ahead of each replay and not timed. FM_CANCELLED when `cancel` (may be NULL) says so between two replays.
 enum fm_result fm_timing_run(struct fm_vk *vk, struct fm_vk_program *program, struct fm_vk_program *before,
                              uint32_t repeat, fm_cancel_fn *cancel, void *user, uint64_t *out_ns);

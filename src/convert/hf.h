@@ -31,7 +31,7 @@ enum fm_size {
     FM_S_N,   // state size
     FM_S_W,   // convolution width
     FM_S_CH,  // channels of Mamba-2's convolution
-    FM_S_G,   // groups
+    FM_S_G,   // groups of b and c (Mamba-2)
     FM_S_IG,  // I / G
     FM_S_COUNT
 };
@@ -45,10 +45,10 @@ enum fm_rule_flags {
     FM_R_TRANSPOSE = 32,
     FM_R_NEG_EXP = 64,
     FM_R_HEAD = 128,    // there exactly when the head is not tied to the embedding
-    FM_R_GROUP_A = 256, // only in the layers of this group (fm_hf.layer_group)
-    FM_R_GROUP_B = 512,
+    FM_R_KIND_A = 256, // only in layers of this kind (fm_hf.layer_kind)
+    FM_R_KIND_B = 512,
 };
-#define FM_R_GROUPS (FM_R_GROUP_A | FM_R_GROUP_B)
+#define FM_R_KINDS (FM_R_KIND_A | FM_R_KIND_B)
 
 struct fm_rule {
     const char *from, *alias; // names in the checkpoint; alias NULL = only one
@@ -89,7 +89,7 @@ struct fm_hf {
     uint64_t size[FM_S_COUNT];
     uint32_t n_layers, heads, heads_kv; // heads: those that PERMUTE turns
     bool tied;
-    uint32_t layer_group[FM_HF_LAYERS_MAX]; // FM_R_GROUP_* of each layer
+    uint32_t layer_kind[FM_HF_LAYERS_MAX];  // FM_R_KIND_* of each layer
     float *rope_divisors;                   // [C/2] of llama3's scaling, in the arena; NULL = none
 };
 

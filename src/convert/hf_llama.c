@@ -164,8 +164,8 @@ const struct fm_family fm_family_qwen2 = {
 
 // ---- Mamba in the Llama ---------------------------------------------------------------------------------------------
 
-#define ATTENTION FM_R_GROUP_A
-#define MAMBA FM_R_GROUP_B
+#define ATTENTION FM_R_KIND_A
+#define MAMBA FM_R_KIND_B
 #define IN_MAMBA(x) IN_LAYER("mamba." x)
 #define HYBRID_LAYERS                                                                                                      \
     TOP, NORM("input_layernorm", "attn_norm"), MATRIX("self_attn.q_proj", "attn_q", FM_S_Q, FM_S_D, ATTENTION),             \
@@ -216,17 +216,17 @@ static enum fm_result attention_layers(struct fm_hf *hf)
     if (r != FM_OK)
         return r;
     for (uint32_t i = 0; i < hf->n_layers; i++)
-        hf->layer_group[i] = MAMBA;
+        hf->layer_kind[i] = MAMBA;
     cJSON_ArrayForEach(item, layers)
     {
         uint32_t layer;
         if (!fm_conf_whole(item, hf->n_layers - 1, &layer))
             return fm_fail(FM_FORMAT, "%s: 'attn_layers': expected whole numbers from 0 to %u", hf->hybrid.path,
                            hf->n_layers - 1);
-        hf->layer_group[layer] = ATTENTION;
+        hf->layer_kind[layer] = ATTENTION;
     }
     for (uint32_t i = 0; i < hf->n_layers; i++)
-        if (hf->layer_group[i] == ATTENTION)
+        if (hf->layer_kind[i] == ATTENTION)
             list[count++] = i;
     fm_gguf_put_array(hf->conv->writer, "mambainllama.attention.layers", FM_GGUF_U32, list, count);
     return FM_OK;

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#define LRPE FM_R_GROUP_A
+#define LRPE FM_R_KIND_A
 #define NORM_EPS 1e-6 // a constant of the code
 
 static const struct fm_rule rules[] = {
@@ -54,7 +54,7 @@ static enum fm_result lrpe_layers(struct fm_hf *hf)
                            hf->n_layers);
     }
     for (uint32_t i = 0; i < hf->n_layers; i++)
-        hf->layer_group[i] = flags[i] ? LRPE : 0;
+        hf->layer_kind[i] = flags[i] ? LRPE : 0;
     fm_gguf_put_array(hf->conv->writer, "transnormer.attention.lrpe", FM_GGUF_BOOL, flags, hf->n_layers);
     return FM_OK;
 }

@@ -252,7 +252,7 @@ static enum fm_result apply_layer(struct matcher *m, uint32_t layer)
         bool per_layer = layer < FM_HF_LAYERS_MAX;
         if (((rule->flags & FM_R_LAYER) != 0) != per_layer)
             continue;
-        if (per_layer && (rule->flags & FM_R_GROUPS) && !(m->hf->layer_group[layer] & rule->flags & FM_R_GROUPS))
+        if (per_layer && (rule->flags & FM_R_KINDS) && !(m->hf->layer_kind[layer] & rule->flags & FM_R_KINDS))
             continue;
         r = apply(m, i, n, layer);
     }

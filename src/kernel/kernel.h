@@ -48,7 +48,7 @@ struct fm_caps {
     uint32_t subgroup_size, subgroup_min, subgroup_max;
     bool subgroup_size_control;
     uint32_t shared_bytes, max_invocations, max_push_bytes;
-    uint32_t max_group_size[3], max_groups[3];
+    uint32_t max_workgroup_size[3], max_workgroups[3];
     uint64_t max_alloc_bytes;  // largest single allocation
     uint64_t max_buffer_bytes;
     uint64_t device_bytes;     // size of the largest device-local heap
@@ -82,7 +82,8 @@ void fm_caps_apply_quirks(struct fm_caps *caps);
     X(K, "k")             /* inner dimension (matmul), or width of the input */                                        \
     X(HEAD, "head")       /* C */                                                                                      \
     X(HEADS, "heads")     /* H */                                                                                      \
-    X(GROUP, "group")     /* H / G */                                                                                  \
+    X(HEADS_PER_KV, "heads_per_kv") /* H / G: query heads that share a KV head */                                       \
+    X(HEADS_PER_BC, "heads_per_bc") /* heads, side by side, that share a row of b and a row of c; of Mamba-1: channels */ \
     X(STATE, "state")     /* N or K of a recurrent op; W of conv1d */                                                  \
     X(ROTATED, "rotated") /* elements of a head that are rotated (rope_attend) */                                      \
     X(CHUNK, "chunk")     /* positions of a chunk of dual chunk attention; 0 = plain */                                \

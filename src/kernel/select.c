@@ -94,7 +94,7 @@ static bool check_limits(const struct fm_caps *caps, const struct fm_kernel *ker
 {
     if (kernel->shared_bytes > caps->shared_bytes)
         return refuse(v, FM_REJECT_SHARED, "shared memory: %u bytes > %u", kernel->shared_bytes, caps->shared_bytes);
-    uint32_t largest = FM_MIN(caps->max_invocations, caps->max_group_size[0]);
+    uint32_t largest = FM_MIN(caps->max_invocations, caps->max_workgroup_size[0]);
     if (kernel->workgroup > largest)
         return refuse(v, FM_REJECT_WORKGROUP, "workgroup of %u > %u", kernel->workgroup, largest);
     if (!kernel->full_subgroups)

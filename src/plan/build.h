@@ -94,7 +94,7 @@ uint32_t fm_emit_tile(uint32_t tile, const struct fm_want *want, uint32_t otherw
 uint32_t fm_emit_rows_word(const struct fm_build *b, uint32_t value); // FM_STEP_TOKENS or FM_STEP_OUTPUTS, by its first dimension
 uint32_t fm_float_bits(float value);
 // Workgroups that fill the device with `per_core` of them a core (tuning.def).
-uint64_t fm_emit_groups(const struct fm_build *b, uint32_t per_core);
+uint64_t fm_emit_workgroups(const struct fm_build *b, uint32_t per_core);
 // Most parts that the longest sequence of a step may be cut into, so that the states of all parts of the step, state_bytes each, fit
 // into the memory that tuning.def grants them.
 uint64_t fm_emit_most_parts(const struct fm_build *b, const struct fm_want *want, uint64_t state_bytes);

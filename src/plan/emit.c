@@ -56,9 +56,9 @@ void fm_build_fail(struct fm_build *b, enum fm_result result)
         b->error = result;
 }
 
-uint64_t fm_emit_groups(const struct fm_build *b, uint32_t per_core)
+uint64_t fm_emit_workgroups(const struct fm_build *b, uint32_t per_core)
 {
-    return b->caps->cores != 0 ? (uint64_t)per_core * b->caps->cores : fm_tuning_of(b->caps)->groups_unknown;
+    return b->caps->cores != 0 ? (uint64_t)per_core * b->caps->cores : fm_tuning_of(b->caps)->workgroups_unknown;
 }
 
 // All sequences together have rows / run times the parts of the longest, and one more each.
@@ -185,7 +185,7 @@ void fm_emit_grid(struct fm_build *b, struct fm_dispatch *d, uint64_t x, uint64_
         return;
     const uint64_t grid[3] = {x, y, z};
     for (unsigned i = 0; i < 3; i++) {
-        uint32_t largest = b->caps->max_groups[i] == 0 ? LARGEST_GRID : FM_MIN(LARGEST_GRID, b->caps->max_groups[i]);
+        uint32_t largest = b->caps->max_workgroups[i] == 0 ? LARGEST_GRID : FM_MIN(LARGEST_GRID, b->caps->max_workgroups[i]);
         if (grid[i] == 0 || grid[i] > largest) {
             fm_build_fail(b, fm_fail(FM_UNSUPPORTED, "%s: %s needs a grid of %llu x %llu x %llu workgroups, the %c is not in 1..%u",
                                      d->name, d->kernel->name, (unsigned long long)x, (unsigned long long)y,
@@ -356,9 +356,9 @@ static void dispatch_dequantize(struct fm_build *b, uint32_t node, const struct 
     d->word[word_k] = k;
     d->moved_bytes += d->bind[bind_w].bytes;
     // Half blocks, one per invocation, in as many rows of workgroups as the grid's limit asks for.
-    uint64_t groups = ((uint64_t)n * k / 16 + kernel->workgroup - 1) / kernel->workgroup;
-    uint64_t across = FM_MIN(groups, LARGEST_GRID);
-    fm_emit_grid(b, d, across, (groups + across - 1) / across, 1);
+    uint64_t workgroups = ((uint64_t)n * k / 16 + kernel->workgroup - 1) / kernel->workgroup;
+    uint64_t across = FM_MIN(workgroups, LARGEST_GRID);
+    fm_emit_grid(b, d, across, (workgroups + across - 1) / across, 1);
 }
 
 static void emit_dequantize_node(struct fm_build *b, uint32_t node_id)

@@ -107,13 +107,13 @@ void fm_emit_rope_kv_write(struct fm_build *b, uint32_t node_id)
 }
 
 // Into how many parts the keys may be cut: as many as fill the device, none of fewer keys of a full cache than attend_part_keys.
-static uint32_t choose_split(const struct fm_build *b, const struct fm_kernel *kernel, const struct fm_want *want, uint64_t groups)
+static uint32_t choose_split(const struct fm_build *b, const struct fm_kernel *kernel, const struct fm_want *want, uint64_t workgroups)
 {
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
-    if (groups > FM_COUNTER_BYTES / 4)
+    if (workgroups > FM_COUNTER_BYTES / 4)
         return 1;
-    uint64_t wanted = fm_emit_groups(b, tuning->attend_groups_per_core);
-    uint64_t fill = (wanted + groups - 1) / groups;
+    uint64_t wanted = fm_emit_workgroups(b, tuning->attend_workgroups_per_core);
+    uint64_t fill = (wanted + workgroups - 1) / workgroups;
     uint32_t split = FM_MIN(kernel->split, fm_ceil_div_u32(want->param[FM_PARAM_CTX], tuning->attend_part_keys));
     split = (uint32_t)FM_MIN((uint64_t)split, fill);
     return FM_MAX(split, 1u);

@@ -3,7 +3,7 @@
 //   lrpe            elementwise over rows x (heads * head)
 //   linear_attend   grid: heads * ceil(head / tile_cols), parts, 1
 //   linear_states   the same
-//   linear_scan     grid: ceil(heads * key * head / (4 * group)), sequences, 1
+//   linear_scan     grid: ceil(heads * key * head / (4 * workgroup)), sequences, 1
 // Kernels that may split cut the rows of a sequence into parts, which then run at once: what each part adds to the state
 // (linear_states), the states in which they begin (linear_scan), the outputs. The grid has room for the most parts and sequences
 // that a step can have; there may be fewer.
@@ -67,8 +67,8 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     if (kernel->split <= 1)
         return p;
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
-    uint64_t across = grid_x(kernel, want), few = fm_emit_groups(b, tuning->linear_groups_per_core);
-    uint64_t many = (uint64_t)tuning->linear_long_groups_per_core * b->caps->cores;
+    uint64_t across = grid_x(kernel, want), few = fm_emit_workgroups(b, tuning->linear_workgroups_per_core);
+    uint64_t many = (uint64_t)tuning->linear_long_workgroups_per_core * b->caps->cores;
     uint64_t count = FM_MAX(FM_MIN(few / across, run / tuning->linear_part_rows), FM_MIN(many / across, run / tuning->linear_long_rows));
     count = FM_MIN(count, kernel->split);
     uint64_t most_parts = fm_emit_most_parts(b, want, state_bytes(&b->graph->nodes[node_id]));
@@ -132,8 +132,8 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     d->word[word_head] = node->attr.head;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
-    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * p->scan->workgroup;
-    fm_emit_grid(b, d, (elems + per_group - 1) / per_group, fm_emit_sequences(b, &want), 1);
+    uint64_t elems = state_bytes(node) / 4, per_workgroup = 4ull * p->scan->workgroup;
+    fm_emit_grid(b, d, (elems + per_workgroup - 1) / per_workgroup, fm_emit_sequences(b, &want), 1);
 }
 
 void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)

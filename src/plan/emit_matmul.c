@@ -56,7 +56,7 @@ static void bind_weight(struct fm_build *b, struct fm_dispatch *d, uint32_t at, 
 static uint32_t choose_parts(const struct fm_build *b, const struct fm_kernel *kernel, uint64_t k, uint64_t tiles, uint64_t elems)
 {
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
-    uint64_t places = fm_emit_groups(b, FM_MAX(tuning->matmul_resident / kernel->workgroup, 1u)), least = UINT64_MAX;
+    uint64_t places = fm_emit_workgroups(b, FM_MAX(tuning->matmul_resident / kernel->workgroup, 1u)), least = UINT64_MAX;
     uint32_t best = 1;
     if (tiles > FM_COUNTER_BYTES / 4)
         return 1;

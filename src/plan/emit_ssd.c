@@ -3,7 +3,7 @@
 //   norm_gate    grid: rows, ceil(parts of a row / tile_cols), 1
 //   ssd          grid: heads * ceil(head / tile_cols), parts, 1; kernels of several heads: heads * head / tile_cols, parts, 1
 //   ssd_states   the same
-//   ssd_scan     grid: ceil(heads * head * state / (4 * group)), sequences, 1
+//   ssd_scan     grid: ceil(heads * head * state / (4 * workgroup)), sequences, 1
 // Kernels that may split work on matrix units, on a tile of rows at a time. They read x, b and c as f16, and cut the rows of a
 // sequence into parts, which then run at once: what each part adds to the state (ssd_states), the states in which they begin
 // (ssd_scan), the outputs. The grid has room for the most parts and sequences that a step can have; there may be fewer.
@@ -88,14 +88,14 @@ static uint64_t time_in_parts(const struct fm_build *b, const struct fm_node *no
                               const struct fm_kernel *kernel, uint64_t count)
 {
     uint64_t run = want->param[FM_PARAM_RUN], rows = count > 1 ? part_rows(kernel, want, count) : run, time = 0;
-    uint64_t groups = grid_x(kernel, want) * ((run + rows - 1) / rows);
+    uint64_t workgroups = grid_x(kernel, want) * ((run + rows - 1) / rows);
     uint64_t half_rows = count > 1 ? 3 * rows + 2ull * node->attr.state : 2 * rows;
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
     uint32_t least = FM_MAX(tuning->ssd_least_resident / kernel->workgroup, 1);
     uint32_t most = FM_MAX(tuning->ssd_most_resident / kernel->workgroup, 1);
     for (uint32_t resident = least; resident <= most; resident++) {
         uint64_t wide = (uint64_t)b->caps->cores * resident;
-        time += (groups + wide - 1) / wide * resident * half_rows;
+        time += (workgroups + wide - 1) / wide * resident * half_rows;
     }
     return time;
 }
@@ -105,7 +105,7 @@ static uint64_t count_parts(const struct fm_build *b, const struct fm_node *node
                             const struct fm_kernel *kernel, uint64_t most)
 {
     if (b->caps->cores == 0)
-        return FM_MIN((fm_tuning_of(b->caps)->groups_unknown + grid_x(kernel, want) - 1) / grid_x(kernel, want), most);
+        return FM_MIN((fm_tuning_of(b->caps)->workgroups_unknown + grid_x(kernel, want) - 1) / grid_x(kernel, want), most);
     uint64_t best = 1, least = time_in_parts(b, node, want, kernel, 1);
     for (uint64_t count = 2; count <= most; count++) {
         uint64_t time = time_in_parts(b, node, want, kernel, count);
@@ -177,8 +177,8 @@ static void emit_scan(struct fm_build *b, uint32_t node_id, const struct parts *
     d->word[word_elems] = node->attr.head * node->attr.state;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
     d->word[word_part] = p->rows;
-    uint64_t elems = state_bytes(node) / 4, per_group = 4ull * d->kernel->workgroup;
-    fm_emit_grid(b, d, (elems + per_group - 1) / per_group, fm_emit_sequences(b, &b->want[node_id]), 1);
+    uint64_t elems = state_bytes(node) / 4, per_workgroup = 4ull * d->kernel->workgroup;
+    fm_emit_grid(b, d, (elems + per_workgroup - 1) / per_workgroup, fm_emit_sequences(b, &b->want[node_id]), 1);
 }
 
 void fm_emit_ssd(struct fm_build *b, uint32_t node_id)

@@ -3,7 +3,7 @@
 //   conv1d           grid: ceil(channels in / tile_cols), parts of tile_rows rows, 1
 //   selective_scan   grid: ceil(channels / tile_cols), parts, 1
 //   scan_states      the same
-//   scan_carry       grid: ceil(channels / group), quarters of a state, sequences
+//   scan_carry       grid: ceil(channels / workgroup), quarters of a state, sequences
 // Kernels that may split cut the rows of a sequence into parts, which then run at once: the state that each part ends in from zero
 // (scan_states), the states in which they begin (scan_carry), the outputs. The grid has room for the most parts and
 // sequences that a step can have; there may be fewer.
@@ -86,7 +86,7 @@ static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
     if (kernel->split <= 1)
         return p;
     const struct fm_tuning *tuning = fm_tuning_of(b->caps);
-    uint64_t wanted = fm_emit_groups(b, tuning->scan_groups_per_core);
+    uint64_t wanted = fm_emit_workgroups(b, tuning->scan_workgroups_per_core);
     uint64_t count = FM_MIN(wanted / grid_x(kernel, want), FM_MIN(kernel->split, run / tuning->scan_part_rows));
     uint64_t most_parts = fm_emit_most_parts(b, want, state_bytes(want));
     count = FM_MIN(count, most_parts);

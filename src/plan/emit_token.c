@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The two ends of a step: tokens in, rows picked, ids out.
-//   token_feed   grid: ceil(rows / group), 1, 1
+//   token_feed   grid: ceil(rows / workgroup), 1, 1
 //   embed, gather: elementwise     sample: O, 1, 1
 #include "plan/build.h"
 

@@ -203,7 +203,7 @@ static enum fm_result resolve_memory(struct fm_build *b)
                 d->bind[j].offset = b->buffers[index[i * FM_MAX_BIND + j]].offset;
             }
         }
-        result = fm_plan_mark_barriers(b->dispatches, b->n_dispatches, &b->plan->barriers);
+        result = fm_plan_mark_barriers(b->dispatches, b->n_dispatches, &b->plan->n_groups);
         if (result == FM_OK && round == 0)
             result = fm_plan_place_buffers(b, &b->plan->arena_bytes);
     }

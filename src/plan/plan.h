@@ -104,7 +104,7 @@ struct fm_plan {
     uint64_t result_bytes;  // RESULT pool: ids [O] u32
     struct fm_step_layout step;
     struct fm_place logits, ids; // where the host finds them
-    uint32_t barriers;      // number of barrier groups
+    uint32_t n_groups;      // barrier groups: what runs between two barriers
     uint64_t hash;          // of everything above
 };
 

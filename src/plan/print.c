@@ -100,7 +100,7 @@ enum fm_result fm_plan_print(const struct fm_graph *graph, const struct fm_plan 
     }
     char total[24], token[24];
     put(&t, "\n%zu dispatches in %u barrier groups ('|' = barrier before); moves %s, %s per token; %.3g flops; hash %016llx\n",
-        plan->n_dispatches, plan->barriers, bytes_text(moved, total), bytes_text(moved / plan->dims.t, token), flops,
+        plan->n_dispatches, plan->n_groups, bytes_text(moved, total), bytes_text(moved / plan->dims.t, token), flops,
         (unsigned long long)plan->hash);
     if (t.error != FM_OK) {
         fm_free(t.data);

@@ -50,7 +50,7 @@ static enum fm_result want_cache(const struct look *l, unsigned kc, uint32_t hea
     want->w = source(l, kc)->type;
     want->param[FM_PARAM_HEADS] = heads;
     want->param[FM_PARAM_HEAD] = a->head;
-    want->param[FM_PARAM_GROUP] = heads / a->heads_kv;
+    want->param[FM_PARAM_HEADS_PER_KV] = heads / a->heads_kv;
     want->param[FM_PARAM_CTX] = dim(l, kc, 2);
     want->param[FM_PARAM_CHUNK] = a->chunk;
     return FM_OK;
@@ -98,15 +98,15 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         want->param[FM_PARAM_HEAD] = a->repeat > 1 ? a->head : dim(l, 0, 1);
         want->param[FM_PARAM_STATE] = dim(l, 1, 1);
         return FM_OK;
-    case FM_OP_SELECTIVE_SCAN: // GROUP: channels, at least, that share a row of b and a row of c
+    case FM_OP_SELECTIVE_SCAN: // HEADS_PER_BC: of b and c whichever fewer channels share
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         want->param[FM_PARAM_STATE] = a->state;
-        want->param[FM_PARAM_GROUP] = a->heads == 0 || a->heads_kv == 0 ? 0 : dim(l, 0, 1) / FM_MAX(a->heads, a->heads_kv);
+        want->param[FM_PARAM_HEADS_PER_BC] = a->heads == 0 || a->heads_kv == 0 ? 0 : dim(l, 0, 1) / FM_MAX(a->heads, a->heads_kv);
         return FM_OK;
     case FM_OP_SCAN_STATES:
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         want->param[FM_PARAM_STATE] = a->state;
-        want->param[FM_PARAM_GROUP] = a->heads_kv == 0 ? 0 : dim(l, 0, 1) / a->heads_kv;
+        want->param[FM_PARAM_HEADS_PER_BC] = a->heads_kv == 0 ? 0 : dim(l, 0, 1) / a->heads_kv;
         return FM_OK;
     case FM_OP_SCAN_CARRY:
         set_width(want, dim(l, 0, 0), dim(l, 0, 0));
@@ -120,13 +120,13 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         return FM_OK;
     case FM_OP_SSD_STATES:
     case FM_OP_SSD_GATE:
-    case FM_OP_SSD: // GROUP: heads, side by side, that share a row of b and a row of c
+    case FM_OP_SSD:
         set_width(want, a->heads * a->head, dim(l, 0, 1));
         want->param[FM_PARAM_HEADS] = a->heads;
         want->param[FM_PARAM_HEAD] = a->head;
         want->param[FM_PARAM_STATE] = a->state;
         if (a->groups != 0 && a->groups_c != 0)
-            want->param[FM_PARAM_GROUP] = common_divisor(a->heads / a->groups, a->heads / a->groups_c);
+            want->param[FM_PARAM_HEADS_PER_BC] = common_divisor(a->heads / a->groups, a->heads / a->groups_c);
         return FM_OK;
     case FM_OP_LINEAR_ATTEND:
     case FM_OP_LINEAR_STATES:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// K-quant encoders. Each group of elements is fitted by weighted least squares: for a series of trial scales round the
+// K-quant encoders. Each sub-block of elements is fitted by weighted least squares: for a series of trial scales round the
 // elements to levels, solve for the best scale (and minimum) of those levels, keep the trial with the smallest error.
 // Large elements weigh more: they move a dot product most.
 #include "quant/encode_k.h"
@@ -10,7 +10,7 @@
 #include "base/half.h"
 #include "quant/block.h"
 
-#define GROUP_MAX FM_BLOCK_ELEMS
+#define SUB_BLOCK_MAX FM_BLOCK_ELEMS
 #define TRIALS 15
 
 // x ~ scale * q - min, q in 0..levels, scale and min not negative.
@@ -18,7 +18,7 @@ struct affine {
     float scale, min;
 };
 
-// Nearest integer in low..high; NaN gives low. Without a call, so that loops over a group vectorise.
+// Nearest integer in low..high; NaN gives low. Without a call, so that loops over a sub-block vectorise.
 static inline int clamp_round(float value, int low, int high)
 {
     float step = value - (float)low + 0.5f;
@@ -95,7 +95,7 @@ static struct affine affine_fit(const float *x, const float *w, int levels)
     return best;
 }
 
-static void group_weights(const float *x, int n, float *out_w)
+static void sub_block_weights(const float *x, int n, float *out_w)
 {
     double sum = 0.0;
     for (int i = 0; i < n; i++)
@@ -112,8 +112,8 @@ static void encode_affine_super(const float *x, int levels, uint8_t d_dmin[4], u
     struct affine fits[8];
     float largest_scale = 0.0f, largest_min = 0.0f;
     for (int b = 0; b < 8; b++) {
-        float w[GROUP_MAX];
-        group_weights(x + FM_BLOCK_ELEMS * b, FM_BLOCK_ELEMS, w);
+        float w[SUB_BLOCK_MAX];
+        sub_block_weights(x + FM_BLOCK_ELEMS * b, FM_BLOCK_ELEMS, w);
         fits[b] = affine_fit(x + FM_BLOCK_ELEMS * b, w, levels);
         largest_scale = fmaxf(largest_scale, fits[b].scale);
         largest_min = fmaxf(largest_min, fits[b].min);
@@ -171,13 +171,13 @@ void fm_encode_q5_k(const float *x, uint64_t k, void *dst)
 // The scale s of x[16] ~ s * q, q in -32..31, with the smallest weighted error. Either sign: 32 levels lie on one side.
 static float symmetric_fit(const float *x)
 {
-    float w[GROUP_MAX], extreme = 0.0f, best = 0.0f;
+    float w[SUB_BLOCK_MAX], extreme = 0.0f, best = 0.0f;
     for (int i = 0; i < 16; i++)
         if (fabsf(x[i]) > fabsf(extreme))
             extreme = x[i];
     if (extreme == 0.0f || !isfinite(32.0f / extreme))
         return 0.0f;
-    group_weights(x, 16, w);
+    sub_block_weights(x, 16, w);
     double best_gain = -1.0; // error = sum(w x^2) - gain, for the least-squares scale
     for (int t = 0; t < TRIALS; t++) {
         float inverse = -(29.5f + 0.5f * (float)t) / extreme;

@@ -47,15 +47,15 @@ _Static_assert(offsetof(struct fm_block_q4_1, m) == 2 && offsetof(struct fm_bloc
                    offsetof(struct fm_block_q4_k, d_dmin) == 0 && offsetof(struct fm_block_q5_k, d_dmin) == 0,
                "scale and minimum come first");
 
-#define GROUP 256u // blocks that are looked at before one of them is looked for: a loop without branches
+#define AT_ONCE 256u // blocks that are looked at before one of them is looked for: a loop without branches
 
 // Bad blocks among `count`; with `first` only the index of the first one, or `count`.
 #define DEFINE_SCAN(name, is_bad, block_bytes)                                                                                         \
     static uint64_t name(const uint8_t *src, uint64_t count, bool first)                                                               \
     {                                                                                                                                  \
         uint64_t total = 0;                                                                                                            \
-        for (uint64_t begin = 0; begin < count; begin += GROUP) {                                                                      \
-            uint32_t some = (uint32_t)FM_MIN(count - begin, (uint64_t)GROUP), found = 0, i = 0;                                        \
+        for (uint64_t begin = 0; begin < count; begin += AT_ONCE) {                                                                    \
+            uint32_t some = (uint32_t)FM_MIN(count - begin, (uint64_t)AT_ONCE), found = 0, i = 0;                                      \
             const uint8_t *at = src + begin * (block_bytes);                                                                           \
             for (uint32_t b = 0; b < some; b++)                                                                                        \
                 found += is_bad(at + (size_t)b * (block_bytes));                                                                       \

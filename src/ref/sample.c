@@ -119,7 +119,7 @@ static void filter(const struct draw *d, const double *record, double *sorted)
         total += weight(d, i, 1);
     if (top_p < 1) {
         uint64_t target = scale_u64(total, top_p > 0 ? (uint32_t)(top_p * 0x1p32) : 0);
-        // Whole groups of equal logits, greatest first, until the mass is there.
+        // All logits that are equal, greatest first, until the mass is there.
         for (uint64_t i = 0; i < d->vocab;) {
             double x = sorted[i];
             for (; i < d->vocab && sorted[i] == x; i++)

@@ -187,7 +187,7 @@ static enum fm_result find(const pcre2_code *code, pcre2_match_data *match, cons
 static enum fm_result split_stage(const struct split *split, unsigned stage, size_t begin, size_t end);
 
 // A run of digits: the first piece takes what threes leave over.
-static enum fm_result split_groups(const struct split *split, unsigned stage, size_t begin, size_t end)
+static enum fm_result split_threes(const struct split *split, unsigned stage, size_t begin, size_t end)
 {
     enum fm_result r = FM_OK;
     size_t digits = 0, bytes;
@@ -216,8 +216,8 @@ static enum fm_result split_expression(const struct split *split, unsigned stage
         r = find(split->pretok->codes[stage], split->scratch->match, text, text_bytes, done, &from, &to);
         if (r == FM_OK)
             r = split_stage(split, stage + 1, begin + done, begin + from);
-        if (r == FM_OK && kind == FM_STAGE_GROUPS)
-            r = split_groups(split, stage, begin + from, begin + to);
+        if (r == FM_OK && kind == FM_STAGE_THREES)
+            r = split_threes(split, stage, begin + from, begin + to);
         else if (r == FM_OK)
             r = split_stage(split, stage + 1, begin + from, begin + to);
         done = to;

@@ -76,7 +76,7 @@ enum recipe_id {
 
 #define EXPRESSION(text) {FM_STAGE_EXPRESSION, text}
 #define RANGES(text) {FM_STAGE_RANGES, text}
-#define GROUPS(text) {FM_STAGE_GROUPS, text}
+#define THREES(text) {FM_STAGE_THREES, text}
 
 static const struct fm_pretok_recipe recipes[] = {
     [RECIPE_DEFAULT] = {{EXPRESSION("[\\p{P}$+<=>^~|]+"), EXPRESSION(GPT2), EXPRESSION("\\p{N}+"),
@@ -104,9 +104,9 @@ static const struct fm_pretok_recipe recipes[] = {
     [RECIPE_BAILING] = {{EXPRESSION(BAILING)}, {0}},
     [RECIPE_SEED_CODER] = {{EXPRESSION(SEED_CODER)}, {0}},
     [RECIPE_KIMI] = {{EXPRESSION(KIMI)}, {0}},
-    [RECIPE_AFMOE] = {{GROUPS("\\p{N}+"), RANGES(ASIAN), EXPRESSION(DEEPSEEK3)}, {0}},
+    [RECIPE_AFMOE] = {{THREES("\\p{N}+"), RANGES(ASIAN), EXPRESSION(DEEPSEEK3)}, {0}},
     [RECIPE_MINICPM5] = {{EXPRESSION("\\p{N}{1,3}"), EXPRESSION(CL100K("\\p{N}+"))}, {.ignore_merges = true}},
-    [RECIPE_TINY_AYA] = {{GROUPS(WHOLE_DIGITS), EXPRESSION(O200K)}, {0}},
+    [RECIPE_TINY_AYA] = {{THREES(WHOLE_DIGITS), EXPRESSION(O200K)}, {0}},
 };
 
 // Names as converters write them; error messages list them in this order.

@@ -11,7 +11,7 @@ enum fm_pretok_stage_kind {
     FM_STAGE_NONE,
     FM_STAGE_EXPRESSION,   // its matches are pieces, and so is what lies between them
     FM_STAGE_RANGES,       // the same with an expression that names code points, no categories
-    FM_STAGE_GROUPS,       // an expression that matches runs of digits, which are cut in threes counted from their end
+    FM_STAGE_THREES,       // an expression that matches runs of digits, which are cut in threes counted from their end
     FM_STAGE_BYTE_NUMBERS, // runs of bytes that GPT-2's alphabet writes as numbers; three digits 0-9 are a piece. The last stage
 };
 

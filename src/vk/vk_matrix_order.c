@@ -111,7 +111,7 @@ static enum fm_result run(struct fm_vk *vk, const struct fm_kernel *kernel, stru
     d.word[word_n] = COLS;
     d.word[word_k] = d.word[word_stride_x] = DEPTH;
     d.word[word_rows_word] = FM_STEP_TOKENS;
-    struct fm_plan plan = {.dims = {.t = ROWS, .o = ROWS, .s = 1, .l = 1}, .dispatches = &d, .n_dispatches = 1, .barriers = 1};
+    struct fm_plan plan = {.dims = {.t = ROWS, .o = ROWS, .s = 1, .l = 1}, .dispatches = &d, .n_dispatches = 1, .n_groups = 1};
     struct fm_vk_program_info info = {.plan = &plan, .ring = 1};
     info.memory[FM_POOL_STEP] = input;
     info.memory[FM_POOL_RESULT] = output;

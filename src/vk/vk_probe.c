@@ -87,8 +87,8 @@ static void fill_limits(const struct properties *p, uint32_t timestamp_bits, str
     caps->max_invocations = limits->maxComputeWorkGroupInvocations;
     caps->max_push_bytes = limits->maxPushConstantsSize;
     for (int i = 0; i < 3; i++) {
-        caps->max_group_size[i] = limits->maxComputeWorkGroupSize[i];
-        caps->max_groups[i] = limits->maxComputeWorkGroupCount[i];
+        caps->max_workgroup_size[i] = limits->maxComputeWorkGroupSize[i];
+        caps->max_workgroups[i] = limits->maxComputeWorkGroupCount[i];
     }
     caps->max_buffer_bytes = p->v13.maxBufferSize;
     caps->max_alloc_bytes = FM_MIN(p->v11.maxMemoryAllocationSize, p->v13.maxBufferSize);

@@ -99,9 +99,9 @@ static enum fm_result record_dispatch(struct fm_vk_program *program, const struc
     if (err)
         return err;
     for (int i = 0; i < 3; i++) {
-        if (d->grid[i] == 0 || d->grid[i] > vk->caps.max_groups[i])
+        if (d->grid[i] == 0 || d->grid[i] > vk->caps.max_workgroups[i])
             return fm_fail(FM_ARG, "%s: grid[%d] = %u, expected 1 to %u", d->name, i, d->grid[i],
-                           vk->caps.max_groups[i]);
+                           vk->caps.max_workgroups[i]);
     }
     if (vk->instance->debug_utils) {
         VkDebugUtilsLabelEXT label = {.sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = d->name};

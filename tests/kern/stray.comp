@@ -43,7 +43,7 @@ void main()
     if (at >= rows)
         return;
 #ifdef FM_OP_ADD
-    for (uint col = gl_LocalInvocationID.x; col < width; col += FM_GROUP)
+    for (uint col = gl_LocalInvocationID.x; col < width; col += FM_WORKGROUP)
         pc.y.d[at * width + col] = pc.x.d[at * width + col] + pc.x2.d[at * width + col];
 #else
     if (gl_LocalInvocationID.x == 0u) {

@@ -47,8 +47,8 @@ static const char *check_groups(const struct fm_plan *plan)
                               fm_pool_name((enum fm_pool)x->pool));
                 }
     }
-    if (groups != plan->barriers)
-        FAULT("%u barrier groups, the plan says %u", groups, plan->barriers);
+    if (groups != plan->n_groups)
+        FAULT("%u barrier groups, the plan says %u", groups, plan->n_groups);
     return NULL;
 }
 
@@ -189,7 +189,7 @@ struct fm_caps check_caps(enum fm_rung rung)
 {
     struct fm_caps caps = {.name = "made up", .kind = 2, .bits = fm_rung_bits(rung), .subgroup_size = 32, .subgroup_min = 32,
                            .subgroup_max = 32, .subgroup_size_control = true, .shared_bytes = 49152, .max_invocations = 1024,
-                           .max_push_bytes = 256, .max_group_size = {1024, 1024, 64}, .max_groups = {65535, 65535, 65535},
+                           .max_push_bytes = 256, .max_workgroup_size = {1024, 1024, 64}, .max_workgroups = {65535, 65535, 65535},
                            .max_alloc_bytes = 4ull << 30, .max_buffer_bytes = 1ull << 40, .device_bytes = 140ull << 30,
                            .available_bytes = 140ull << 30, .cores = 132};
     if (rung >= FM_RUNG_CM)

@@ -103,7 +103,7 @@ static void test_smallest_device(void **state)
     (void)state;
     struct fm_caps caps = check_caps(FM_RUNG_BASE);
     caps.shared_bytes = 16384;
-    caps.max_invocations = caps.max_group_size[0] = caps.max_group_size[1] = 128;
+    caps.max_invocations = caps.max_workgroup_size[0] = caps.max_workgroup_size[1] = 128;
     caps.cores = 0;
     for (unsigned type = 0; type < FM_TYPE_COUNT; type++)
         if (fm_type_info((enum fm_type)type)->is_weight)

@@ -91,7 +91,7 @@ static void test_sharing_is_free(void **state)
         struct fm_caps caps = fake_caps(devices[d]);
         struct fm_plan_options options = {.keep_values = true};
         struct made shared = make_llama(&caps, 3, dims_of(40), NULL), apart = make_llama(&caps, 3, dims_of(40), &options);
-        assert_int_equal(shared.plan.barriers, apart.plan.barriers);
+        assert_int_equal(shared.plan.n_groups, apart.plan.n_groups);
         assert_int_equal(shared.plan.n_dispatches, apart.plan.n_dispatches);
         assert_true(shared.plan.arena_bytes < apart.plan.arena_bytes);
         unmake(&shared);
@@ -255,15 +255,15 @@ static void test_split(void **state)
     }
 }
 
-// Packing of grouped heads: the grid counts key heads.
-static void test_group_tile(void **state)
+// A tile of all query heads of a KV head: the grid counts KV heads.
+static void test_heads_tile(void **state)
 {
     (void)state;
     struct fm_caps caps = fake_caps("amd-rdna3");
     struct made m = make_llama(&caps, 1, dims_of(40), NULL);
     const struct fm_dispatch *d = find(&m.plan, "blk.0.attend");
-    assert_string_equal(d->kernel->name, "attend_group_f16_cm");
-    assert_int_equal(d->grid[0], 2); // 4 heads in groups of 2
+    assert_string_equal(d->kernel->name, "attend_heads_f16_cm");
+    assert_int_equal(d->grid[0], 2); // 4 heads, 2 of each KV head
     assert_int_equal(d->grid[1], 3); // 40 rows in tiles of 16
     assert_int_equal(d->spec[1].id, 3);
     assert_int_equal(d->spec[1].value, 16);
@@ -406,7 +406,7 @@ static void test_judge(void **state)
         struct fm_dispatch *list = m.plan.dispatches;
         size_t norm = (size_t)(find(&m.plan, "blk.1.ffn_norm") - list);
         if (spoil == 0)
-            list[norm].barrier_before = false, m.plan.barriers--;
+            list[norm].barrier_before = false, m.plan.n_groups--;
         else if (spoil == 1)
             list[norm].bind[1].offset += 256; // reads beside its operand
         else if (spoil == 2)
@@ -589,7 +589,7 @@ int main(void)
         cmocka_unit_test(test_llama_everywhere), cmocka_unit_test(test_many_layers),  cmocka_unit_test(test_sharing_is_free),
         cmocka_unit_test(test_keep_and_guard),   cmocka_unit_test(test_casts),        cmocka_unit_test(test_split),
         cmocka_unit_test(test_narrow),           cmocka_unit_test(test_mixed_readers),
-        cmocka_unit_test(test_group_tile),       cmocka_unit_test(test_split_products), cmocka_unit_test(test_rows_word),
+        cmocka_unit_test(test_heads_tile),       cmocka_unit_test(test_split_products), cmocka_unit_test(test_rows_word),
         cmocka_unit_test(test_random_graphs),
         cmocka_unit_test(test_judge),            cmocka_unit_test(test_barriers),     cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_wrong_layout),     cmocka_unit_test(test_grid_too_large), cmocka_unit_test(test_out_of_memory),

@@ -4,12 +4,12 @@
 #define BIT(cap) (1ull << FM_CAP_INDEX_##cap)
 #define FIXED(number, v) {number, FM_PARAM_COUNT, v}
 #define NO_W .w = FM_TYPE_NONE
-#define BASE(op_id, text, group_size, cols) \
-    {.name = text "_base", .op = FM_OP_##op_id, .rung = FM_RUNG_BASE, .x = FM_TYPE_NONE, NO_W, .spec = {FIXED(0, group_size)}, \
-     .n_specs = 1, .workgroup = group_size, .tile_cols = cols, .split = 1, .priority = 10, .bound_c = 1, .bound_unit = 0x1p-24}
-#define BASE_W(op_id, text, type_id, type_text, group_size, rows, cols) \
+#define BASE(op_id, text, workgroup_size, cols) \
+    {.name = text "_base", .op = FM_OP_##op_id, .rung = FM_RUNG_BASE, .x = FM_TYPE_NONE, NO_W, .spec = {FIXED(0, workgroup_size)}, \
+     .n_specs = 1, .workgroup = workgroup_size, .tile_cols = cols, .split = 1, .priority = 10, .bound_c = 1, .bound_unit = 0x1p-24}
+#define BASE_W(op_id, text, type_id, type_text, workgroup_size, rows, cols) \
     {.name = text "_" type_text "_base", .op = FM_OP_##op_id, .rung = FM_RUNG_BASE, .x = FM_TYPE_NONE, .w = FM_TYPE_##type_id, \
-     .spec = {FIXED(0, group_size)}, .n_specs = 1, .workgroup = group_size, .tile_rows = rows, .tile_cols = cols, .split = 1, \
+     .spec = {FIXED(0, workgroup_size)}, .n_specs = 1, .workgroup = workgroup_size, .tile_rows = rows, .tile_cols = cols, .split = 1, \
      .priority = 10, .bound_c = 4, .bound_unit = 0x1p-24}
 #define PRODUCTS(op_id, text) \
     BASE_W(op_id, text, F32, "f32", 64, 4, 16), BASE_W(op_id, text, F16, "f16", 64, 4, 16), \
@@ -74,10 +74,10 @@ const struct fm_kernel fm_kernels[] = {
     NORMED(NORM_MATMUL_GLU, "norm_matmul_glu"),
     ATTEND(F32, "f32"),
     ATTEND(F16, "f16"),
-    {.name = "attend_group_f16_cm", .op = FM_OP_ATTEND, .rung = FM_RUNG_CM, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | BIT(STORAGE16) |
+    {.name = "attend_heads_f16_cm", .op = FM_OP_ATTEND, .rung = FM_RUNG_CM, .needs = BIT(SUBGROUP) | BIT(FLOAT16) | BIT(STORAGE16) |
      BIT(COOPMAT), .x = FM_TYPE_F16, .w = FM_TYPE_F16, .window = {{FM_PARAM_ROWS, 16, UINT32_MAX, 1}, {FM_PARAM_HEAD, 16, 256, 16},
-     {FM_PARAM_GROUP, 2, 16, 1}}, .n_windows = 3, .spec = {FIXED(0, 128), {3, FM_PARAM_HEAD, 0}}, .n_specs = 2, .workgroup = 128,
-     .tile_rows = 16, .tile_cols = FM_TILE_PARAM | FM_PARAM_GROUP, .split = 4, .shared_bytes = 30000, .matrix_m = 16, .matrix_n = 16,
+     {FM_PARAM_HEADS_PER_KV, 2, 16, 1}}, .n_windows = 3, .spec = {FIXED(0, 128), {3, FM_PARAM_HEAD, 0}}, .n_specs = 2, .workgroup = 128,
+     .tile_rows = 16, .tile_cols = FM_TILE_PARAM | FM_PARAM_HEADS_PER_KV, .split = 4, .shared_bytes = 30000, .matrix_m = 16, .matrix_n = 16,
      .matrix_k = 16, .full_subgroups = true, .priority = 60, .bound_c = 4, .bound_unit = 0x1p-11},
 };
 const size_t fm_kernel_count = FM_COUNT(fm_kernels);
@@ -89,8 +89,8 @@ static struct fm_caps device(const char *name, enum fm_rung rung, uint32_t subgr
 {
     struct fm_caps caps = {.bits = fm_rung_bits(rung), .subgroup_size = subgroup, .subgroup_min = smallest, .subgroup_max = largest,
                            .subgroup_size_control = true, .shared_bytes = shared_bytes, .max_invocations = invocations,
-                           .max_push_bytes = 128, .max_group_size = {invocations, invocations, 64},
-                           .max_groups = {65535, 65535, 65535}, .max_alloc_bytes = 2ull << 30, .max_buffer_bytes = 2ull << 30,
+                           .max_push_bytes = 128, .max_workgroup_size = {invocations, invocations, 64},
+                           .max_workgroups = {65535, 65535, 65535}, .max_alloc_bytes = 2ull << 30, .max_buffer_bytes = 2ull << 30,
                            .device_bytes = 8ull << 30, .available_bytes = 8ull << 30};
     strncpy(caps.name, name, sizeof(caps.name) - 1);
     return caps;

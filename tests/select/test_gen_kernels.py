@@ -100,10 +100,10 @@ class Manifest(Case):
         self.assertEqual(rows[0].spec, [(0, "COUNT", 64), (1, "SUBGROUP", 0), (2, "COUNT", 8), (3, "COUNT", 7)])
 
     def test_windows_and_tiles(self):
-        row, = self.load(ROW + 'window = { rows = [1, 8], k = "%32", head = [16, 256, 16] }\ntile = ["group", 4]\n')
+        row, = self.load(ROW + 'window = { rows = [1, 8], k = "%32", head = [16, 256, 16] }\ntile = ["heads_per_kv", 4]\n')
         self.assertEqual(row.window, [("ROWS", 1, 8, 1), ("K", 0, gen.MAX_U32, 32), ("HEAD", 16, 256, 16)])
         names = list(gen.Tables(self.root).params)
-        self.assertEqual(row.tile, [gen.TILE_PARAM | names.index("group"), 4])
+        self.assertEqual(row.tile, [gen.TILE_PARAM | names.index("heads_per_kv"), 4])
 
     def test_variants(self):
         rows = self.load('file = "a.comp"\nrung = "base"\nworkgroup = 64\nexpand = { op = ["matmul", "matmul_glu"], w = "plain" }\n'

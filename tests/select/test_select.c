@@ -199,8 +199,8 @@ static void test_tile_param(void **state)
 {
     (void)state;
     struct fm_want want = {.op = FM_OP_ATTEND};
-    want.param[FM_PARAM_GROUP] = 4;
-    assert_int_equal(fm_kernel_tile(FM_TILE_PARAM | FM_PARAM_GROUP, &want), 4);
+    want.param[FM_PARAM_HEADS_PER_KV] = 4;
+    assert_int_equal(fm_kernel_tile(FM_TILE_PARAM | FM_PARAM_HEADS_PER_KV, &want), 4);
     assert_int_equal(fm_kernel_tile(64, &want), 64);
 }
 

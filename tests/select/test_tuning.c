@@ -53,7 +53,7 @@ static void test_priorities(void **state)
 {
     (void)state;
     struct fm_caps caps = {.subgroup_size = 32, .subgroup_min = 32, .subgroup_max = 32, .shared_bytes = 49152, .max_invocations = 1024,
-                           .max_group_size = {1024, 1024, 64}, .bits = fm_rung_bits(FM_RUNG_SG)};
+                           .max_workgroup_size = {1024, 1024, 64}, .bits = fm_rung_bits(FM_RUNG_SG)};
     struct fm_want want = {.op = FM_OP_NORM, .x = FM_TYPE_F32, .w = FM_TYPE_NONE};
     want.param[FM_PARAM_ROWS] = 1;
     want.param[FM_PARAM_N] = want.param[FM_PARAM_K] = 64;

@@ -46,7 +46,7 @@ void vk_plan_init(struct vk_plan *p)
     set_dispatch(p, 3, 2, 4, arena(2, false), arena(3, true), true, "d");
     set_dispatch(p, 4, 11, 0, arena(1, false), result, true, "result");
     p->d_offset = 3 * ARRAY_BYTES;
-    p->plan = (struct fm_plan){.dispatches = p->dispatches, .n_dispatches = VK_PLAN_DISPATCHES, .barriers = 4,
+    p->plan = (struct fm_plan){.dispatches = p->dispatches, .n_dispatches = VK_PLAN_DISPATCHES, .n_groups = 4,
                                .arena_bytes = 4 * ARRAY_BYTES, .result_bytes = ARRAY_BYTES};
 }
 

@@ -219,7 +219,7 @@ static const char *wanted_category(const char *category)
 {
     static const char *const same[][2] = {{"Lt", "Lu"}, {"Lm", "Lo"}, {"Nl", "N"}, {"No", "N"}};
     static const char *const kept[] = {"Lu", "Ll", "Lo", "Nd"};
-    static const char *const groups[] = {"M", "P", "S", "C"};
+    static const char *const classes[] = {"M", "P", "S", "C"};
     for (size_t i = 0; i < FM_COUNT(same); i++) {
         if (strcmp(same[i][0], category) == 0)
             return same[i][1];
@@ -228,9 +228,9 @@ static const char *wanted_category(const char *category)
         if (strcmp(kept[i], category) == 0)
             return kept[i];
     }
-    for (size_t i = 0; i < FM_COUNT(groups); i++) {
-        if (groups[i][0] == category[0])
-            return groups[i];
+    for (size_t i = 0; i < FM_COUNT(classes); i++) {
+        if (classes[i][0] == category[0])
+            return classes[i];
     }
     return "C"; // white space is no part of words either
 }

@@ -73,7 +73,7 @@ static void caps_are_sane(void **state)
     assert_true(caps.shared_bytes >= 16384 && caps.max_push_bytes >= 128 && caps.max_invocations >= 128);
     assert_true(caps.max_alloc_bytes >= 1u << 28 && caps.max_alloc_bytes <= caps.max_buffer_bytes);
     assert_true(caps.device_bytes > 0 && caps.available_bytes <= caps.device_bytes);
-    assert_true(caps.max_groups[0] >= 65535 && caps.max_groups[1] >= 65535);
+    assert_true(caps.max_workgroups[0] >= 65535 && caps.max_workgroups[1] >= 65535);
     for (uint32_t i = 0; i < caps.n_matrix; i++)
         assert_true(caps.matrix[i].m && caps.matrix[i].n && caps.matrix[i].k);
     assert_true(caps.n_matrix > 0 || !(caps.bits & (FM_CAP_COOPMAT | FM_CAP_COOPMAT_REG)));
