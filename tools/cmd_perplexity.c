@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// fulmen perplexity: how well a text is foretold. Chunks of the context's length, each read from nothing; the second
-// half of a chunk is scored, so that every scored token has at least half a context before it. The same numbers as
+// fulmen perplexity: how well a text is foretold. Pieces of the context's length, each read from nothing; the second
+// half of a piece is scored, so that every scored token has at least half a context before it. The same numbers as
 // llama.cpp's tool without strides.
 #include <math.h>
 #include <stdlib.h>
@@ -14,14 +14,14 @@ static const enum tool_option option_list[] = {
     OPT_NO_BOS,
 };
 
-#define DEFAULT_CHUNK 512u
+#define DEFAULT_PIECE 512u
 
 struct score {
-    const uint32_t *tokens; // of the chunk as it was read
+    const uint32_t *tokens; // of the piece as it was read
     size_t vocab, first, end; // rows first ... end - 1 foretell a scored token
     double sum, sum_squares;  // of -log probability
     size_t count;
-    bool bad;                 // a row was no numbers: the one after `bad_tokens` tokens of the chunk
+    bool bad;                 // a row was no numbers: the one after `bad_tokens` tokens of the piece
     size_t bad_tokens;
 };
 
@@ -56,31 +56,31 @@ static bool on_rows(void *user, size_t first_token, size_t n_rows, const float *
     return !tool_stopped();
 }
 
-static int score_chunks(struct tool_setup *setup, uint32_t *tokens, size_t count, bool with_bos)
+static int score_pieces(struct tool_setup *setup, uint32_t *tokens, size_t count, bool with_bos)
 {
     const struct fm_tokenizer *tokenizer = fm_model_tokenizer(setup->model);
     uint32_t n_ctx = setup->n_ctx;
-    size_t chunks = count / n_ctx;
+    size_t pieces = count / n_ctx;
     struct score s = {.vocab = setup->model_info.vocab, .first = n_ctx / 2, .end = n_ctx - 1};
-    if (chunks == 0)
-        return tool_bad("the text has %zu tokens, one chunk %u (-c sets it)", count, n_ctx);
-    for (size_t i = 0; i < chunks; i++) {
-        uint32_t *chunk = tokens + i * n_ctx, kept = chunk[0];
+    if (pieces == 0)
+        return tool_bad("the text has %zu tokens, one piece %u (-c sets it)", count, n_ctx);
+    for (size_t i = 0; i < pieces; i++) {
+        uint32_t *piece = tokens + i * n_ctx, kept = piece[0];
         if (with_bos)
-            chunk[0] = fm_tokenizer_bos(tokenizer);
-        s.tokens = chunk;
+            piece[0] = fm_tokenizer_bos(tokenizer);
+        s.tokens = piece;
         enum fm_result result = fm_session_rewind(setup->session, 0, 0);
         if (result == FM_OK)
-            result = fm_session_logits(setup->session, 0, chunk, n_ctx, true, on_rows, &s);
+            result = fm_session_logits(setup->session, 0, piece, n_ctx, true, on_rows, &s);
         if (s.bad) {
-            tool_bad("chunk %zu: the logits after %zu tokens are no numbers: the file may be damaged (fulmen info --verify FILE reads "
+            tool_bad("piece %zu: the logits after %zu tokens are no numbers: the file may be damaged (fulmen info --verify FILE reads "
                      "all of it), or the driver computes wrongly (fulmen check)", i + 1, s.bad_tokens);
             return TOOL_FAILED;
         }
         if (result != FM_OK)
             return tool_fail(result);
-        chunk[0] = kept;
-        printf("[%zu]%.4f%s", i + 1, exp(s.sum / (double)s.count), i + 1 < chunks ? "," : "\n");
+        piece[0] = kept;
+        printf("[%zu]%.4f%s", i + 1, exp(s.sum / (double)s.count), i + 1 < pieces ? "," : "\n");
         if (fflush(stdout) != 0)
             return tool_output_failed("standard output");
     }
@@ -90,12 +90,12 @@ static int score_chunks(struct tool_setup *setup, uint32_t *tokens, size_t count
     return TOOL_DONE;
 }
 
-// Models made for less than that are read in chunks of what they were made for.
-static uint32_t default_chunk(const struct fm_model *model)
+// Models made for less than that are read in pieces of what they were made for.
+static uint32_t default_piece(const struct fm_model *model)
 {
     struct fm_model_info info;
     fm_model_get_info(model, &info);
-    return info.context < DEFAULT_CHUNK ? info.context : DEFAULT_CHUNK;
+    return info.context < DEFAULT_PIECE ? info.context : DEFAULT_PIECE;
 }
 
 static int run(const struct tool_options *options)
@@ -109,13 +109,13 @@ static int run(const struct tool_options *options)
     if (status == 0)
         status = tool_prompt(options, setup.model, &tokens, &count); // a bad prompt is told before anything is loaded
     if (status == 0)
-        status = tool_open(options, options->given[OPT_CTX] ? 0 : default_chunk(setup.model), 1, &setup);
+        status = tool_open(options, options->given[OPT_CTX] ? 0 : default_piece(setup.model), 1, &setup);
     if (status == 0 && setup.n_ctx < 4)
         status = tool_bad("-c %u, expected at least 4", setup.n_ctx);
-    if (status == 0) { // as the tokenizer began the text, so does every chunk
+    if (status == 0) { // as the tokenizer began the text, so does every piece
         const struct fm_tokenizer *tokenizer = fm_model_tokenizer(setup.model);
         uint32_t bos = fm_tokenizer_bos(tokenizer);
-        status = score_chunks(&setup, tokens, count, bos != FM_TOKEN_NONE && tokens[0] == bos);
+        status = score_pieces(&setup, tokens, count, bos != FM_TOKEN_NONE && tokens[0] == bos);
     }
     free(tokens);
     tool_close(&setup);

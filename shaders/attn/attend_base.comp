@@ -65,7 +65,7 @@ void main()
     uvec3 range = fm_attend_part(pc.pos.d[t], pc.window, gl_WorkGroupID.z, pc.split, pc.part_keys);
     if (gl_WorkGroupID.z >= range.z)
         return;
-    uint pairs = (pc.head + 1) / 2, copies = fm_attend_segments(pc.pos.d[t], pc.chunk);
+    uint pairs = (pc.head + 1) / 2, copies = fm_attend_copies(pc.pos.d[t], pc.chunk);
     float scale = uintBitsToFloat(pc.scale_bits);
     for (uint copy = 0; copy < copies; copy++)
         for (uint i = tid; i < pairs; i += FM_WORKGROUP) {

@@ -3,7 +3,7 @@
 //   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16 or q8_0, pos, slot [T] -> y [T,H*C] f32 or f16
 // One workgroup: 64 consecutive rows of one head, keys in tiles of 32. Rows of one slot follow one another with
 //     rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks,
-//     does its runs one after another, each over up to three segments of keys with a copy of the queries.
+//     does its runs one after another, each over up to three ranges of keys with a copy of the queries.
 //     A subgroup holds the queries and the sums of its rows in matrices: DOWN subgroups share the rows, ACROSS the
 //     columns. Scores go through shared memory, where masks and exponentials are taken, PARTS invocations
 //     a row; a factor per row meets the sums as a matrix of equal columns.
@@ -108,12 +108,12 @@ void load_queries(uint line, uint first, uint end)
 void load_tile(REF_KV cache, uint plane_index, uint key0, uint n_keys)
 {
     for (uint i = tid; i < BC * (HEAD / 8); i += WORKGROUP) {
-        uint key = i / (HEAD / 8), chunk = i % (HEAD / 8);
+        uint key = i / (HEAD / 8), octet = i % (HEAD / 8);
 #ifdef FM_W_Q8_0
-        const uint PITCH = (HEAD + 31) / 32 * 4; // chunks from row to row of a cache
+        const uint PITCH = (HEAD + 31) / 32 * 4; // octets from row to row of a cache
         vec4 low = vec4(0.0), high = vec4(0.0);
         if (key0 + key < n_keys) {
-            uint elems = pc.ctx * PITCH, begin = plane_index * (elems + elems / 16), at = (key0 + key) * PITCH + chunk; // lib/cache.glsl
+            uint elems = pc.ctx * PITCH, begin = plane_index * (elems + elems / 16), at = (key0 + key) * PITCH + octet; // lib/cache.glsl
             uint scale = FM_CAST(fm_u32s, cache).d[(begin + elems) * 2 + at / 8] >> (16 * (at / 4 & 1));
             ivec2 words = ivec2(cache.d[begin + at]);
             float d = unpackHalf2x16(scale).x;
@@ -122,14 +122,14 @@ void load_tile(REF_KV cache, uint plane_index, uint key0, uint n_keys)
                 high[e] = d * float(bitfieldExtract(words.y, 8 * e, 8));
             }
         }
-        kv[key * KV_PITCH + 2 * chunk] = to_halves(low);
-        kv[key * KV_PITCH + 2 * chunk + 1] = to_halves(high);
+        kv[key * KV_PITCH + 2 * octet] = to_halves(low);
+        kv[key * KV_PITCH + 2 * octet + 1] = to_halves(high);
 #else
         uvec4 raw = uvec4(0);
         if (key0 + key < n_keys)
-            raw = cache.d[(plane_index * pc.ctx + key0 + key) * (HEAD / 8) + chunk];
-        kv[key * KV_PITCH + 2 * chunk] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));
-        kv[key * KV_PITCH + 2 * chunk + 1] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));
+            raw = cache.d[(plane_index * pc.ctx + key0 + key) * (HEAD / 8) + octet];
+        kv[key * KV_PITCH + 2 * octet] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));
+        kv[key * KV_PITCH + 2 * octet + 1] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));
 #endif
     }
 }
@@ -252,8 +252,8 @@ void attend_run(uint h, uint first, uint end)
     UNROLL for (uint i = 0; i < TR * TD; i++)
         acc[i] = ACC(0.0);
     float top = FM_ATTEND_NONE, sum = 0.0;
-    [[dont_unroll]] for (uint copy = fm_attend_segments(pos0, pc.chunk); copy-- > 0;) {
-        uvec2 keys = fm_attend_segment(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
+    [[dont_unroll]] for (uint copy = fm_attend_copies(pos0, pc.chunk); copy-- > 0;) {
+        uvec2 keys = fm_attend_copy_keys(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
         uint stop = used ? min(pos + 1, keys.y) : 0;
         load_queries(copy * pc.heads + h, first, end);
         for (uint key0 = keys.x; key0 < keys.y; key0 += BC) {

@@ -3,7 +3,7 @@
 //   q [T,H*C] f32 (dual chunk attention: [T,3*H*C]), kc, vc [S,G,L,Cp] f16 or q8_0, pos, slot [T] -> y [T,H*C] f32 or f16
 // One workgroup: BR = MS rows a subgroup, consecutive, of one head; keys in tiles of BC. Rows of one slot follow one another
 //     with rising positions (the scheduler's promise); a tile that holds rows of several slots, or of several chunks, does its
-//     runs one after another, each over up to three segments of keys with a copy of the queries. A subgroup keeps queries,
+//     runs one after another, each over up to three ranges of keys with a copy of the queries. A subgroup keeps queries,
 //     scores and sums of its rows in registers: maxima by reductions of matrices, probabilities by conversion from accumulator
 //     to factor. Only keys and values go through shared memory; while the keys of a tile are multiplied, its values are on
 //     their way into registers, and the next keys while the values are. Workgroups run head by head, the rows with most keys
@@ -289,8 +289,8 @@ void attend_run(uint h, uint first, uint end)
         acc[d] = ACC(0.0);
     top = ACC(FLOOR);
     total = ACC(0.0);
-    [[dont_unroll]] for (uint copy = fm_attend_segments(pos0, pc.chunk); copy-- > 0;) {
-        uvec2 keys = fm_attend_segment(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
+    [[dont_unroll]] for (uint copy = fm_attend_copies(pos0, pc.chunk); copy-- > 0;) {
+        uvec2 keys = fm_attend_copy_keys(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
         load_queries(copy * pc.heads + h, first, end);
         attend_keys(keys, pos, own < end);
     }

@@ -195,8 +195,8 @@ void attend_run(uint h, uint first, uint end)
     [[unroll]] for (uint i = 0; i < 4 * WIDE; i++)
         acc[i] = vec4(0.0);
     float top = FM_ATTEND_NONE, sum = 0.0;
-    for (uint copy = fm_attend_segments(pos0, pc.chunk); copy-- > 0;) {
-        uvec2 keys = fm_attend_segment(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
+    for (uint copy = fm_attend_copies(pos0, pc.chunk); copy-- > 0;) {
+        uvec2 keys = fm_attend_copy_keys(uvec2(key_first, n_keys), pos0, pc.chunk, copy);
         uint stop = used ? min(pos + 1, keys.y) : 0;
         for (uint key0 = keys.x; key0 < keys.y; key0 += BC) {
             multiply_keys(copy * pc.heads + h, first, end, key0, keys.y);

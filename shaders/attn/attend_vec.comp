@@ -1,24 +1,25 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// ATTEND for few rows (decoding): softmax(scale q k^T) v, keys and values read once for a whole group of query heads.
-//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32. Dual chunk attention: q [T,3*H*C]; the copy
-//   for the segment of keys is loaded before its loop
-// One workgroup: one part of the keys (Flash-Decoding, Dao et al. 2023) of QH query heads that share a KV head, of
-//     one token. A row of the cache is read by LANES neighbouring invocations, 8 elements (a chunk) each; a subgroup holds KEYS
-//     rows at once and has UNROLL of them in flight, keys and values. With PAIRS (from the manifest, q8_0 only) an invocation has two
-//     chunks side by side, so that they are one load: half as many shuffles and exponentials a key, for twice the registers. Every
-//     LANES invocations keep an online softmax of their own (Milakov and Gimelshein 2018); in the end they are put together, within
-//     the subgroup by shuffles, then through shared memory. Where there are several parts, the last workgroup that is done puts
-//     them together (lib/arrive.glsl), its subgroups taking turns; few keys are one part, and nobody arrives.
-// ROPE_ATTEND does the same from q [T,H*C], k, v [T,G*C] that are not rotated yet, and writes keys and values into the caches
-//     (step_rows.glsl): no row of the caches is read that the dispatch writes.
+// ATTEND for few rows (decoding): softmax(scale q k^T) v. Keys and values are read once for all query heads of a workgroup.
+//   q [T,H*C] f32, kc, vc [S,G,L,Cp] f32, f16 or q8_0, pos, slot [T] -> y [T,H*C] f32
+//   Dual chunk attention (lib/attend.glsl): q [T,3*H*C]. For each range of keys, the copy of q that these keys meet is loaded first.
+// One workgroup: one row, QH query heads that share a KV head, and one part of the keys (Flash-Decoding, Dao et al. 2023).
+//     A row of the cache, which is one key or one value, is read in octets of 8 elements by a cluster of LANES neighbouring
+//     invocations. A subgroup has KEYS clusters, and a turn of it is UNROLL keys for each cluster: their loads are issued together.
+//     With PAIRS (from the manifest, q8_0 only) an invocation has two octets side by side, so that it loads both at once: half as many
+//     shuffles and exponentials a key, for twice the registers.
+//     Each cluster keeps an online softmax of its own (Milakov and Gimelshein 2018). At the end the clusters of a subgroup are joined
+//     by shuffles, and the subgroups through shared memory. Where the keys have several parts, the last workgroup of a row and its
+//     heads to finish joins the parts (lib/arrive.glsl), its subgroups taking turns. Few keys are one part; then nothing is joined.
+// ROPE_ATTEND computes the same from q [T,H*C], k, v [T,G*C] before their rotation, and writes keys and values into the caches
+//     (step_rows.glsl). Keys and values of the step's own rows come from k and v: the dispatch reads no row of a cache that it writes.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 head width C (a multiple of 8, at most 256), 3 QH (divides H/G), 4 rotated
 //     elements of a head (ROPE_ATTEND; a multiple of 8).
 // Needs: subgroup; full subgroups.
 // Accumulates in f32: a dot product as C/8 chains of 8 and a tree, keys in steps of the workgroup, parts in order: those of a
 //     subgroup, then subgroups.
-// Moves: 2*keys*C*cache bytes a group of QH heads and token; parts are written and read once.
-// Limits: shared memory of group/subgroup * QH * (C + 2) floats. q8_0 in ROPE_ATTEND or with PAIRS: heads of whole pairs of blocks.
+// Moves: for each row and QH heads 2*C elements of the caches a key; parts are written and read once.
+// Limits: shared memory of workgroup/subgroup * QH * (C + 2) floats. q8_0 in ROPE_ATTEND or with PAIRS: heads of whole pairs of blocks.
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_shuffle : require
@@ -66,26 +67,26 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_ATTEND(FM_A, FM_P) } pc;
 layout(constant_id = 2) const uint HEAD = 128;
 layout(constant_id = 3) const uint QH = 4;
 
-const uint CHUNKS = HEAD / 8; // of 8 elements
+const uint OCTETS = HEAD / 8; // of a head: 8 elements each
 #ifdef FM_W_Q8_0
-const uint PITCH = (HEAD + 31) / 32 * 4; // chunks from row to row of a cache
+const uint PITCH = (HEAD + 31) / 32 * 4; // octets from row to row of a cache
 #else
-const uint PITCH = CHUNKS;
+const uint PITCH = OCTETS;
 #endif
 #ifdef PAIRS
-const uint SPAN = (CHUNKS + 1) / 2;
+const uint SPAN = (OCTETS + 1) / 2;
 #else
-const uint SPAN = CHUNKS;
+const uint SPAN = OCTETS;
 #endif
 const uint WIDE = SPAN <= 1 ? 1 : SPAN <= 2 ? 2 : SPAN <= 4 ? 4 : SPAN <= 8 ? 8 : SPAN <= 16 ? 16 : 32;
 const uint LANES = WIDE < FM_SUBGROUP ? WIDE : FM_SUBGROUP;
-const uint PER = (CHUNKS + LANES - 1) / LANES; // chunks of a row that one invocation holds
-const bool RAGGED = CHUNKS % LANES != 0;
+const uint PER = (OCTETS + LANES - 1) / LANES; // octets of a row that one invocation holds
+const bool RAGGED = OCTETS % LANES != 0;
 const uint KEYS = FM_SUBGROUP / LANES;
 const uint UNROLL = QH * PER > 4 ? 2 : 4; // more would not stay in registers
 const uint SUBGROUPS = gl_WorkGroupSize.x / FM_SUBGROUP;
 
-const uint COLS = QH * CHUNKS * 2; // of 4 sums, that a workgroup makes
+const uint COLS = QH * OCTETS * 2; // the workgroup's columns of y, in quads
 
 shared vec4 part_acc[SUBGROUPS * COLS];
 shared float part_top[SUBGROUPS * QH];
@@ -114,7 +115,7 @@ RAW load8(REF_KV cache, uvec2 plane, uint i)
 }
 
 #ifdef PAIRS
-// Two chunks side by side: 16 elements and the scale of their block.
+// Loads two octets side by side, which have one scale: 16 elements of a block of 32.
 void load16(REF_KV cache, uvec2 plane, uint i, out RAW first, out RAW second)
 {
     uint block = i / 4;
@@ -161,8 +162,8 @@ mat2x4 floats(RAW r)
 }
 #endif
 
-// The chunk `c` of a row that a lane holds, if the row has it.
-uint chunk_of(uint c, uint lane)
+// Which octet of a row is number `c` of those that a lane holds. With RAGGED it may lie beyond the row.
+uint octet_of(uint c, uint lane)
 {
 #ifdef PAIRS
     return (c / 2 * LANES + lane) * 2 + c % 2;
@@ -180,10 +181,11 @@ float dot8(mat2x4 a, mat2x4 b, float sum)
     return sum;
 }
 
-// What an invocation knows of its keys. Everything is indexed by constants once the loops are unrolled.
+// An invocation's octets of the queries, and the softmax of its cluster: weighted sums of values, greatest score, sum of exponentials.
+// These arrays stay in registers: once the loops are unrolled, all their indices are constants.
 mat2x4 query[QH * PER], acc[QH * PER];
 float top[QH], sum[QH];
-RAW raw_k[UNROLL * PER], raw_v[UNROLL * PER]; // the keys of a turn and their values
+RAW raw_k[UNROLL * PER], raw_v[UNROLL * PER]; // a turn's keys and values, as loaded
 
 #ifdef FM_OP_ROPE_ATTEND
 #include "step_rows.glsl"
@@ -194,10 +196,10 @@ void load_queries(uint t, uint copy, uint head0, uint lane)
     [[unroll]] for (uint h = 0; h < QH; h++) {
         uint at = (t * pc.stride_q + (copy * pc.heads + head0 + h) * HEAD) / 4;
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            uint chunk = chunk_of(c, lane);
+            uint octet = octet_of(c, lane);
             mat2x4 q = mat2x4(vec4(0.0), vec4(0.0));
-            if (!RAGGED || chunk < CHUNKS)
-                q = mat2x4(scale * pc.q.d[at + 2 * chunk], scale * pc.q.d[at + 2 * chunk + 1]);
+            if (!RAGGED || octet < OCTETS)
+                q = mat2x4(scale * pc.q.d[at + 2 * octet], scale * pc.q.d[at + 2 * octet + 1]);
             query[h * PER + c] = q;
         }
     }
@@ -214,13 +216,13 @@ void clear_sums()
     }
 }
 
-// The same of what is read: behind the row its last chunk once more, which meets zeros of q and is not stored.
-uint chunk_read(uint c, uint lane)
+// Which octet is loaded in its place: beyond the row that is the row's last one. It is multiplied by a q of zero, and not stored.
+uint octet_read(uint c, uint lane)
 {
-    return RAGGED ? min(chunk_of(c, lane), CHUNKS - 1) : chunk_of(c, lane);
+    return RAGGED ? min(octet_of(c, lane), OCTETS - 1) : octet_of(c, lane);
 }
 
-// Adds a turn's UNROLL * KEYS keys, from `first` on, and their values: those before `end`.
+// Takes a turn's keys and values (raw_k, raw_v) into the softmax: UNROLL * KEYS of them from key `first` on, without those from `end` on.
 void add_keys(uint first, uint end, uint cluster)
 {
     float p[UNROLL * QH];
@@ -273,28 +275,29 @@ void add_keys(uint first, uint end, uint cluster)
         }
 }
 
-// The same of keys in the cache; `plane`: first chunk of the cache's head, its number of chunks.
+// Loads a turn's keys and values from the caches, and takes them. plane.x: the first octet of the slot's KV head in a cache; plane.y: how
+// many octets it has.
 void add_cached_keys(uvec2 plane, uint first, uint end, uint cluster, uint lane)
 {
     [[unroll]] for (uint u = 0; u < UNROLL; u++) {
         uint at = min(first + u * KEYS + cluster, end - 1) * PITCH;
 #ifdef PAIRS
         [[unroll]] for (uint c = 0; c < PER; c += 2) {
-            uint chunk = RAGGED ? min(chunk_of(c, lane), CHUNKS - 2) : chunk_of(c, lane);
-            load16(pc.kc, plane, at + chunk, raw_k[u * PER + c], raw_k[u * PER + c + 1]);
-            load16(pc.vc, plane, at + chunk, raw_v[u * PER + c], raw_v[u * PER + c + 1]);
+            uint octet = RAGGED ? min(octet_of(c, lane), OCTETS - 2) : octet_of(c, lane);
+            load16(pc.kc, plane, at + octet, raw_k[u * PER + c], raw_k[u * PER + c + 1]);
+            load16(pc.vc, plane, at + octet, raw_v[u * PER + c], raw_v[u * PER + c + 1]);
         }
 #else
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            raw_k[u * PER + c] = load8(pc.kc, plane, at + chunk_read(c, lane));
-            raw_v[u * PER + c] = load8(pc.vc, plane, at + chunk_read(c, lane));
+            raw_k[u * PER + c] = load8(pc.kc, plane, at + octet_read(c, lane));
+            raw_v[u * PER + c] = load8(pc.vc, plane, at + octet_read(c, lane));
         }
 #endif
     }
     add_keys(first, end, cluster);
 }
 
-// Subgroups take turns, UNROLL * KEYS keys of [keys.x, keys.y) at a time.
+// Takes keys [keys.x, keys.y) from the caches. The subgroups share them turn by turn.
 void add_cache(uvec2 plane, uvec2 keys, uint subgroup, uint cluster, uint lane)
 {
     for (uint first = keys.x + subgroup * (UNROLL * KEYS); first < keys.y; first += SUBGROUPS * UNROLL * KEYS)
@@ -302,8 +305,9 @@ void add_cache(uvec2 plane, uvec2 keys, uint subgroup, uint cluster, uint lane)
 }
 
 #ifdef FM_OP_ROPE_ATTEND
-// The keys of [keys.x, keys.y) that rows of this step have, the first of them row `row`, KEYS at a time, beginning with subgroup `turn`.
-// The row at position `written` goes into the cache.
+// Takes keys [keys.x, keys.y), which are rows of this step; `row` is the row of the first of them. The subgroups share them, KEYS at a
+// time, beginning with subgroup `turn` mod SUBGROUPS, which is the next one in turn after add_cache. The key at position `written`, if
+// there is one, is stored into the cache.
 void add_step(uvec2 plane, uvec2 keys, uint row, uint g, uint written, uint turn, uint subgroup, uint cluster, uint lane)
 {
     uint before = (subgroup + SUBGROUPS - turn % SUBGROUPS) % SUBGROUPS;
@@ -313,12 +317,12 @@ void add_step(uvec2 plane, uvec2 keys, uint row, uint g, uint written, uint turn
         [[unroll]] for (uint i = 0; i < UNROLL * PER; i++)
             raw_k[i] = raw_v[i] = RAW(0);
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            key[c] = step_key(from, pos, chunk_read(c, lane));
-            value[c] = step_value(from, chunk_read(c, lane));
+            key[c] = step_key(from, pos, octet_read(c, lane));
+            value[c] = step_value(from, octet_read(c, lane));
         }
         [[unroll]] for (uint c = 0; c < PER; c++) {
 #ifdef FM_W_Q8_0
-            const uint other = OF_BLOCK == 2 ? c ^ 1 : c; // of the same block, in this lane
+            const uint other = OF_BLOCK == 2 ? c ^ 1 : c; // this lane's other octet of the block
             raw_k[c] = narrow(key[c], largest(key[c], key[other]));
             raw_v[c] = narrow(value[c], largest(value[c], value[other]));
 #else
@@ -327,13 +331,13 @@ void add_step(uvec2 plane, uvec2 keys, uint row, uint g, uint written, uint turn
 #endif
         }
         [[unroll]] for (uint c = 0; c < PER; c++)
-            store_chunk(plane, pos * PITCH, c, lane, first + cluster == written);
+            store_octet(plane, pos * PITCH, c, lane, first + cluster == written);
         add_keys(first, min(first + KEYS, keys.y), cluster);
     }
 }
 #endif
 
-// The clusters of a subgroup become one; the first holds the result.
+// Joins the clusters of a subgroup. All of them then have the result.
 void join_clusters()
 {
     [[unroll]] for (uint d = LANES; d < FM_SUBGROUP; d <<= 1)
@@ -349,16 +353,17 @@ void join_clusters()
         }
 }
 
+// Stores the subgroup's softmax in shared memory; its first cluster calls it.
 void keep_cluster(uint subgroup, uint lane)
 {
     [[unroll]] for (uint h = 0; h < QH; h++) {
         uint at = subgroup * QH + h;
         [[unroll]] for (uint c = 0; c < PER; c++) {
-            uint chunk = chunk_of(c, lane);
-            if (RAGGED && chunk >= CHUNKS)
+            uint octet = octet_of(c, lane);
+            if (RAGGED && octet >= OCTETS)
                 break;
-            part_acc[(at * CHUNKS + chunk) * 2] = acc[h * PER + c][0];
-            part_acc[(at * CHUNKS + chunk) * 2 + 1] = acc[h * PER + c][1];
+            part_acc[(at * OCTETS + octet) * 2] = acc[h * PER + c][0];
+            part_acc[(at * OCTETS + octet) * 2 + 1] = acc[h * PER + c][1];
         }
         if (lane == 0) {
             part_top[at] = top[h];
@@ -367,10 +372,11 @@ void keep_cluster(uint subgroup, uint lane)
     }
 }
 
-// The subgroups' sums of four neighbours become one; out_top_sum: of their head.
+// Joins what the subgroups have stored, for quad `col` of the workgroup's columns. out_top_sum: greatest score and sum of exponentials of
+// its head.
 vec4 join_subgroups(uint col, out vec2 out_top_sum)
 {
-    uint h = col / (CHUNKS * 2);
+    uint h = col / (OCTETS * 2);
     float most = part_top[h], total = 0.0;
     [[unroll]] for (uint s = 1; s < SUBGROUPS; s++)
         most = max(most, part_top[s * QH + h]);
@@ -384,7 +390,8 @@ vec4 join_subgroups(uint col, out vec2 out_top_sum)
     return acc;
 }
 
-// A record is the sums of all QH heads, then maximum and sum of each (lib/attend.glsl), in units of 4 words.
+// A part's record in `partial`, in quads: the weighted sums of all QH heads, then a quad with greatest score and sum for each
+// (lib/attend.glsl).
 const uint RECORD = COLS + QH;
 
 void write_part(uint record, uint tid)
@@ -392,16 +399,16 @@ void write_part(uint record, uint tid)
     for (uint col = tid; col < COLS; col += gl_WorkGroupSize.x) {
         vec2 top_sum;
         pc.partial.d[record + col] = join_subgroups(col, top_sum);
-        if (col % (CHUNKS * 2) == 0)
-            pc.partial.d[record + COLS + col / (CHUNKS * 2)] = vec4(top_sum, 0.0, 0.0);
+        if (col % (OCTETS * 2) == 0)
+            pc.partial.d[record + COLS + col / (OCTETS * 2)] = vec4(top_sum, 0.0, 0.0);
     }
 }
 
-// Subgroup s puts the parts s, s + SUBGROUPS, .. together, as if it had met their keys itself.
+// Subgroup s joins parts s, s + SUBGROUPS, ... and stores the result in shared memory, as if it had taken their keys itself.
 void gather_parts(uint record, uint parts, uint subgroup, uint me)
 {
     for (uint col = me; col < COLS; col += FM_SUBGROUP) {
-        uint h = col / (CHUNKS * 2);
+        uint h = col / (OCTETS * 2);
         float most = FM_ATTEND_NONE, total = 0.0;
         for (uint p = subgroup; p < parts; p += SUBGROUPS)
             most = max(most, pc.partial.d[record + p * RECORD + COLS + h].x);
@@ -413,7 +420,7 @@ void gather_parts(uint record, uint parts, uint subgroup, uint me)
             acc = fma(vec4(share), pc.partial.d[record + p * RECORD + col], acc);
         }
         part_acc[subgroup * COLS + col] = acc;
-        if (col % (CHUNKS * 2) == 0) {
+        if (col % (OCTETS * 2) == 0) {
             part_top[subgroup * QH + h] = most;
             part_sum[subgroup * QH + h] = total;
         }
@@ -439,8 +446,8 @@ void main()
     uvec3 range = fm_attend_part(pc.pos.d[t], pc.window, part, pc.split, pc.part_keys);
     if (part >= range.z)
         return;
-    uint group = gl_NumWorkGroups.x * QH / pc.heads_kv; // query heads of a KV head
-    uvec2 plane = uvec2(pc.slot.d[t] * pc.heads_kv + head0 / group, pc.ctx * PITCH);
+    uint heads_per_kv = gl_NumWorkGroups.x * QH / pc.heads_kv;
+    uvec2 plane = uvec2(pc.slot.d[t] * pc.heads_kv + head0 / heads_per_kv, pc.ctx * PITCH);
 #ifdef FM_W_Q8_0
     plane.x *= plane.y + plane.y / 16; // lib/cache.glsl
 #else
@@ -448,17 +455,18 @@ void main()
 #endif
     clear_sums();
 #ifdef FM_OP_ROPE_ATTEND
-    uint pos = pc.pos.d[t], row0 = first_row(t), own = pos - (t - row0); // position of the sequence's first row of this step
+    uint pos = pc.pos.d[t], row0 = first_row(t), own = pos - (t - row0); // row0: the sequence's first row of this step; own: its position
     uvec2 cached = uvec2(range.x, clamp(own, range.x, range.y)), fresh = uvec2(cached.y, range.y);
     load_queries(t, head0, lane);
     add_cache(plane, cached, subgroup, cluster, lane);
-    uint written = head0 % group == 0 ? pos : 0xffffffffu; // once for a KV head
-    add_step(plane, fresh, row0 + (fresh.x - own), head0 / group, written, (cached.y - cached.x + UNROLL * KEYS - 1) / (UNROLL * KEYS),
-             subgroup, cluster, lane);
+    uint written = head0 % heads_per_kv == 0 ? pos : 0xffffffffu; // only one of a KV head's workgroups stores
+    // the fraction: how many turns add_cache has taken
+    add_step(plane, fresh, row0 + (fresh.x - own), head0 / heads_per_kv, written,
+             (cached.y - cached.x + UNROLL * KEYS - 1) / (UNROLL * KEYS), subgroup, cluster, lane);
 #else
-    [[dont_unroll]] for (uint copy = fm_attend_segments(pc.pos.d[t], pc.chunk); copy-- > 0;) {
+    [[dont_unroll]] for (uint copy = fm_attend_copies(pc.pos.d[t], pc.chunk); copy-- > 0;) {
         load_queries(t, copy, head0, lane);
-        add_cache(plane, fm_attend_segment(range.xy, pc.pos.d[t], pc.chunk, copy), subgroup, cluster, lane);
+        add_cache(plane, fm_attend_copy_keys(range.xy, pc.pos.d[t], pc.chunk, copy), subgroup, cluster, lane);
     }
 #endif
     join_clusters();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Rows of this step in attend_vec.comp: queries and keys that are rotated where they are needed (lib/rope.glsl), keys and values rounded
-// as the caches hold them, and written there. A workgroup whose part has keys of the step makes them from k and v, whoever writes them:
-// the same bits as a later step finds in the cache. A row is written by the workgroup of that row whose part it is in.
+// ROPE_ATTEND's part of attend_vec.comp: keys and values of this step's rows, which are not in the caches yet. Queries and keys are
+// rotated (lib/rope.glsl) by each workgroup that needs them. Keys and values are rounded to the format of the caches before they are
+// used, so that they are the same bits that a later step finds in the caches. Which workgroup stores a row into the caches: of the
+// workgroups of that same row, those whose part of the keys contains it (one for each KV head).
 #ifndef FM_STEP_ROWS_GLSL
 #define FM_STEP_ROWS_GLSL
 
@@ -9,8 +10,8 @@
 
 layout(constant_id = 4) const uint ROTATED = 128; // elements of a head; a multiple of 8
 
-// First row of this step that is of row t's sequence: its rows stand together. Row 0 looks at itself: a processor's driver may load what
-// the condition before rules out (lib/attend.glsl).
+// The first row of this step that is of row t's sequence. Rows of a sequence stand together, so rows before t are looked at until one has
+// another slot. The index is never below 0, even where `row > 0` is false: a processor's driver may load slot.d[..] all the same.
 uint first_row(uint t)
 {
     uint slot = pc.slot.d[t], row = t;
@@ -19,9 +20,10 @@ uint first_row(uint t)
     return row;
 }
 
-// ---- rotation, four neighbours at a time: elements 4 * i to 4 * i + 3 of a head
+// ---- rotation, a quad at a time: quad i is elements 4 * i to 4 * i + 3 of a head
 
-// Cosines, and sines with the sign that the partner of each element has.
+// The cosine for each element of quad i, and the sine by which its partner is multiplied, with its sign. An element and its partner are the
+// two that a rotation turns together.
 void turn4(uint i, uint pos, out vec4 cosine, out vec4 sine)
 {
     cosine = vec4(1.0);
@@ -34,7 +36,7 @@ void turn4(uint i, uint pos, out vec4 cosine, out vec4 sine)
         sine = vec4(-a.y, a.y, -b.y, b.y);
         return;
     }
-    bool second = i >= ROTATED / 8; // of the two elements of a pair
+    bool second = i >= ROTATED / 8; // NEOX: is it in the second half, whose partners are in the first?
     uint m = 4 * (second ? i - ROTATED / 8 : i);
     [[unroll]] for (uint j = 0; j < 4; j++) {
         vec2 a = fm_rope_angle(pos, pc.freq.d[m + j]);
@@ -43,7 +45,7 @@ void turn4(uint i, uint pos, out vec4 cosine, out vec4 sine)
     }
 }
 
-// Of the head that begins at x.d[from].
+// Quad i after the rotation; the head begins at x.d[from].
 vec4 rotated4(REF_X x, uint from, uint i, vec4 cosine, vec4 sine)
 {
     vec4 own = x.d[from + i];
@@ -59,23 +61,23 @@ void load_queries(uint t, uint head0, uint lane)
     float scale = uintBitsToFloat(pc.scale_bits);
     uint pos = pc.pos.d[t], heads = gl_NumWorkGroups.x * QH;
     [[unroll]] for (uint c = 0; c < PER; c++) {
-        uint chunk = chunk_of(c, lane);
-        bool there = !RAGGED || chunk < CHUNKS;
-        chunk = there ? chunk : CHUNKS - 1;
+        uint octet = octet_of(c, lane);
+        bool there = !RAGGED || octet < OCTETS;
+        octet = there ? octet : OCTETS - 1;
         vec4 cosine[2], sine[2];
         [[unroll]] for (uint i = 0; i < 2; i++)
-            turn4(2 * chunk + i, pos, cosine[i], sine[i]);
+            turn4(2 * octet + i, pos, cosine[i], sine[i]);
         [[unroll]] for (uint h = 0; h < QH; h++) {
             uint from = (t * heads + head0 + h) * (HEAD / 4);
             [[unroll]] for (uint i = 0; i < 2; i++) {
-                vec4 q = scale * rotated4(pc.q, from, 2 * chunk + i, cosine[i], sine[i]);
+                vec4 q = scale * rotated4(pc.q, from, 2 * octet + i, cosine[i], sine[i]);
                 query[h * PER + c][i] = there ? q : vec4(0.0);
             }
         }
     }
 }
 
-// ---- as the caches hold it
+// ---- rounding to the format of the caches
 
 #ifdef FM_W_F32
 RAW narrow(mat2x4 x)
@@ -83,14 +85,14 @@ RAW narrow(mat2x4 x)
     return x;
 }
 #elif defined(FM_W_Q8_0)
-// The four chunks of a block lie in neighbouring lanes, OF_BLOCK in each.
+// A block of 32 elements is four octets, in neighbouring lanes: OF_BLOCK of them in each.
 #ifdef PAIRS
 const uint OF_BLOCK = 2;
 #else
 const uint OF_BLOCK = 1;
 #endif
 
-// Greatest magnitude of a block, of which this lane has x and y.
+// The greatest magnitude of a block. x and y: this lane's octets of it, the same one twice where it has one.
 float largest(mat2x4 x, mat2x4 y)
 {
     vec4 a = max(max(abs(x[0]), abs(x[1])), max(abs(y[0]), abs(y[1])));
@@ -100,7 +102,7 @@ float largest(mat2x4 x, mat2x4 y)
     return most;
 }
 
-// As fm_cache_store_q8 rounds (lib/cache.glsl).
+// Rounds an octet as fm_cache_store_q8 does (lib/cache.glsl). most: greatest magnitude of its block
 RAW narrow(mat2x4 x, float most)
 {
     float d = most / 127.0, id = d > 1.1754944e-38 ? 1.0 / d : 0.0;
@@ -119,21 +121,21 @@ RAW narrow(mat2x4 x)
 }
 #endif
 
-// Chunk of KV head `from` = row * G + g.
-mat2x4 step_key(uint from, uint pos, uint chunk)
+// An octet of the key, and of the value, of row `row` and KV head g; from = row * G + g.
+mat2x4 step_key(uint from, uint pos, uint octet)
 {
     mat2x4 x;
     [[unroll]] for (uint i = 0; i < 2; i++) {
         vec4 cosine, sine;
-        turn4(2 * chunk + i, pos, cosine, sine);
-        x[i] = rotated4(pc.k, from * (HEAD / 4), 2 * chunk + i, cosine, sine);
+        turn4(2 * octet + i, pos, cosine, sine);
+        x[i] = rotated4(pc.k, from * (HEAD / 4), 2 * octet + i, cosine, sine);
     }
     return x;
 }
 
-mat2x4 step_value(uint from, uint chunk)
+mat2x4 step_value(uint from, uint octet)
 {
-    uint at = from * (HEAD / 4) + 2 * chunk;
+    uint at = from * (HEAD / 4) + 2 * octet;
     return mat2x4(pc.v.d[at], pc.v.d[at + 1]);
 }
 
@@ -155,24 +157,25 @@ void store8(REF_KV cache, uint i, RAW raw)
 }
 #endif
 
-// A lane's chunk `c` of raw_k and raw_v into row `row` (its first chunk) of the caches' planes, if `written`. Scales of q8_0 go by pairs
-// of blocks, with the first chunk of the first; all lanes of a row call this.
-void store_chunk(uvec2 plane, uint row, uint c, uint lane, bool written)
+// Stores number `c` of a lane's octets, of raw_k and raw_v, into the caches if `written`. row: octet of the plane where the key's row
+// begins. q8_0: one word holds the scales of two neighbouring blocks; the lane that has the first octet of the first block stores it. To
+// get the other block's scale it needs a shuffle, so all lanes of a cluster must call this.
+void store_octet(uvec2 plane, uint row, uint c, uint lane, bool written)
 {
-    uint chunk = chunk_of(c, lane);
+    uint octet = octet_of(c, lane);
 #ifdef FM_W_Q8_0
-    const uint apart = 4 / OF_BLOCK; // lanes from block to block
+    const uint apart = 4 / OF_BLOCK; // lanes from one block to the next
     uvec2 own = uvec2(raw_k[c].z, raw_v[c].z), after = uvec2(raw_k[min(c + 1, PER - 1)].z, raw_v[min(c + 1, PER - 1)].z);
     if (LANES > apart)
         after = uvec2(subgroupShuffleXor(own.x, apart), subgroupShuffleXor(own.y, apart));
 #endif
-    if (!written || (RAGGED && chunk >= CHUNKS))
+    if (!written || (RAGGED && octet >= OCTETS))
         return;
-    store8(pc.kc, plane.x + row + chunk, raw_k[c]);
-    store8(pc.vc, plane.x + row + chunk, raw_v[c]);
+    store8(pc.kc, plane.x + row + octet, raw_k[c]);
+    store8(pc.vc, plane.x + row + octet, raw_v[c]);
 #ifdef FM_W_Q8_0
-    if (chunk % 8 == 0) {
-        uint at = (plane.x + plane.y) * 2 + (row + chunk) / 8;
+    if (octet % 8 == 0) {
+        uint at = (plane.x + plane.y) * 2 + (row + octet) / 8;
         FM_CAST(CACHE_U32, pc.kc).d[at] = own.x | after.x << 16;
         FM_CAST(CACHE_U32, pc.vc).d[at] = own.y | after.y << 16;
     }

@@ -72,8 +72,8 @@
     A(REF_Y, y) P(n) P(k) P(stride_x) P(rows_word) P(eps_bits)
 #define FM_PUSH_NORM_MATMUL_GLU(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_W, gate) A(REF_W, up) A(REF_X, norm) A(REF_Y, y) \
     P(n) P(k) P(stride_x) P(rows_word) P(act) P(eps_bits)
-// y [T,n*repeat] = conv1d of the same product as its input (channels n; head, repeat, act and versions as there), where each row is of
-// another sequence: MATMUL_CONV (norm absent) and NORM_MATMUL_CONV
+// y [T,n*repeat] = conv1d whose input is the same product (channels n; head, repeat, act and versions as CONV1D has them), where each
+// row is of another sequence: MATMUL_CONV (norm absent) and NORM_MATMUL_CONV
 #define FM_PUSH_MATMUL_CONV(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, x) A(REF_W, w) A(REF_X, norm) A(REF_V, taps) \
     A(REF_V, bias) A(REF_STATE, state) A(REF_Y, y) P(n) P(k) P(stride_x) P(rows_word) P(eps_bits) P(head) P(repeat) P(act) P(versions)
 // chunk, cap, original: dual chunk attention (0 = off); lengths [T]: absent where original is 0
@@ -103,16 +103,18 @@
 // part: elements that share a mean, width a multiple; kind: enum fm_gate_kind
 #define FM_PUSH_NORM_GATE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_X, gate) A(REF_V, w) A(REF_Y, y) \
     P(width) P(part) P(eps_bits) P(act) P(kind) P(rows_word)
-// kept: versions of the state that are written. Chunked kernels only: starts [parts,H*P,N]: the states in which parts begin; absent: a
-// segment is one part, and begins with its state
+// Of all recurrent ops. versions: B, how many state versions a slot has (lib/segment.glsl). kept: how many of them the step writes, those
+// after each of a segment's last `kept` rows. part: rows of a part. starts: the states in which parts begin; absent where every
+// segment is one part, which begins with the state of its sequence.
+// SSD. starts [parts,H*P,N]; groups_b, groups_c: of b, of c
 #define FM_PUSH_SSD(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
-    A(REF_V, dt_bias) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) \
+    A(REF_V, dt_bias) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups_b) P(groups_c) \
     P(versions) P(kept) P(part)
 #define FM_PUSH_SSD_GATE(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_V, dt) A(REF_V, a) A(REF_V, skip) \
-    A(REF_V, dt_bias) A(REF_X, z) A(REF_STATE, state) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups) P(groups_c) P(versions) \
+    A(REF_V, dt_bias) A(REF_X, z) A(REF_STATE, state) A(REF_Y, y) P(heads) P(head) P(heads_x) P(groups_b) P(groups_c) P(versions) \
     P(kept)
 #define FM_PUSH_SSD_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, xbc) A(REF_V, dt) A(REF_V, a) \
-    A(REF_V, dt_bias) A(REF_STATE, z) A(REF_Y, sums) P(heads) P(head) P(heads_x) P(groups) P(groups_c) P(part)
+    A(REF_V, dt_bias) A(REF_STATE, z) A(REF_Y, sums) P(heads) P(head) P(heads_x) P(groups_b) P(groups_c) P(part)
 // in place: z becomes starts. elems: P*N
 #define FM_PUSH_SSD_SCAN(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_STATE, state) A(REF_V, sums) A(REF_STATE, z) \
     P(heads) P(elems) P(versions) P(part)
@@ -120,8 +122,7 @@
 // y as shaders/eltwise/cast_int.comp says; stride_y in units of 16 bytes; bytes of an integer: 1 or 2
 #define FM_PUSH_CAST_INT(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(stride_y) P(rows_word) P(bytes)
 #define FM_PUSH_CAST(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_Y, y) P(width) P(stride_y) P(rows_word) P(pad_rows)
-// Linear attention. key, head: K and P; part: rows of a part (lib/segment.glsl); kept: versions that are written.
-// `starts` [parts,H*K,P]: the states in which parts begin; absent: a segment is one part, and begins with its state.
+// Linear attention. key, head: K and P; starts [parts,H*K,P]
 #define FM_PUSH_LINEAR_ATTEND(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, qk) A(REF_X, v) A(REF_V, decay) \
     A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) P(heads) P(key) P(head) P(act) P(versions) P(kept) P(part)
 #define FM_PUSH_LINEAR_STATES(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, qk) A(REF_X, v) A(REF_V, decay) \
@@ -131,11 +132,10 @@
     P(heads) P(key) P(head) P(versions) P(part)
 #define FM_PUSH_LRPE(A, P) A(REF_STEP, step) A(REF_X, x) A(REF_FREQ, freq) A(REF_U32, pos) A(REF_Y, y) \
     P(heads) P(head) P(freq_heads) P(act)
-// channels: Ex; head: channels of a repeated piece; part: rows of a part (lib/segment.glsl); kept: versions that are written. copy: y as
-// f16 once more, for those of its readers that want that
+// channels: Ex; head: channels of a repeated piece; copy: y once more, as f16, for readers that want f16
 #define FM_PUSH_CONV1D(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, x) A(REF_V, w) A(REF_V, bias) A(REF_STATE, state) \
     A(REF_Y, y) A(REF_Y, copy) P(channels) P(head) P(repeat) P(act) P(versions) P(kept) P(part)
-// `starts` [parts,N/4,E,4]: the states in which parts begin; absent: a segment is one part, and begins with its state
+// starts [parts,N/4,E,4]
 #define FM_PUSH_SELECTIVE_SCAN(A, P) A(REF_STEP, step) A(REF_SEGMENT, segment) A(REF_X, u) A(REF_X, dt) A(REF_ROWS, a) A(REF_ROWS, b) \
     A(REF_ROWS, c) A(REF_V, d) A(REF_V, dt_bias) A(REF_X, z) A(REF_STATE, state) A(REF_STATE, starts) A(REF_Y, y) \
     P(channels) P(groups_b) P(groups_c) P(versions) P(kept) P(part)

@@ -17,18 +17,19 @@ uvec3 fm_attend_part(uint pos, uint window, uint part, uint split, uint least)
     return uvec3(from, min(end, from + share), (end - first + share - 1) / share);
 }
 
-// Dual chunk attention (An et al. 2024), chunk > 0: keys of the query's own chunk meet copy 0 of the query, those of the chunk
-// before copy 1, all earlier ones copy 2. One softmax runs over three segments of keys, the earliest first; the query's rows
-// must be of one chunk, that of position `pos`.
+// Dual chunk attention (An et al. 2024), where chunk > 0. A row of q has three copies of each query, rotated by different positions. Keys
+// of the query's own chunk meet copy 0, keys of the chunk before it copy 1, and all earlier keys copy 2. So the keys fall into up to
+// three ranges, one a copy, and one softmax runs over all of them, the earliest range first. Rows that are computed together must be
+// of one chunk: that of position `pos`.
 
-// Segments of keys [0, pos]: copies segments-1, .., 0.
-uint fm_attend_segments(uint pos, uint chunk)
+// How many copies keys [0, pos] meet. A kernel takes them in the order copies - 1, .., 0.
+uint fm_attend_copies(uint pos, uint chunk)
 {
     return chunk == 0u ? 1u : min(pos / chunk, 2u) + 1u;
 }
 
-// The part of `range` that meets copy `copy` < fm_attend_segments(pos, chunk); may be empty (first >= end).
-uvec2 fm_attend_segment(uvec2 range, uint pos, uint chunk, uint copy)
+// The keys of `range` that meet copy `copy` < fm_attend_copies(pos, chunk): {first, end}, and none where first >= end.
+uvec2 fm_attend_copy_keys(uvec2 range, uint pos, uint chunk, uint copy)
 {
     if (chunk == 0u)
         return range;
@@ -39,7 +40,7 @@ uvec2 fm_attend_segment(uvec2 range, uint pos, uint chunk, uint copy)
     return uvec2(copy == 1u ? max(range.x, own - chunk) : range.x, min(range.y, end));
 }
 
-// Rows from the one at `pos` on that are of its chunk.
+// How many rows of a sequence, from the one at `pos` on, are of the chunk of `pos`.
 uint fm_attend_chunk_rows(uint pos, uint chunk)
 {
     return chunk == 0u ? 0xffffffffu : chunk - pos % chunk;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Arguments of linear_attend, linear_states and linear_scan, and where their elements lie. Define REF_X, REF_STATE and REF_Y
-// before including where they are not single numbers.
+// The arguments of linear_attend, linear_states and linear_scan, and where elements of its operands lie. A kernel that reads or writes
+// an operand in units of several numbers defines REF_X (queries, keys, values), REF_STATE or REF_Y before it includes this.
 #ifndef FM_LIGHTNING_ARGS_GLSL
 #define FM_LIGHTNING_ARGS_GLSL
 
@@ -34,16 +34,20 @@ layout(push_constant, scalar) uniform Push
 #endif
 } pc;
 
-// First element of version `version` (fm_state_version) of head h of the state [S,B,H*K,P], and of a part's [parts,H*K,P].
-uint state_at(uint version, uint h)
+// The first element of head h in a state [S,B,H*K,P], where `place` is a state version (fm_state_version); and in the states of parts,
+// [parts,H*K,P], where `place` is a part's number.
+uint state_at(uint place, uint h)
 {
-    return (version * pc.heads + h) * pc.key * pc.head;
+    return (place * pc.heads + h) * pc.key * pc.head;
 }
 
-// exp(-x) as a sum of two factors, for s <- y.x s + (y.y s + z): decays next to 1, multiplied up over a hundred thousand tokens,
-// want more than one float, and less than one rounding of s besides that of the sum. Slow decays are 1 and what is lost, so that
-// the first product is exact whether or not the driver fuses it with the sum; a decay just below 1 would round s the same way
-// at every token. The second factor of fast decays is 0. 1 - e^-x by its Taylor series to x^10 (x < 1/2, remainder 1e-11).
+// The decay exp(-x) as a sum of two numbers, y.x + y.y. A state then goes from s to y.x s + (y.y s + z), where z is what is added to it.
+// Why two numbers: slow decays lie next to 1, and a sequence multiplies by them a hundred thousand times. One float is too coarse for
+// them, and each step may round s only once, in the last sum. So:
+// - For x < 1/2 the decay is 1 + y.y, where y.y = -(1 - exp(-x)) is computed by its Taylor series up to x^10 (the remainder is below
+//   1e-11). The product 1 s is exact, whether the driver fuses it with the sum or not. (With y.x = exp(-x), a number just below 1,
+//   the product y.x s would be rounded, and in the same direction at every token.)
+// - For larger x, y.x = exp(-x) and y.y = 0.
 vec2 decay_of(float x)
 {
     if (x >= 0.5)
@@ -55,7 +59,7 @@ vec2 decay_of(float x)
 }
 
 #ifndef FM_OP_LINEAR_SCAN
-// First elements of a row's query, key and value of head h.
+// The first element of head h's query, key and value in a row: qk [T,2*H*K] holds all queries of a row, then all its keys; v is [T,H*P].
 uint query_at(uint row, uint h)
 {
     return (row * 2u * pc.heads + h) * pc.key;

@@ -3,8 +3,8 @@
 // LINEAR_ATTEND for few rows: one pass over the state, which stays in registers from token to token (Qin et al.,
 // "TransNormerLLM", 2024, algorithm 2), with the activations of queries and keys.
 //   qk [T,2*H*K], v [T,H*P], decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
-// One workgroup: 32 columns of P of one head, over the rows of one segment. 8 invocations side by side load 128 bytes of a row
-//     of the state; an invocation keeps every 32nd row (for a workgroup of 256) in registers.
+// One workgroup: 32 columns of P of one head, and all rows of one segment. 8 neighbouring invocations hold 128 bytes of a row of the
+//     state, 4 columns each. There are workgroup / 8 such teams; a workgroup of 256 has 32, so an invocation keeps every 32nd row.
 // Specialisation: 0 workgroup size, 1 subgroup size, 2 K. P must be a multiple of 4.
 // Needs: subgroup. Accumulates in f32: a chain of K/32 products, then a tree within the subgroup and subgroups in order.
 // Bytes moved: the state once each way; a row's q and k once per 32 columns, v and y once.
@@ -21,10 +21,11 @@ const uint LANES = 8; // invocations side by side
 const uint COLS = 4 * LANES;
 const uint DOWN = gl_WorkGroupSize.x / LANES;
 const uint DEEP = (KEY + DOWN - 1) / DOWN;
-const uint SHARE = FM_SUBGROUP > LANES ? FM_SUBGROUP : LANES; // invocations whose sums are put together by shuffles
+const uint SHARE = FM_SUBGROUP > LANES ? FM_SUBGROUP : LANES; // invocations whose sums are added by shuffles; a team at least
 const uint SHARES = gl_WorkGroupSize.x / SHARE;
 
-shared vec4 sums[2 * SHARES * LANES]; // twice, so that a token's need not wait for the sum before it
+// Two places, used in turn: a token's sums may be stored while those of the token before are still read.
+shared vec4 sums[2 * SHARES * LANES];
 
 void main()
 {

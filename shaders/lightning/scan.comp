@@ -1,11 +1,11 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// LINEAR_SCAN: from what parts add to the state to the states in which they begin, in place:
+// LINEAR_SCAN: finds the state in which each part begins, from what the part before it adds to the state. In place:
 //   z [parts,H*K,P] f32 (of linear_states), decay [H], segments, state [S,B,H*K,P] f32 -> starts [parts,H*K,P]
-//   start of the first part of a segment = its state
-//   start of part p + 1 = exp(-rate rows of a part) start of p + z of p
-// One invocation: WIDE elements of the state, a workgroup apart, over the parts of one segment. A segment's last part
-//     adds nothing here. Parts are read DEEP at a time: in place, a part's read otherwise waits behind the last write.
+//   The first part of a segment begins with the state of its sequence. If a part begins with s, the next one begins with
+//   exp(-rate * rows of a part) s + z of the part. A segment's last part has no z: nothing follows it.
+// One invocation: WIDE elements of the state, a workgroup's size apart, through the parts of one segment. It loads DEEP parts at a
+//     time: because the result overwrites z, a single load would wait for the store before it.
 // Specialisation: 0 workgroup size.
 // Needs: base. One product and one addition a part, in order. Moves 8 H K P bytes a part.
 #extension GL_GOOGLE_include_directive : require

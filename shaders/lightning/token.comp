@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: MIT
 // LINEAR_ATTEND and LINEAR_STATES, token by token: the recurrence itself (Qin et al., "TransNormerLLM", 2024, algorithm 2).
 //   qk [T,2*H*K], v [T,H*P], decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
-//   linear_states: -> z [parts,H*K,P], from zero
-// One workgroup: COLS columns of P of one head, over the rows of one part. An invocation keeps every eighth row of the state of
-//     one column in registers; a token's query and key go through shared memory.
+//   linear_states computes the state only, beginning with zero: -> z [parts,H*K,P]
+// One workgroup: COLS columns of P of one head, and the rows of one part (lib/segment.glsl). Of the state, an invocation keeps every eighth
+//     row of one column in registers. A token's query and key are stored in shared memory.
 // Specialisation: 0 workgroup size (must be 128), 2 K.
 // Needs: base. Accumulates in f32: per column a chain of K/8 products, then 8 partial sums in order.
 // Bytes moved: q and k once per COLS columns, v and y once, a state once each way.
@@ -14,23 +14,23 @@
 layout(constant_id = 2) const uint KEY = 128;
 
 const uint COLS = 16;
-const uint PARTS = 8; // invocations of a column
-const uint DEEP = (KEY + PARTS - 1) / PARTS;
+const uint DOWN = 8; // invocations that share a column
+const uint DEEP = (KEY + DOWN - 1) / DOWN;
 
-shared float qs[KEY], ks[KEY], sums[PARTS * COLS];
+shared float qs[KEY], ks[KEY], sums[DOWN * COLS];
 float s[DEEP];
 
 void load_state(REF_STATE from, uint at, bool used)
 {
     for (uint i = 0; i < DEEP; i++)
-        s[i] = used && i * PARTS + gl_LocalInvocationID.x / COLS < KEY ? from.d[at + i * PARTS * pc.head] : 0.0;
+        s[i] = used && i * DOWN + gl_LocalInvocationID.x / COLS < KEY ? from.d[at + i * DOWN * pc.head] : 0.0;
 }
 
 void store_state(REF_STATE to, uint at, bool used)
 {
     for (uint i = 0; i < DEEP; i++)
-        if (used && i * PARTS + gl_LocalInvocationID.x / COLS < KEY)
-            to.d[at + i * PARTS * pc.head] = s[i];
+        if (used && i * DOWN + gl_LocalInvocationID.x / COLS < KEY)
+            to.d[at + i * DOWN * pc.head] = s[i];
 }
 
 void main()
@@ -65,7 +65,7 @@ void main()
         float v = used ? pc.v.d[value_at(row, h) + col] : 0.0, sum = 0.0;
         barrier();
         for (uint i = 0; i < DEEP; i++) {
-            uint k = i * PARTS + k0;
+            uint k = i * DOWN + k0;
             if (k >= KEY)
                 break;
             s[i] = fma(decay.x, s[i], fma(decay.y, s[i], ks[k] * v));
@@ -77,7 +77,7 @@ void main()
         sums[tid] = sum;
         barrier();
         if (tid < COLS && used) {
-            for (uint i = 1; i < PARTS; i++)
+            for (uint i = 1; i < DOWN; i++)
                 sum += sums[i * COLS + tid];
             pc.y.d[value_at(row, h) + col] = sum;
         }

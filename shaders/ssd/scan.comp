@@ -1,8 +1,9 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// SSD_SCAN: from what each part of a segment adds to the state to the states in which the parts begin, in place.
+// SSD_SCAN: finds the state in which each part of a segment begins, from what the part before it adds to the state. In place.
 //   state [S,B,H*P,N], sums [parts,H], z [parts,H*P,N] f32 -> z
-//   first part: the state of the sequence (zero at position 0); then s' = exp(sum of the part) s + z of the part
+//   The first part begins with the state of the sequence, or with zero at position 0. If a part begins with s, the next one
+//   begins with exp(sums of the part) s + z of the part.
 // One invocation: 4 neighbouring elements of one segment's state, through its parts in order.
 // Spec constants: 0 workgroup size. Needs: base only. P*N is a multiple of 4.
 // Accumulation: f32, one chain over the parts. Moves 8 bytes an element and part, and the state once.
@@ -34,7 +35,7 @@ void main()
     if (pos != 0u)
         s = pc.state.d[fm_state_version(segment[FM_SEGMENT_SLOT], pos, pc.versions) * quads + i];
     for (uint n = first; n < first + parts; n++) {
-        bool last = n + 1u == first + parts; // nobody asks what it adds
+        bool last = n + 1u == first + parts; // what the last part adds is not needed
         vec4 add = last ? vec4(0.0) : pc.z.d[n * quads + i];
         pc.z.d[n * quads + i] = s;
         if (!last)

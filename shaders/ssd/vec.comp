@@ -1,16 +1,17 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// SSD (Mamba-2, Dao and Gu 2024), row by row: softplus, decay, update and reading of the state in one kernel. The way of decoding,
-// and of prompts where there are no matrix units.
-//   xbc [T,Gx*P + Gb*N + Gc*N], dt [T,H], a, d, dt_bias [H], seg [S,4], state [S,B,H*P,N] -> y [T,H*P], state'   (all f32, but y of
-//     SSD_GATE on rung f16 f32 or f16)
+// SSD (Mamba-2, Dao and Gu 2024), row by row: softplus, decay, update and reading of the state in one kernel. For decoding, and for
+// prompts where there are no matrix units.
+//   xbc [T,Gx*P + Gb*N + Gc*N], dt [T,H], a, d, dt_bias [H], seg [S,4], state [S,B,H*P,N] -> y [T,H*P], state'
+//   All f32; on rung f16, y of SSD_GATE is f32 or f16.
 //   s = exp(v a) s + v x b^T, y = s c + d x, v = softplus(dt + dt_bias); SSD_GATE: y = (s c + d x) silu(z), z [T,H*P]
-// One workgroup: WORKGROUP / LANES state rows p of one head and all rows of one segment. LANES neighbours hold one state row in registers,
-//     in units of UNIT elements, unit i at lane i % LANES; the next row's operands are on their way meanwhile. Loops over units are
-//     unrolled: old lavapipe counts the iterations of all loops and ends them at 65535. Hence at most 32768 rows, too.
+// One workgroup: WORKGROUP / LANES rows p of the state [P,N] of one head, and all rows of one segment. LANES neighbouring invocations
+//     hold one row p in registers, in units of UNIT elements; lane l has the units l, l + LANES, ... While a row of the step is
+//     computed, the next row's operands are loaded. Loops over units must be unrolled: old versions of lavapipe count the
+//     iterations of all loops of a shader together, and end every loop after 65535. For the same reason: at most 32768 rows.
 // Spec constants: 0 workgroup size, 2 N, 3 LANES (base: 1; a power of two, within a subgroup, 16 at most).
-// Defines: QUADS, units of 4: N is a multiple of 4 then.
-// Needs: base nothing, sg subgroup shuffle, f16 that, float16 and storage16.
+// Defines: QUADS: units are 4 elements, and N is a multiple of 4. Without it a unit is one element.
+// Needs: on base nothing; on sg subgroup shuffle; on f16 the same, float16 and storage16.
 // Accumulation: f32; the state in one chain over the rows, y over a lane's units, then a tree over the lanes.
 // Bytes moved: the state read once and written `kept` times; b and c once per workgroup, x, dt, z and y once.
 #extension GL_GOOGLE_include_directive : require
@@ -55,9 +56,9 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SSD(FM_A, FM_P) } pc;
 const uint UNITS = STATE / UNIT;
 const uint OWN = (UNITS + LANES - 1u) / LANES;
 
-uint at_x, at_b, at_c, stride, at_y, h, lane; // places in a row of xbc, and in one of y; head; lane
+uint at_x, at_b, at_c, stride, at_y, h, lane; // at_*: this invocation's first element in a row of xbc, and of y; stride: of a row of xbc
 
-// What a row of the step brings. b and c of units that do not exist are zero.
+// The operands of the next row of the step. b and c of units beyond N are zero.
 float next_x, next_dt, next_z;
 UNIT_TYPE next_b[OWN], next_c[OWN];
 
@@ -97,10 +98,10 @@ void main()
     fm_part part;
     if (!fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, 0xffffffffu, part))
         return;
-    stride = pc.heads_x * pc.head + (pc.groups + pc.groups_c) * STATE;
+    stride = pc.heads_x * pc.head + (pc.groups_b + pc.groups_c) * STATE;
     at_x = h / (pc.heads / pc.heads_x) * pc.head + p;
-    at_b = pc.heads_x * pc.head + h / (pc.heads / pc.groups) * STATE;
-    at_c = pc.heads_x * pc.head + (pc.groups + h / (pc.heads / pc.groups_c)) * STATE;
+    at_b = pc.heads_x * pc.head + h / (pc.heads / pc.groups_b) * STATE;
+    at_c = pc.heads_x * pc.head + (pc.groups_b + h / (pc.heads / pc.groups_c)) * STATE;
     at_y = h * pc.head + p;
     float a = pc.a.d[h], d = pc.skip.d[h], bias = pc.dt_bias.d[h];
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Of chunk_cmr.comp: the weights (c b^T) exp(u_t - u_s) v_s of a chunk, one set for each head, in shared memory up to the diagonal's
-// blocks. c b^T is made for each head anew: sharing it among heads would take a barrier more.
+// A part of block_cmr.comp: makes the weights (c_t b_s) exp(u_t - u_s) v_s of a block, a set for each head, and stores them in shared
+// memory. Matrices above the diagonal are left out. Every head makes c b^T anew: to share it among heads would take one more barrier.
 #ifndef FM_SSD_WEIGHTS_CMR_GLSL
 #define FM_SSD_WEIGHTS_CMR_GLSL
 
-// The power of two for the weights, from a bound that all subgroups find alike.
+// The scale of the weights. It comes from a bound that every subgroup finds by itself, so that all have the same one.
 float scale_of_weights()
 {
     float b = 0.0, c = 0.0;
@@ -31,11 +31,11 @@ void put_weights(ACC g, uint t, uint s, uint turn, float scale)
 #define LOAD_C(c, t, n) coopMatLoad(c, cs, (t) * MS * PITCH + (n) * (MS / 8), PITCH, ROWS);
 #define LOAD_B(b, s, n) coopMatLoad(b, bs, (turn % TURNS * Q + (s) * MS) * PITCH + (n) * (MS / 8), PITCH, COLUMNS);
 
-// The weights of a head and chunk in shares, one for a subgroup where there are as many.
-#if BLOCKS == 2
+// The weights of a head are made in shares. The subgroups of its team take them in turn, one each where there are as many.
+#if MATRICES == 2
 const uint SHARES = 3;
 
-// One block of the three up to the diagonal.
+// A share is one of the three matrices up to the diagonal.
 void weigh_share(uint share, uint turn, float scale)
 {
     uint t = (share + 1) / 2, s = share / 2;
@@ -52,7 +52,7 @@ void weigh_share(uint share, uint turn, float scale)
 #else
 const uint SHARES = 4;
 
-// Shares 0 and 1: the two rows of blocks from 2 * share on, in the same columns, up to the diagonal.
+// Shares 0 and 1: the three matrices up to the diagonal of the square in rows and columns 2 * share and 2 * share + 1, in matrices.
 void weigh_diagonal(uint share, uint turn, float scale)
 {
     uint at = 2 * share;
@@ -73,7 +73,7 @@ void weigh_diagonal(uint share, uint turn, float scale)
     put_weights(g11, at + 1, at + 1, turn, scale);
 }
 
-// Shares 2 and 3: what is left of the row of blocks of that number.
+// Shares 2 and 3: of row 2 or 3, in matrices, the two matrices in columns 0 and 1.
 void weigh_left(uint share, uint turn, float scale)
 {
     ACC g0 = ACC(0.0), g1 = ACC(0.0);

@@ -3,10 +3,10 @@
 // CONV1D: causal depthwise convolution over the tokens of each sequence, then an activation (graph/ops.def).
 //   x [T,Ex], w [E,W] f32, state [S,B,W-1,Ex] (inputs before the step, oldest first), bias [E] or none -> y [T,E] f32, on rung f16
 //   f16 or both (copy)
-// A workgroup takes one input channel per invocation and one part (lib/segment.glsl) of the rows; the window of W
-// inputs stays in registers and moves on row by row. Only the first part of a segment needs inputs from before the step:
-// its invocations read the old state, and write the new versions after that, so that no other invocation can come
-// between. A part has at least W - 1 rows.
+// One workgroup: one part (lib/segment.glsl); an invocation takes one input channel. It keeps the window of W inputs in registers and
+// moves it on row by row. Only the first part of a segment needs inputs from before the step, which the state holds. The same invocation
+// then writes the new state versions of its channel, so that nobody overwrites what another one has still to read. A part has at least
+// W - 1 rows.
 // Specialisation: 0 workgroup size, 2 W.
 // Needs: base; rung f16 float16, storage16. Sums of W products in order, f32. Moves 4*(Ex + E) bytes a row. Limits: W at most 16.
 #extension GL_GOOGLE_include_directive : require
@@ -30,10 +30,10 @@ layout(constant_id = 2) const uint W = 4;
 
 layout(push_constant, scalar) uniform Push { FM_PUSH_CONV1D(FM_A, FM_P) } pc;
 
-// before[j]: input j - (W - 1) of the part; the last one is the place of the current row's.
+// before[j]: input j - (W - 1), counted from the part's first row. The last element is for the current row's input.
 float before[W];
 
-// Input i of the segment (i < 0: before it): from x, or from what the state held.
+// Input i of the segment: of its row i, or for i < 0 of a row before the segment, which the state held.
 float input_at(fm_part part, int i, uint c, uint width)
 {
     float value = 0.0;
@@ -54,11 +54,12 @@ void put_y(uint at, float y)
 #endif
 }
 
-void write_versions(fm_part part, uint c, uint width)
+// The state after each of the segment's last `kept` rows: the W - 1 inputs up to that row.
+void write_state_versions(fm_part part, uint c, uint width)
 {
     uint pos = part.pos - part.at;
     for (uint kept = min(pc.kept, part.of); kept > 0; kept--) {
-        uint tokens = part.of - kept + 1; // of the segment
+        uint tokens = part.of - kept + 1; // rows of the segment that this version has seen
         uint to = fm_state_version(part.slot, pos + tokens, pc.versions) * (W - 1) * width + c;
         [[unroll]] for (uint j = 0; j < W - 1; j++)
             pc.state.d[to + j * width] = input_at(part, int(tokens + j) - int(W) + 1, c, width);
@@ -107,5 +108,5 @@ void main()
         }
     }
     if (part.at == 0)
-        write_versions(part, c, width);
+        write_state_versions(part, c, width);
 }

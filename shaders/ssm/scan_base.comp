@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT
 // SELECTIVE_SCAN: the recurrence of Mamba-1 (Gu and Dao 2023, algorithm 2), token by token (graph/ops.def).
 //   u, dt, z [T,E], a [E,N], b [T,Gb*N], c [T,Gc*N], d, dt_bias [E], state [S,B,E,N] -> y [T,E]; all f32
-// An invocation takes one channel of one segment and holds its N states. Everything is fused: bias, softplus, decay,
-// update, reading by c, the skip d and the gate; versions of the state.
+// One invocation: one channel of one segment, whose N states it keeps in registers. For each row it adds the bias to dt, takes the
+// softplus, decays and updates the states, multiplies them by c, adds the skip d u, applies the gate, and writes the state versions.
 // Specialisation: 0 workgroup size, 2 N. Needs: base. f32, tokens and states in order.
 // Moves 4*(4*E + N*(Gb + Gc)) bytes a row and 8*E*N a segment. Limits: N at most 64.
 #extension GL_GOOGLE_include_directive : require

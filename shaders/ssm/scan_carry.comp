@@ -1,10 +1,10 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// SCAN_CARRY: the short scan between the parts of a chunked selective scan. The state in which a part begins is the
-// segment's own for the first, then decay(part before) * its beginning + its end from zero; the decay of a part is
-// e^(a * sum of v).
+// SCAN_CARRY: finds the state in which each part begins, for a selective scan in parts. The first part of a segment begins with the state
+// of its sequence. If a part begins with s, the next one begins with exp(a * steps of the part) s + ends of the part, where `ends` is the
+// state in which the part ends if it begins with zero, and `steps` is its sum of v = softplus(dt + dt_bias).
 //   a [E,N], steps [parts,E], state [S,B,E,N], ends [parts,N/4,E,4] -> starts, in place of ends; all f32
-// An invocation takes four states of one channel of one segment through all parts, AHEAD of them loaded at once.
+// One invocation: four states of one channel of one segment, through its parts in order. It loads AHEAD parts at a time.
 // Specialisation: 0 workgroup size, 2 N. Needs: base. f32, parts in order. Moves 4*E*(2*N + 1) bytes a part.
 // Limits: N a multiple of 4.
 #extension GL_GOOGLE_include_directive : require

@@ -3,8 +3,8 @@
 // SELECTIVE_SCAN of few rows: the recurrence of Mamba-1 (Gu and Dao 2023, algorithm 2) for decoding, one fused kernel.
 //   u, dt, z [T,E], a [E,N], b [T,Gb*N], c [T,Gc*N], d, dt_bias [E], state [S,B,E,N] -> y [T,E]; all f32,
 //   but y on rung f16 f32 or f16
-// LANES neighbouring invocations share one channel of one segment; each holds four of its N states and moves them with
-// 16-byte loads and stores. What the next row needs is under way while one is computed.
+// LANES neighbouring invocations share one channel of one segment. Each keeps four of its N states in registers, and loads and stores
+// them 16 bytes at a time. While a row is computed, the operands of the next one are loaded.
 // Specialisation: 0 workgroup size, 1 subgroup size, 2 N. Needs: subgroup; rung f16 float16, storage16. f32; the sum
 // over N is a tree over the lanes.
 // Moves 4*(4*E + N*(Gb + Gc)) bytes a row, 4*E*N for a, and 8*E*N a segment.
@@ -53,7 +53,7 @@ void main()
     fm_part part; // a whole segment
     if (!fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, pc.part, part))
         return;
-    // Lanes and channels too many do the work of the last ones, and write nothing.
+    // Lanes beyond the states, and invocations beyond the channels, compute what the last ones do, and write nothing.
     uint q = min(lane, QUADS - 1), e = min(channel, pc.channels - 1);
     bool mine = lane < QUADS && channel < pc.channels;
     uint b_at = e / (pc.channels / pc.groups_b) * QUADS + q, c_at = e / (pc.channels / pc.groups_c) * QUADS + q;

@@ -1,16 +1,17 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// SELECTIVE_SCAN of many rows, and SCAN_STATES: the chunked scan of Mamba-1 with a carried prefix (Gu and Dao 2023,
-// section 3.3.2; the chunks run at once, as in Blelloch's two-level scan, 1990).
+// SELECTIVE_SCAN of many rows, and SCAN_STATES: the scan of Mamba-1 (Gu and Dao 2023, section 3.3.2), cut into parts that run at the
+// same time, as in Blelloch's scan of two levels (1990).
 //   u, dt, z [T,E], a [E,N], b [T,Gb*N], c [T,Gc*N], d, dt_bias [E], state [S,B,E,N] -> y [T,E]; all f32,
 //   but y on rung f16 f32 or f16
-//   scan_states: -> ends [parts,N/4,E,4], steps [parts,E]
-// A workgroup takes one channel per invocation and one part (lib/segment.glsl) of the rows; the N states stay in
-// registers. A part begins with `starts` (from scan_carry) or, where segments are one part each, with the segment's
-// state. u, dt and z come to registers BATCH rows ahead; b and c of a tile of rows lie in shared memory, in two places,
-// while those of the next tile are on their way.
-// Specialisation: 0 workgroup size, 2 N. Definition: BATCH, rows that are loaded ahead and computed without a branch: the
-// more, the fewer workgroups a core needs and can hold. Needs: base; rung f16 float16, storage16. f32, tokens and states in order.
+//   scan_states computes the states only, beginning with zero: -> ends [parts,N/4,E,4], steps [parts,E]
+// One workgroup: one part (lib/segment.glsl); an invocation takes one channel and keeps its N states in registers. A part begins with
+// `starts`, which scan_carry made; where every segment is one part, it begins with the state of its sequence. u, dt and z are loaded
+// into registers BATCH rows ahead. b and c are loaded a tile of rows at a time into shared memory. It has two places for them: one is
+// read while the other is filled.
+// Specialisation: 0 workgroup size, 2 N. Definition: BATCH, rows that are loaded ahead and computed without a branch. With more of them a
+// core needs fewer workgroups to hide the loads, and has registers for fewer.
+// Needs: base; rung f16 float16, storage16. f32, tokens and states in order.
 // Moves 4*(4*E + N*(Gb + Gc)) bytes a row; scan_states 4*(2*E + N*Gb).
 // Limits: N a multiple of 4; BATCH rows of the b (or c) that a workgroup's channels use fit into a tile of TILE_QUADS.
 #extension GL_GOOGLE_include_directive : require
@@ -34,7 +35,7 @@ layout(constant_id = 2) const uint N = 16;
 const uint QUADS = N / 4;
 #define TILE_ROWS 16 // most rows of a tile
 #define TILE_QUADS 256
-const uint AHEAD = (TILE_QUADS + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x; // quads of a tile that an invocation brings
+const uint AHEAD = (TILE_QUADS + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x; // quads of a tile that an invocation loads
 
 layout(push_constant, scalar) uniform Push
 {
@@ -50,11 +51,11 @@ shared vec4 tile_b[2 * TILE_QUADS];
 shared vec4 tile_c[2 * TILE_QUADS];
 #endif
 
-// The groups of b or c that this workgroup's channels use.
+// The groups of b, or of c, that this workgroup's channels use. A row of the tile holds only these. All in quads of a row.
 struct groups {
-    uint first, quads; // first quad in a row, quads in a row of the tile
-    uint own;          // first quad of this invocation's channel in a row of the tile
-    uint stride;       // quads of a whole row
+    uint first, quads; // where they begin in a row of b or c, and how many quads they are
+    uint own;          // where the group of this invocation's channel begins in a row of the tile
+    uint stride;       // quads of a whole row of b or c
 };
 
 groups find_groups(uint e, uint count)
@@ -81,7 +82,7 @@ void load_batch(uint row, uint last, uint e)
     }
 }
 
-// This invocation's quads of the tile of `rows` rows from row0.
+// Loads this invocation's quads of the tile of `rows` rows from row0 on.
 void load_tile(REF_ROWS from, groups g, uint row0, uint rows, out vec4 next[AHEAD])
 {
     [[unroll]] for (uint i = 0; i < AHEAD; i++) {
@@ -102,7 +103,7 @@ void main()
         return;
     float steps = 0.0;
 #endif
-    // Channels too many do the work of the last one, and write nothing.
+    // Invocations beyond the channels compute what the last channel's does, and write nothing.
     uint e = min(channel, pc.channels - 1), last = part.row + part.rows - 1;
     load_batch(part.row, last, e);
     groups gb = find_groups(e, pc.groups_b);
@@ -136,7 +137,7 @@ void main()
     load_tile(pc.c, gc, part.row, rows, next_c);
 #endif
     for (uint t0 = 0; t0 < part.rows; t0 += tile_rows) {
-        // Whoever still reads the tile before this one reads the other place.
+        // Invocations that still read the tile before this one read the other place.
         [[unroll]] for (uint i = 0; i < AHEAD; i++) {
             uint k = tid + i * FM_WORKGROUP;
             if (k < rows * gb.quads)

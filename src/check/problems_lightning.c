@@ -24,7 +24,7 @@ static void attend(struct fm_problems *l, const struct shape *s, const struct ro
     fm_problems_push(l, &p, text);
 }
 
-// Lengths around the blocks of the chunked kernels (16, 32, 64), and those that are cut into parts (from 512 rows).
+// Lengths around the blocks of the kernels for prompts (16, 32, 64), and those that are cut into parts (from 512 rows).
 static void attends(struct fm_problems *l)
 {
     static const struct shape shapes[] = {{2, 128, 128}, {3, 64, 64}, {1, 256, 128}, {3, 7, 5}, {2, 96, 96}, {1, 64, 256}};

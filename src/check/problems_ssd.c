@@ -23,7 +23,8 @@ static void ssd(struct fm_problems *l, enum fm_op op, const struct shape *s, con
     fm_problems_push(l, &p, text);
 }
 
-// ssd_gate is made for few rows. Lengths around the chunks of the chunked kernels (64), and those that are cut into parts (from 256 rows).
+// ssd_gate is made for few rows. Lengths around the blocks of the kernels on matrix units (64), and those that are cut into parts (from
+// 256 rows).
 // The last shapes are for kernels that work on four heads at a time, which share b and c.
 static void ssds(struct fm_problems *l)
 {

@@ -46,7 +46,7 @@ static enum fm_result create_memories(struct fm_vk *vk, struct fm_case_run *run)
     enum fm_result r = FM_OK;
     for (int pool = 0; pool < FM_POOL_COUNT && !r; pool++) {
         if (pool == FM_POOL_WEIGHTS || pool == FM_POOL_STATE) {
-            if (run->layout.pool[pool].n_chunks > 0)
+            if (run->layout.pool[pool].n_allocs > 0)
                 r = fm_vk_memory_create(vk, names[pool], FM_VK_DEVICE, &run->layout.pool[pool], &run->memory[pool]);
             continue;
         }
@@ -72,9 +72,9 @@ enum fm_result fm_case_run_create(struct fm_vk *vk, const struct fm_caps *caps, 
     if (!r)
         r = create_memories(vk, &run);
     if (!r && run.memory[FM_POOL_WEIGHTS]) {
-        for (uint32_t i = 0; i < run.layout.pool[FM_POOL_WEIGHTS].n_chunks && !r; i++)
-            r = fm_vk_fill(vk, run.memory[FM_POOL_WEIGHTS], i * run.layout.pool[FM_POOL_WEIGHTS].chunk_bytes,
-                           run.layout.pool[FM_POOL_WEIGHTS].chunk_used[i] & ~3ull, POISON);
+        for (uint32_t i = 0; i < run.layout.pool[FM_POOL_WEIGHTS].n_allocs && !r; i++)
+            r = fm_vk_fill(vk, run.memory[FM_POOL_WEIGHTS], i * run.layout.pool[FM_POOL_WEIGHTS].alloc_bytes,
+                           run.layout.pool[FM_POOL_WEIGHTS].alloc_used[i] & ~3ull, POISON);
         if (!r)
             r = upload_weights(vk, c, &run);
     }
@@ -131,9 +131,9 @@ enum fm_result fm_case_run_reset(struct fm_vk *vk, const struct fm_case *c, stru
     if (!r)
         r = fm_vk_fill(vk, run->memory[FM_POOL_COUNTER], 0, FM_COUNTER_BYTES, 0);
     if (!r && run->memory[FM_POOL_STATE]) {
-        for (uint32_t i = 0; i < run->layout.pool[FM_POOL_STATE].n_chunks && !r; i++)
-            r = fm_vk_fill(vk, run->memory[FM_POOL_STATE], i * run->layout.pool[FM_POOL_STATE].chunk_bytes,
-                           run->layout.pool[FM_POOL_STATE].chunk_used[i] & ~3ull, POISON);
+        for (uint32_t i = 0; i < run->layout.pool[FM_POOL_STATE].n_allocs && !r; i++)
+            r = fm_vk_fill(vk, run->memory[FM_POOL_STATE], i * run->layout.pool[FM_POOL_STATE].alloc_bytes,
+                           run->layout.pool[FM_POOL_STATE].alloc_used[i] & ~3ull, POISON);
         for (uint32_t id = 0; id < c->graph.n_values && !r; id++)
             if (c->graph.values[id].kind == FM_VALUE_STATE && c->data[id] && c->graph.values[id].type == FM_TYPE_Q8_0)
                 r = upload_cache(vk, c, id, run);

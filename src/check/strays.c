@@ -13,8 +13,8 @@ struct range { // of a pool
 static uint64_t pool_bytes(const struct fm_case_run *run, int pool)
 {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < run->layout.pool[pool].n_chunks; i++)
-        bytes = i * run->layout.pool[pool].chunk_bytes + run->layout.pool[pool].chunk_used[i];
+    for (uint32_t i = 0; i < run->layout.pool[pool].n_allocs; i++)
+        bytes = i * run->layout.pool[pool].alloc_bytes + run->layout.pool[pool].alloc_used[i];
     return pool == FM_POOL_ARENA     ? run->plan.arena_bytes
            : pool == FM_POOL_RESULT  ? run->plan.result_bytes
            : pool == FM_POOL_STEP    ? run->plan.step.bytes

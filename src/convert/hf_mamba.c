@@ -51,7 +51,7 @@ static const char *const keys[] = {"layer_norm_epsilon", "use_bias", "use_conv_b
 static const char *const keys2[] = {"layer_norm_epsilon", "use_bias", "use_conv_bias", "hidden_act", "conv_kernel", "rms_norm",
                                     "norm_before_gate", "time_step_limit", "chunk_size", NULL};
 
-// What both versions put, from sizes that are set.
+// What Mamba-1 and Mamba-2 both put, from sizes that are set.
 static enum fm_result put_shared(struct fm_hf *hf, uint64_t layers, double eps)
 {
     const uint64_t *size = hf->size;

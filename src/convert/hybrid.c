@@ -2,8 +2,8 @@
 // Mamba in the Llama, Algorithm 1 (Wang et al. 2024, arXiv 2408.15237): C, B, x and output take over the projections of
 // queries, keys, values and output. What attention has no counterpart for is initialised as in the authors' code
 // (github.com/jxiw/MambaInLlama): linear layers uniform in +-1/sqrt(inputs), the convolution in +-1/sqrt(width), steps
-// log-uniform in [1e-3, 1e-1] before the inverse softplus, D = 1, norms 1; A = 1..N in version 1, uniform in [1, 16] in
-// version 2. GGUF's llama has rows of q and k permuted for its RoPE; the hybrid has them as the checkpoints do.
+// log-uniform in [1e-3, 1e-1] before the inverse softplus, D = 1, norms 1; A = 1..N in Mamba-1, uniform in [1, 16] in
+// Mamba-2. GGUF's llama has rows of q and k permuted for its RoPE; the hybrid has them as the checkpoints do.
 #include <math.h>
 #include <stdio.h>
 
@@ -14,7 +14,7 @@
 
 #define NAME_BYTES 96
 #define CONV_WIDTH 4
-#define STATE_VERSION1 16
+#define STATE_MAMBA1 16
 #define DT_MIN 1e-3
 #define DT_MAX 1e-1
 
@@ -23,11 +23,11 @@ struct hybrid {
     const struct fm_file *file;
     struct fm_config config;
     struct fm_arena arena; // of the configuration
-    uint32_t version;
+    uint32_t mamba;    // kind of its layers: 1 or 2
     uint64_t seed;
     bool attention[FM_MAX_LAYERS];
     uint64_t d, q, kv; // width, query width (d_inner), key width (d_xb)
-    uint64_t rank;     // version 1: of the time step; version 2: heads
+    uint64_t rank;     // Mamba-1: of the time step; Mamba-2: heads
     uint64_t state;
 };
 
@@ -56,7 +56,7 @@ static double make_dt_bias(const struct fm_part *part, uint64_t index)
     return dt + log(-expm1(-dt));
 }
 
-// -A of version 1, [rows, state]: every row is -1, -2 ... -state.
+// -A of Mamba-1, [rows, state]: every row is -1, -2 ... -state.
 static double make_a_rows(const struct fm_part *part, uint64_t index)
 {
     return -(double)(index % (uint64_t)part->scale + 1);
@@ -142,7 +142,7 @@ static enum fm_result add_input(struct hybrid *h, uint32_t layer)
 
 static enum fm_result add_mamba(struct hybrid *h, uint32_t layer)
 {
-    bool first = h->version == 1;
+    bool first = h->mamba == 1;
     uint64_t channels = first ? h->q : h->q + 2 * h->kv;
     double conv_scale = 1 / sqrt((double)CONV_WIDTH);
     char name[NAME_BYTES];
@@ -239,13 +239,13 @@ static enum fm_result put_keys(struct hybrid *h)
         if (h->attention[layer])
             list[count++] = layer;
     fm_gguf_put_array(w, "mambainllama.attention.layers", FM_GGUF_U32, list, count);
-    fm_gguf_put_u32(w, "mambainllama.ssm.version", h->version);
+    fm_gguf_put_u32(w, "mambainllama.ssm.version", h->mamba);
     fm_gguf_put_u32(w, "mambainllama.ssm.conv_kernel", CONV_WIDTH);
     fm_gguf_put_u32(w, "mambainllama.ssm.inner_size", (uint32_t)h->q);
     fm_gguf_put_u32(w, "mambainllama.ssm.state_size", (uint32_t)h->state);
     fm_gguf_put_u32(w, "mambainllama.ssm.xb_size", (uint32_t)h->kv);
     fm_gguf_put_u32(w, "mambainllama.ssm.time_step_rank", (uint32_t)h->rank);
-    if (h->version == 2)
+    if (h->mamba == 2)
         fm_gguf_put_u32(w, "mambainllama.ssm.group_count", h->config.heads);
     if (!fm_gguf_has_key(w, "mambainllama.vocab_size"))
         fm_gguf_put_u32(w, "mambainllama.vocab_size", h->config.vocab);
@@ -285,11 +285,11 @@ static enum fm_result set_sizes(struct hybrid *h, const struct fm_hybrid_params 
     h->d = c->width;
     h->q = (uint64_t)c->heads * c->head;
     h->kv = (uint64_t)c->heads_kv * c->head;
-    h->state = h->version == 1 ? STATE_VERSION1 : c->head;
-    h->rank = h->version == 1 ? (h->d + 15) / 16 : c->heads;
-    if (h->version == 1 && h->kv % STATE_VERSION1 != 0)
-        return fm_fail(FM_UNSUPPORTED, "%s: keys of %llu elements, version 1 needs a multiple of its state size, %d",
-                       fm_file_path(h->file), (unsigned long long)h->kv, STATE_VERSION1);
+    h->state = h->mamba == 1 ? STATE_MAMBA1 : c->head;
+    h->rank = h->mamba == 1 ? (h->d + 15) / 16 : c->heads;
+    if (h->mamba == 1 && h->kv % STATE_MAMBA1 != 0)
+        return fm_fail(FM_UNSUPPORTED, "%s: keys of %llu elements, Mamba-1 needs a multiple of its state size, %d",
+                       fm_file_path(h->file), (unsigned long long)h->kv, STATE_MAMBA1);
     for (size_t i = 0; i < params->n_attention_layers; i++) {
         uint32_t layer = params->attention_layers[i];
         if (layer >= c->n_layers)
@@ -329,7 +329,7 @@ enum fm_result fm_convert_mambainllama(const char *path, const char *out_path, c
     struct hybrid *h = fm_alloc_zero(1, sizeof(*h));
     if (h == NULL)
         return fm_nomem();
-    h->version = hybrid->ssm_version != 0 ? hybrid->ssm_version : 2;
+    h->mamba = hybrid->ssm_version != 0 ? hybrid->ssm_version : 2;
     h->seed = hybrid->seed;
     enum fm_result r = fm_conv_init(&h->conv, params);
     if (r == FM_OK)

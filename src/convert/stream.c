@@ -11,7 +11,7 @@
 
 #define BATCH_ELEMS ((uint64_t)4 << 20)  // of f32: 16 MiB; the sources and the result take as much at most
 #define FIRST_BATCH_ELEMS ((uint64_t)1 << 20)
-#define CHUNK_ELEMS ((uint64_t)64 << 10) // what a thread takes at a time, at least a row
+#define TASK_ELEMS ((uint64_t)64 << 10)  // what a thread takes at a time, at least a row
 #define COPY_BYTES ((uint64_t)16 << 20)
 #define BATCH_NS 100000000u // aim: the caller is asked whether to go on after each batch
 
@@ -23,7 +23,7 @@ struct window {
 
 struct batch {
     const struct fm_output *o;
-    uint64_t row0, rows, chunk_rows;
+    uint64_t row0, rows, task_rows;
     uint64_t row_bytes; // of the result
     float *f32;         // [rows, cols]
     uint8_t *out;       // rows * row_bytes
@@ -201,10 +201,10 @@ static uint64_t make_row(struct batch *b, uint64_t i)
     return bad < o->cols ? overflowed(o->type, values, bad) : bad;
 }
 
-static void batch_chunk(void *user, uint32_t index)
+static void batch_task(void *user, uint32_t index)
 {
     struct batch *b = user;
-    uint64_t begin = index * b->chunk_rows, end = FM_MIN(begin + b->chunk_rows, b->rows), cols = b->o->cols;
+    uint64_t begin = index * b->task_rows, end = FM_MIN(begin + b->task_rows, b->rows), cols = b->o->cols;
     for (uint64_t i = begin; i < end; i++) {
         uint64_t bad = make_row(b, i), first = atomic_load(&b->bad);
         if (bad == cols)
@@ -301,7 +301,7 @@ static enum fm_result check_blocks(const struct fm_output *o)
 static void adapt(struct stream *s, uint64_t ns)
 {
     if (ns > BATCH_NS)
-        s->batch_elems = FM_MAX(s->batch_elems / 2, CHUNK_ELEMS);
+        s->batch_elems = FM_MAX(s->batch_elems / 2, TASK_ELEMS);
     else if (ns < BATCH_NS / 4)
         s->batch_elems = FM_MIN(s->batch_elems * 2, BATCH_ELEMS);
 }
@@ -319,13 +319,13 @@ static enum fm_result encode_tensor(struct stream *s, const struct fm_output *o)
         uint64_t start_ns = fm_clock_ns();
         rows = FM_MIN(FM_MIN(FM_MAX(s->batch_elems / o->cols, (uint64_t)1), most_rows), o->rows - row);
         struct batch b = {.o = o, .row0 = row, .rows = rows, .row_bytes = row_bytes,
-                          .chunk_rows = FM_MAX(CHUNK_ELEMS / o->cols, (uint64_t)1), .f32 = s->f32, .out = s->out};
+                          .task_rows = FM_MAX(TASK_ELEMS / o->cols, (uint64_t)1), .f32 = s->f32, .out = s->out};
         uint64_t elems = b.rows * o->cols;
         atomic_init(&b.bad, elems);
         r = read_sources(s, &b);
         if (r != FM_OK)
             return r;
-        fm_thread_for(0, (uint32_t)((b.rows + b.chunk_rows - 1) / b.chunk_rows), batch_chunk, &b);
+        fm_thread_for(0, (uint32_t)((b.rows + b.task_rows - 1) / b.task_rows), batch_task, &b);
         uint64_t bad = atomic_load(&b.bad);
         r = bad < elems ? fail_value(o, row * o->cols + bad, b.f32[bad]) : fm_gguf_write(s->conv->writer, s->out, b.rows * row_bytes);
         if (r == FM_OK)

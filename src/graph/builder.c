@@ -222,7 +222,7 @@ uint32_t fm_build_attention(struct fm_builder *b, uint32_t q, uint32_t k, uint32
     return fm_build_node(b, FM_OP_ATTEND, "attend", attr, 5, (uint32_t[]){q, caches[0], caches[1], pos, slot});
 }
 
-// The newest version of a state by name, FM_NONE when there is none.
+// The last value of a state by name, FM_NONE when there is none.
 static uint32_t newest_state(const struct fm_graph *g, const char *name)
 {
     uint32_t id = FM_NONE;

@@ -23,7 +23,7 @@ enum fm_op {
 #define FM_MAX_DIMS 4
 #define FM_NONE UINT32_MAX // "no value" / "no node"
 
-// Symbolic dimensions: tokens, output rows, slots, context, versions of recurrent states.
+// Symbolic dimensions: tokens, output rows, slots, context, state versions (of recurrent states).
 #define FM_DIM_T 0xffffffffu
 #define FM_DIM_O 0xfffffffeu
 #define FM_DIM_S 0xfffffffdu
@@ -31,13 +31,13 @@ enum fm_op {
 #define FM_DIM_B 0xfffffffbu
 #define FM_DIM_FIRST FM_DIM_B // every number below is itself
 
-// Steps planned for at most so many rows of one sequence keep the versions of recurrent states after each of its last B rows.
-#define FM_VERSION_ROWS 16u
+// A step that is planned for at most so many rows of one sequence keeps state versions after each of its last B rows (ops.def).
+#define FM_STATE_VERSION_ROWS 16u
 
 // What the symbolic dimensions stand for in one plan.
 struct fm_dims {
     uint32_t t, o, s, l;
-    uint32_t b;   // versions of recurrent states; 0 counts as 1
+    uint32_t b;   // state versions that a recurrent state is kept in; 0 counts as 1
     uint32_t run; // most rows that one sequence has in the step; 0 counts as t
     uint32_t x_bytes; // fewest bytes of the integers that products may see activations as; 0 counts as 2
 };
@@ -46,7 +46,7 @@ enum fm_value_kind {
     FM_VALUE_WEIGHT, // a tensor of the model file
     FM_VALUE_CONST,  // computed by the builder: `data`, row-major, in `type`
     FM_VALUE_INPUT,  // a field of the step block
-    FM_VALUE_STATE,  // lives from step to step, per slot; also every new version of it that an op returns (alias)
+    FM_VALUE_STATE,  // lives from step to step, per slot; also every later value of it that an op returns (alias)
     FM_VALUE_TEMP,
     FM_VALUE_OUTPUT, // read by the host: logits, sampled ids
     FM_VALUE_DEAD,   // a pass removed its node: nobody writes or reads it. Passes keep the ids of all other values
@@ -71,7 +71,7 @@ struct fm_value {
     uint8_t n_dims;
     uint32_t dims[FM_MAX_DIMS]; // last contiguous; FM_DIM_* or a number
     uint32_t producer;          // node id, FM_NONE for weights, constants, inputs and first states
-    uint32_t alias;             // STATE returned by a node: id of the first version, whose memory it is; else FM_NONE
+    uint32_t alias;             // STATE returned by a node: id of the first value, whose memory it is; else FM_NONE
     uint32_t row0; // WEIGHT: first row of the file's tensor (first element of a vector) that this value holds
     union {
         uint32_t tensor;     // WEIGHT: index in the model file (fm_file_tensor), FM_NONE for random weights
@@ -131,7 +131,7 @@ bool fm_value_elems(const struct fm_value *value, const struct fm_dims *dims, ui
 // "f32[T,64]" into out (cut at out_bytes); returns out.
 #define FM_SHAPE_TEXT_BYTES 80
 const char *fm_value_shape_text(const struct fm_value *value, char *out, size_t out_bytes);
-// The value whose memory this one is (itself unless it is a later version of a STATE).
+// The value whose memory this one is (itself unless it is a later value of a STATE).
 uint32_t fm_value_root(const struct fm_graph *graph, uint32_t value);
 
 // Append a node; results are made by its shape rule. FM_ARG (naming the node, the operand and both shapes) when

@@ -30,7 +30,7 @@ enum fm_result fm_shape_want_matrix(const struct fm_shape_call *c, unsigned i, u
 #define FM_SHAPE_CACHE FM_TYPE_NONE // f16, f32 or q8_0
 enum fm_result fm_shape_want_state(const struct fm_shape_call *c, unsigned i, enum fm_type type, uint8_t n_dims);
 
-// Result i is a TEMP of this type and shape; is the next version of the state in operand s.
+// Result i is a TEMP of this type and shape; is the next value of the state in operand s.
 void fm_shape_give(const struct fm_shape_call *c, unsigned i, enum fm_type type, uint8_t n_dims, uint32_t d0, uint32_t d1);
 void fm_shape_give_state(const struct fm_shape_call *c, unsigned i, unsigned s);
 

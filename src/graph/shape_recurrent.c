@@ -143,7 +143,7 @@ static enum fm_result give_parts(const struct fm_shape_call *c, uint32_t inner, 
 {
     const struct fm_attr *a = &c->node->attr;
     uint64_t rows = (uint64_t)a->heads * inner;
-    if (a->chunk == 0 || rows == 0 || rows >= FM_DIM_FIRST || width == 0)
+    if (a->part == 0 || rows == 0 || rows >= FM_DIM_FIRST || width == 0)
         return fm_shape_bad_attr(c, "a part or its state is empty or too large");
     fm_shape_give(c, 0, FM_TYPE_F32, 3, FM_DIM_T, (uint32_t)rows);
     c->dst[0].dims[2] = width;
@@ -178,7 +178,7 @@ enum fm_result fm_shape_linear_scan(const struct fm_shape_call *c)
 static enum fm_result give_quads(const struct fm_shape_call *c, uint32_t channels)
 {
     const struct fm_attr *a = &c->node->attr;
-    if (a->chunk == 0 || a->state == 0 || a->state % 4 != 0)
+    if (a->part == 0 || a->state == 0 || a->state % 4 != 0)
         return fm_shape_bad_attr(c, "a part is empty, or the state is no multiple of 4");
     fm_shape_give(c, 0, FM_TYPE_F32, 4, FM_DIM_T, a->state / 4);
     c->dst[0].dims[2] = channels;

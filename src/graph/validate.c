@@ -23,7 +23,7 @@ static enum fm_result check_value(const struct fm_graph *g, uint32_t id)
         break;
     case FM_VALUE_STATE:
         if (leaf != (v->alias == FM_NONE))
-            return fm_fail(FM_ARG, "value %%%u '%s': a state's new version needs both a node and an alias", id,
+            return fm_fail(FM_ARG, "value %%%u '%s': a state that a node returns needs both a node and an alias", id,
                            v->name);
         break;
     case FM_VALUE_TEMP:
@@ -62,7 +62,7 @@ static enum fm_result check_result(const struct fm_graph *g, uint32_t at, unsign
     return FM_OK;
 }
 
-// `current[root]` is the version of a state that its memory holds before node `at`.
+// `current[root]` is the value of a state that its memory holds before node `at`.
 static enum fm_result check_node(const struct fm_graph *g, uint32_t at, uint32_t *current)
 {
     const struct fm_node *n = &g->nodes[at];
@@ -85,7 +85,7 @@ static enum fm_result check_node(const struct fm_graph *g, uint32_t at, uint32_t
         if (v->producer != FM_NONE && v->producer >= at)
             return fm_fail(FM_ARG, "%s '%s': operand %u '%s' is used before it is written", op, n->name, i, v->name);
         if (v->kind == FM_VALUE_STATE && current[fm_value_root(g, s)] != s)
-            return fm_fail(FM_ARG, "%s '%s': operand %u is an overwritten version of state '%s'", op, n->name, i,
+            return fm_fail(FM_ARG, "%s '%s': operand %u is state '%s' before it was overwritten", op, n->name, i,
                            v->name);
     }
     for (unsigned i = 0; i < n->n_dst; i++) {

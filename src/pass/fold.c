@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Equal nodes (op, operands, attributes) are computed once. A reader of a state reads the same as another only while
-// they read the same version, which their operands say; nodes that write states stay as they are.
+// they read the same value of it, which their operands say; nodes that write states stay as they are.
 #include "base/map.h"
 #include "graph/attr.h"
 #include "pass/pass_impl.h"

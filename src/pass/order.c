@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Order: nodes that do not depend on one another stand side by side (q, k and v, say), so that the planner can put them
 // into one barrier group. Nodes are sorted by depth, the longest chain of nodes before them, and keep their order
-// within a depth. A writer of a state comes after every reader of the version that it overwrites.
+// within a depth. A writer of a state comes after every reader of the value that it overwrites.
 #include "pass/pass_impl.h"
 
 #include <stdlib.h>

@@ -66,7 +66,7 @@ fm_emit_fn *fm_emit_of(enum fm_op op); // NULL for ops that are made inside othe
 // `suffix`. NULL once the build has failed. The pointer holds until the next call.
 struct fm_dispatch *fm_emit_begin(struct fm_build *b, uint32_t node, const struct fm_kernel *kernel, const struct fm_want *want,
                                   const char *suffix, uint32_t n_bind, uint32_t n_words);
-// Bind a value of the graph (a state's place is its first version's), or a buffer.
+// Bind a value of the graph (a state's place is its first value's), or a buffer.
 void fm_emit_bind(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t value, bool written);
 void fm_emit_bind_buffer(struct fm_build *b, struct fm_dispatch *d, uint32_t at, uint32_t buffer, bool written);
 // Set the grid; fails the build when a dimension is out of range.
@@ -100,8 +100,8 @@ uint64_t fm_emit_workgroups(const struct fm_build *b, uint32_t per_core);
 uint64_t fm_emit_most_parts(const struct fm_build *b, const struct fm_want *want, uint64_t state_bytes);
 // Most sequences that a step has, of those that `want` asks for.
 uint32_t fm_emit_sequences(const struct fm_build *b, const struct fm_want *want);
-// Versions of a recurrent state that a step writes: after each of a sequence's last B rows, or after the last one only.
-uint32_t fm_emit_kept_versions(const struct fm_build *b, const struct fm_want *want);
+// How many state versions a step writes for each sequence: those after each of its last B rows, or the one after its last row.
+uint32_t fm_emit_kept_state_versions(const struct fm_build *b, const struct fm_want *want);
 // Record the first failure.
 void fm_build_fail(struct fm_build *b, enum fm_result result);
 

@@ -73,9 +73,9 @@ uint32_t fm_emit_sequences(const struct fm_build *b, const struct fm_want *want)
     return FM_MIN(want->param[FM_PARAM_ROWS], b->dims.s);
 }
 
-uint32_t fm_emit_kept_versions(const struct fm_build *b, const struct fm_want *want)
+uint32_t fm_emit_kept_state_versions(const struct fm_build *b, const struct fm_want *want)
 {
-    return want->param[FM_PARAM_RUN] <= FM_VERSION_ROWS ? fm_dim_resolve(FM_DIM_B, &b->dims) : 1;
+    return want->param[FM_PARAM_RUN] <= FM_STATE_VERSION_ROWS ? fm_dim_resolve(FM_DIM_B, &b->dims) : 1;
 }
 
 uint32_t fm_float_bits(float value)

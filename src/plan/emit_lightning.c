@@ -171,7 +171,7 @@ void fm_emit_linear_attend(struct fm_build *b, uint32_t node_id)
     d->word[word_head] = node->attr.head;
     d->word[word_act] = node->attr.act;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
-    d->word[word_kept] = fm_emit_kept_versions(b, want);
+    d->word[word_kept] = fm_emit_kept_state_versions(b, want);
     d->word[word_part] = p.rows;
     d->moved_bytes += 2 * state_bytes(node) * fm_emit_sequences(b, want); // read and written, of every sequence
     d->flops = 4.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them

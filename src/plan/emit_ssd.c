@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The mixer of Mamba-2: state space duality, and the gated norm behind it.
+// The mixer of Mamba-2: state space duality (SSD), and the gated norm behind it.
 //   norm_gate    grid: rows, ceil(parts of a row / tile_cols), 1
 //   ssd          grid: heads * ceil(head / tile_cols), parts, 1; kernels of several heads: heads * head / tile_cols, parts, 1
 //   ssd_states   the same
 //   ssd_scan     grid: ceil(heads * head * state / (4 * workgroup)), sequences, 1
-// Kernels that may split work on matrix units, on a tile of rows at a time. They read x, b and c as f16, and cut the rows of a
-// sequence into parts, which then run at once: what each part adds to the state (ssd_states), the states in which they begin
-// (ssd_scan), the outputs. The grid has room for the most parts and sequences that a step can have; there may be fewer.
+// Kernels with split > 1 (in the manifest) are those on matrix units. They read x, b and c as f16, and a workgroup takes a tile of rows at
+// a time. For them the rows of a sequence may be cut into parts that run at the same time. Then one node becomes three dispatches:
+// ssd_states finds what each part adds to the state; ssd_scan finds from that the state in which each part begins; ssd makes the
+// outputs. The grid has room for the most parts and sequences that a step of this plan can have; workgroups without a part leave at once.
 #include "plan/build.h"
 
 #include "shaders/lib/abi.h"
@@ -35,22 +36,24 @@ void fm_emit_norm_gate(struct fm_build *b, uint32_t node_id)
                  fm_ceil_div_u32(node->attr.groups, fm_emit_tile(d->kernel->tile_cols, want, 1)), 1);
 }
 
-// How the rows of each sequence are cut.
+// How the rows of each sequence are cut into parts, and the buffers for that.
 struct parts {
-    uint32_t rows;   // of a part
+    uint32_t rows;   // rows of a part
     uint32_t places; // most parts that a step can have
-    uint32_t xbc;    // buffer of x, b and c as f16; FM_NONE where they are read as f32
-    uint32_t starts; // buffer of the parts' states, FM_NONE where every sequence is one part
-    uint32_t sums;   // buffer of the exponents of the parts' decays: sums of v a over a part, for each head
+    uint32_t xbc;    // buffer: x, b and c as f16; FM_NONE where they are read as f32
+    uint32_t starts; // buffer: what each part adds to the state, then the state in which it begins; FM_NONE where a sequence is one part
+    uint32_t sums;   // buffer: the sum of v a over each part, for each head. exp of it is the part's decay
 };
 
+// Bytes of one state, [H*P,N] f32.
 static uint64_t state_bytes(const struct fm_node *node)
 {
     return 4ull * node->attr.heads * node->attr.head * node->attr.state;
 }
 
-// Workgroups for one part. The columns of all heads lie side by side. Kernels that split take tiles of them that hold whole heads, or
-// divide a head evenly: their windows demand that. A tile of the other kernels stays within its head, and may reach past its end.
+// How many workgroups compute one part. The columns of all heads lie side by side, and a workgroup takes tile_cols of them. In kernels with
+// split > 1 a tile is several whole heads, or an even fraction of one: their windows demand that. In the others a tile is of one head
+// only, and a head's last tile may be partly empty.
 static uint64_t grid_x(const struct fm_kernel *kernel, const struct fm_want *want)
 {
     uint32_t head = want->param[FM_PARAM_HEAD], heads = want->param[FM_PARAM_HEADS];
@@ -58,6 +61,7 @@ static uint64_t grid_x(const struct fm_kernel *kernel, const struct fm_want *wan
     return kernel->split > 1 ? (uint64_t)heads * head / tile : (uint64_t)heads * fm_ceil_div_u32(head, tile);
 }
 
+// Begins the dispatch of a lowered op (ssd_states, ssd_scan) for a node: the same want with another op. NULL once the build has failed.
 static struct fm_dispatch *begin_lowered(struct fm_build *b, uint32_t node_id, enum fm_op op, const char *suffix, uint32_t n_bind,
                                          uint32_t n_words)
 {
@@ -72,18 +76,20 @@ static struct fm_dispatch *begin_lowered(struct fm_build *b, uint32_t node_id, e
     return fm_emit_begin(b, node_id, kernel, &want, suffix, n_bind, n_words);
 }
 
-// Rows of a part when the longest sequence is cut into `count`: whole tiles of the kernel.
+// How many rows a part has when the longest sequence is cut into `count` parts: a multiple of the kernel's tile.
 static uint32_t part_rows(const struct fm_kernel *kernel, const struct fm_want *want, uint64_t count)
 {
     uint32_t tile = fm_emit_tile(kernel->tile_rows, want, 1);
     return fm_ceil_div_u32(fm_ceil_div_u32(want->param[FM_PARAM_RUN], (uint32_t)count), tile) * tile;
 }
 
-// An estimate of the time that a step of one sequence takes in `count` parts. The unit is the time for half a row of a head.
-//   A workgroup works on 2 half rows a row. With parts there is a third, for ssd_states, which reads every row once more; and 2 N for
-//   the state of a part, which is moved four times, P N floats each, at twice the speed of rows: those wait for more than memory.
-//   Workgroups come in waves as wide as the device, and the last wave takes as long as a full one. How many workgroups share a core
-//   is not known here, so this is the sum over all numbers that may be.
+// An estimate of the time that a step of one sequence takes when the sequence is cut into `count` parts. The unit is half of the time
+// that ssd takes for one row of one head.
+//   Rows: ssd takes 2 units a row. With parts, ssd_states reads every row once more, for 1 unit.
+//   States: with parts, the state of each part, P N floats, is moved four times. That takes 2 N units: half of what as many bytes of
+//   rows take, because rows wait for more than memory.
+//   Waves: the device runs `wide` workgroups at a time, and a last, partly empty wave takes as long as a full one. How many workgroups a
+//   core holds is not known when a plan is made, so the estimate is a sum over all numbers that are possible.
 static uint64_t time_in_parts(const struct fm_build *b, const struct fm_node *node, const struct fm_want *want,
                               const struct fm_kernel *kernel, uint64_t count)
 {
@@ -100,7 +106,8 @@ static uint64_t time_in_parts(const struct fm_build *b, const struct fm_node *no
     return time;
 }
 
-// The best number of parts up to `most`; where the device's width is not known, enough for a small one.
+// The number of parts, at most `most`, that is estimated to be fastest. Where the device does not say how many cores it has, enough parts
+// to fill a small one.
 static uint64_t count_parts(const struct fm_build *b, const struct fm_node *node, const struct fm_want *want,
                             const struct fm_kernel *kernel, uint64_t most)
 {
@@ -117,7 +124,8 @@ static uint64_t count_parts(const struct fm_build *b, const struct fm_node *node
     return best;
 }
 
-// Parts of the longest sequence that fill the device, within what tuning.def says of parts.
+// Cuts the rows into parts, so that the workgroups of the longest sequence fill the device. tuning.def has the limits: fewest rows of a
+// part (ssd_part_rows), most memory for the states of parts (part_states_mib).
 static struct parts choose_parts(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
@@ -156,7 +164,7 @@ static void emit_states(struct fm_build *b, uint32_t node_id, const struct parts
     d->word[word_heads] = node->attr.heads;
     d->word[word_head] = node->attr.head;
     d->word[word_heads_x] = node->attr.heads_kv;
-    d->word[word_groups] = node->attr.groups;
+    d->word[word_groups_b] = node->attr.groups;
     d->word[word_groups_c] = node->attr.groups_c;
     d->word[word_part] = p->rows;
     fm_emit_grid(b, d, grid_x(d->kernel, &b->want[node_id]), p->places, 1);
@@ -187,7 +195,7 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
     const struct fm_want *want = &b->want[node_id];
     struct parts p = choose_parts(b, node_id);
     uint32_t stride;
-    if (b->kernel[node_id]->x == FM_TYPE_F16) { // as wide as the value: kernels demand multiples of 16
+    if (b->kernel[node_id]->x == FM_TYPE_F16) { // kernels demand multiples of 16, so the f16 form needs no padding
         p.xbc = fm_emit_cast(b, node_id, node->src[0], &stride);
         fm_emit_unpadded(b, node_id, node->src[0], stride);
     }
@@ -216,19 +224,19 @@ void fm_emit_ssd(struct fm_build *b, uint32_t node_id)
     d->word[word_heads] = node->attr.heads;
     d->word[word_head] = node->attr.head;
     d->word[word_heads_x] = node->attr.heads_kv;
-    d->word[word_groups] = node->attr.groups;
+    d->word[word_groups_b] = node->attr.groups;
     d->word[word_groups_c] = node->attr.groups_c;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
-    d->word[word_kept] = fm_emit_kept_versions(b, want);
+    d->word[word_kept] = fm_emit_kept_state_versions(b, want);
     d->word[word_part] = p.rows;
-    // One sequence's state, read and written, and the rows.
+    // The state of one sequence is read and written; of every row x, b, c are read and y is written.
     d->moved_bytes = 2 * state_bytes(node) + (uint64_t)rows * ((d->kernel->x == FM_TYPE_F16 ? 2 : 4) * (uint64_t)want->param[FM_PARAM_K] +
                                                               4ull * want->param[FM_PARAM_N]);
-    d->flops = 5.0 * rows * (double)(state_bytes(node) / 4); // as the recurrence has them
+    d->flops = 5.0 * rows * (double)(state_bytes(node) / 4); // of the recurrence, row by row: what a kernel does besides is not counted
     fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), p.places, 1);
 }
 
-// Its kernels go row by row: a sequence is one part.
+// Kernels of ssd_gate go row by row, so every sequence is one part and there is one dispatch.
 void fm_emit_ssd_gate(struct fm_build *b, uint32_t node_id)
 {
     const struct fm_node *node = &b->graph->nodes[node_id];
@@ -250,10 +258,10 @@ void fm_emit_ssd_gate(struct fm_build *b, uint32_t node_id)
     d->word[word_heads] = node->attr.heads;
     d->word[word_head] = node->attr.head;
     d->word[word_heads_x] = node->attr.heads_kv;
-    d->word[word_groups] = node->attr.groups;
+    d->word[word_groups_b] = node->attr.groups;
     d->word[word_groups_c] = node->attr.groups_c;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
-    d->word[word_kept] = fm_emit_kept_versions(b, want);
+    d->word[word_kept] = fm_emit_kept_state_versions(b, want);
     d->moved_bytes = 2 * state_bytes(node) + 4ull * rows * (want->param[FM_PARAM_K] + 2 * (uint64_t)want->param[FM_PARAM_N]);
     d->flops = 5.0 * rows * (double)(state_bytes(node) / 4);
     fm_emit_grid(b, d, grid_x(b->kernel[node_id], want), fm_emit_sequences(b, want), 1);

@@ -42,7 +42,7 @@ void fm_emit_conv1d(struct fm_build *b, uint32_t node_id)
     d->word[word_repeat] = node->attr.repeat;
     d->word[word_act] = node->attr.act;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
-    d->word[word_kept] = fm_emit_kept_versions(b, want);
+    d->word[word_kept] = fm_emit_kept_state_versions(b, want);
     d->word[word_part] = part;
     d->moved_bytes = 4ull * ((uint64_t)rows * in + 2ull * in * (width - 1)) + d->bind[bind_y].bytes + d->bind[bind_copy].bytes +
                      d->bind[bind_w].bytes;
@@ -170,7 +170,7 @@ void fm_emit_selective_scan(struct fm_build *b, uint32_t node_id)
     d->word[word_groups_b] = node->attr.heads_kv;
     d->word[word_groups_c] = node->attr.heads;
     d->word[word_versions] = fm_dim_resolve(FM_DIM_B, &b->dims);
-    d->word[word_kept] = fm_emit_kept_versions(b, want);
+    d->word[word_kept] = fm_emit_kept_state_versions(b, want);
     d->word[word_part] = p.rows;
     d->moved_bytes = 4 * (rows * (4 * channels + state * ((uint64_t)node->attr.heads + node->attr.heads_kv)) + 3 * channels * state);
     fm_emit_grid(b, d, grid_x(d->kernel, want), p.places, 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Where weights, constants and states lie: first fit over the chunks of their pools, in the order of their ids.
+// Where weights, constants and states lie: first fit over the allocations of their pools, in the order of their ids.
 #include "plan/build.h"
 
 #include "shaders/lib/abi.h"
@@ -35,36 +35,36 @@ bool fm_value_device_bytes(const struct fm_value *value, const struct fm_dims *d
 // A pool while values are put into it.
 struct filling {
     struct fm_pool_size *size;
-    size_t cap_chunks;
-    uint64_t front_bytes; // left empty at the beginning of each chunk
+    size_t cap_allocs;
+    uint64_t front_bytes; // left empty at the beginning of each allocation
 };
 
-// The first chunk with room for `bytes` and what must follow them; a new one when there is none.
+// The first allocation with room for `bytes` and what must follow them; a new one when there is none.
 static enum fm_result take(struct filling *f, const char *name, uint64_t bytes, uint64_t gap_bytes, struct fm_place *place)
 {
     uint64_t need, start = 0;
-    if (!fm_add_u64(bytes, gap_bytes, &need) || need > f->size->chunk_bytes - f->front_bytes)
+    if (!fm_add_u64(bytes, gap_bytes, &need) || need > f->size->alloc_bytes - f->front_bytes)
         return fm_fail(FM_NOSPACE, "'%s' is %llu bytes, but the device's largest allocation is %llu bytes", name,
-                       (unsigned long long)bytes, (unsigned long long)f->size->chunk_bytes);
-    uint32_t chunk = 0;
-    for (; chunk < f->size->n_chunks; chunk++) {
-        if (!fm_align_u64(f->size->chunk_used[chunk], PLACE_ALIGN_BYTES, &start))
+                       (unsigned long long)bytes, (unsigned long long)f->size->alloc_bytes);
+    uint32_t alloc = 0;
+    for (; alloc < f->size->n_allocs; alloc++) {
+        if (!fm_align_u64(f->size->alloc_used[alloc], PLACE_ALIGN_BYTES, &start))
             continue;
-        if (start <= f->size->chunk_bytes && need <= f->size->chunk_bytes - start)
+        if (start <= f->size->alloc_bytes && need <= f->size->alloc_bytes - start)
             break;
     }
-    if (chunk == f->size->n_chunks) {
-        void *list = f->size->chunk_used;
-        enum fm_result result = fm_array_reserve(&list, &f->cap_chunks, chunk + 1, sizeof(*f->size->chunk_used));
-        f->size->chunk_used = list;
+    if (alloc == f->size->n_allocs) {
+        void *list = f->size->alloc_used;
+        enum fm_result result = fm_array_reserve(&list, &f->cap_allocs, alloc + 1, sizeof(*f->size->alloc_used));
+        f->size->alloc_used = list;
         if (result != FM_OK)
             return result;
-        f->size->n_chunks++;
+        f->size->n_allocs++;
         start = f->front_bytes;
     }
-    f->size->chunk_used[chunk] = start + need;
+    f->size->alloc_used[alloc] = start + need;
     place->bytes = bytes;
-    if (!fm_mul_u64(chunk, f->size->chunk_bytes, &place->offset) || !fm_add_u64(place->offset, start, &place->offset))
+    if (!fm_mul_u64(alloc, f->size->alloc_bytes, &place->offset) || !fm_add_u64(place->offset, start, &place->offset))
         return fm_fail(FM_NOSPACE, "'%s': the model needs more than 2^64 bytes", name);
     return FM_OK;
 }
@@ -76,7 +76,7 @@ static enum fm_result place_value(const struct fm_graph *graph, uint32_t id, con
     enum fm_pool pool = value->kind == FM_VALUE_STATE ? FM_POOL_STATE : FM_POOL_WEIGHTS;
     bool has_place = value->kind == FM_VALUE_WEIGHT || value->kind == FM_VALUE_CONST || value->kind == FM_VALUE_STATE;
     *place = (struct fm_place){.pool = FM_POOL_NONE};
-    if (!has_place || value->alias != FM_NONE) // later versions of a state have the place of the first
+    if (!has_place || value->alias != FM_NONE) // later values of a state have the place of the first
         return FM_OK;
     uint64_t bytes;
     if (!fm_value_device_bytes(value, dims, &bytes))
@@ -94,16 +94,16 @@ static enum fm_result place_value(const struct fm_graph *graph, uint32_t id, con
     return FM_OK;
 }
 
-// Chunk lists move from the heap into the layout's arena.
+// Lists of allocations move from the heap into the layout's arena.
 static enum fm_result finish_pool(struct fm_layout *layout, struct fm_pool_size *size)
 {
-    uint64_t *heap = size->chunk_used;
-    size->chunk_used = fm_arena_copy(&layout->arena, heap, size->n_chunks * sizeof(*heap));
+    uint64_t *heap = size->alloc_used;
+    size->alloc_used = fm_arena_copy(&layout->arena, heap, size->n_allocs * sizeof(*heap));
     fm_free(heap);
-    if (size->chunk_used == NULL)
+    if (size->alloc_used == NULL)
         return fm_nomem();
-    for (uint32_t i = 0; i < size->n_chunks; i++)
-        if (!fm_add_u64(size->total_bytes, size->chunk_used[i], &size->total_bytes))
+    for (uint32_t i = 0; i < size->n_allocs; i++)
+        if (!fm_add_u64(size->total_bytes, size->alloc_used[i], &size->total_bytes))
             return fm_fail(FM_NOSPACE, "the model needs more than 2^64 bytes");
     return FM_OK;
 }
@@ -119,7 +119,7 @@ enum fm_result fm_layout_create(const struct fm_graph *graph, const struct fm_ca
     if (!fm_align_u64(guard_bytes, PLACE_ALIGN_BYTES, &front_bytes) || front_bytes > largest)
         return fm_fail(FM_ARG, "guard zones of %llu bytes are too large", (unsigned long long)guard_bytes);
     for (unsigned i = 0; i < FM_POOL_COUNT; i++) {
-        layout.pool[i].chunk_bytes = largest & ~(uint64_t)(PLACE_ALIGN_BYTES - 1);
+        layout.pool[i].alloc_bytes = largest & ~(uint64_t)(PLACE_ALIGN_BYTES - 1);
         filling[i] = (struct filling){.size = &layout.pool[i], .front_bytes = front_bytes};
     }
     enum fm_result result = FM_OK;

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
-// Which activations are f16: those that would be narrowed in any case, by a cast, before every one of their readers. Then the producer
-// writes them as f16 itself, with the same rounding. Kernels say which format they read (x) and whether they can write f16 (y). A value
-// that some reader wants as f32 stays f32, and gets a copy: from its producer, where that can write both (fm_emit_copy), else by a cast
-// (fm_emit_cast).
+// Decides which activations are f16. A kernel says in which format it reads its operands (x in the manifest), and whether it can write its
+// result as f16 (y). Where a reader wants f16 and the value is f32, the planner must put a cast before the reader. If all readers of a
+// value want f16, and its producer can write f16, the producer writes it so: the rounding is the same, and the casts are saved. If some
+// reader wants f32, the value stays f32, and the others get an f16 copy: from the producer, where it can write both (fm_emit_copy),
+// else by a cast (fm_emit_cast).
 #include "plan/build.h"
 
+// The readers of a value.
 struct readers {
-    uint32_t halves, others;
-    uint32_t align; // elements: a row that is read as f16 has a multiple of so many
+    uint32_t halves, others; // how many want f16, how many do not
+    uint32_t align;          // in elements: those that want f16 demand rows of a multiple of it
 };
 
 uint32_t fm_plan_narrow_result(const struct fm_node *node)
 {
-    return node->dst[node->op == FM_OP_ADD_NORM ? 1 : 0]; // its sum is a residual
+    return node->dst[node->op == FM_OP_ADD_NORM ? 1 : 0]; // its result 0, the sum, is a residual and stays f32
 }
 
 uint32_t fm_plan_cast_align(const struct fm_kernel *kernel)
@@ -22,7 +24,7 @@ uint32_t fm_plan_cast_align(const struct fm_kernel *kernel)
 
 unsigned fm_plan_last_half(enum fm_op op)
 {
-    return op == FM_OP_LINEAR_ATTEND ? 1 : 0; // its values are the second one
+    return op == FM_OP_LINEAR_ATTEND ? 1 : 0; // operand 0 is queries and keys, operand 1 is values
 }
 
 bool fm_plan_reads_halves(const struct fm_build *b, uint32_t node, unsigned i)

@@ -20,13 +20,13 @@ const char *fm_pool_name(enum fm_pool pool);
 // Dispatches take turns with the counters; those between two barriers have their own.
 #define FM_COUNTER_BYTES 65536u
 
-// A pool is one range of offsets, cut into chunks of chunk_bytes (one device allocation each, of chunk_used bytes);
-// nothing straddles a chunk.
+// A pool is one range of offsets. Offsets from i * alloc_bytes on lie in device allocation i, which has alloc_used[i] bytes;
+// no value straddles two allocations.
 struct fm_pool_size {
-    uint64_t chunk_bytes;
-    uint32_t n_chunks;
-    uint64_t *chunk_used; // bytes used of each chunk
-    uint64_t total_bytes; // sum of chunk_used
+    uint64_t alloc_bytes;
+    uint32_t n_allocs;
+    uint64_t *alloc_used; // bytes used of each allocation
+    uint64_t total_bytes; // sum of alloc_used
 };
 
 struct fm_place { // where a value lies; pool NONE = nowhere (yet)

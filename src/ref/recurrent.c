@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// References: convolution, scans, linear attention. Shapes and the contract of segments and versions are in
+// References: convolution, scans, linear attention. Shapes and the contract of segments and state versions are in
 // graph/ops.def. Everything runs token by token, whatever the kernels do.
 #include "ref/ref_ops.h"
 
@@ -23,20 +23,20 @@ static bool segment_at(const struct fm_ref_tensor *seg, uint64_t i, struct segme
 }
 
 // Elements of one version of a state [S,B,..].
-static uint64_t version_elems(const struct fm_ref_tensor *state)
+static uint64_t state_version_elems(const struct fm_ref_tensor *state)
 {
     return state->dims[2] * state->dims[3];
 }
 
-static uint64_t version_at(const struct fm_ref_tensor *state, uint64_t slot, uint64_t tokens)
+static uint64_t state_version_at(const struct fm_ref_tensor *state, uint64_t slot, uint64_t tokens)
 {
-    return (slot * state->dims[1] + tokens % state->dims[1]) * version_elems(state);
+    return (slot * state->dims[1] + tokens % state->dims[1]) * state_version_elems(state);
 }
 
 // Is the version after row t (of the segment) kept?
 static bool is_kept(const struct fm_ref_call *c, const struct fm_ref_tensor *state, const struct segment *s, uint64_t t)
 {
-    uint64_t kept = fm_dims_run(&c->dims) <= FM_VERSION_ROWS ? state->dims[1] : 1;
+    uint64_t kept = fm_dims_run(&c->dims) <= FM_STATE_VERSION_ROWS ? state->dims[1] : 1;
     return s->rows - t <= kept;
 }
 
@@ -49,11 +49,11 @@ struct working {
 
 static struct working load_state(const struct fm_ref_call *c, const struct fm_ref_tensor *state, const struct segment *s)
 {
-    struct working w = {.elems = version_elems(state)};
+    struct working w = {.elems = state_version_elems(state)};
     w.v = c->scratch;
     w.terms = c->scratch + w.elems;
     w.shift = c->scratch + 2 * w.elems;
-    const double *from = state->v + version_at(state, s->slot, s->pos);
+    const double *from = state->v + state_version_at(state, s->slot, s->pos);
     for (uint64_t i = 0; i < w.elems; i++) {
         w.v[i] = s->pos == 0 ? 0 : from[i];
         w.terms[i] = fabs(w.v[i]);
@@ -75,7 +75,7 @@ static void store_state(const struct fm_ref_call *c, struct fm_ref_tensor *state
 {
     if (!is_kept(c, state, s, t))
         return;
-    uint64_t at = version_at(state, s->slot, s->pos + t + 1);
+    uint64_t at = state_version_at(state, s->slot, s->pos + t + 1);
     memcpy(state->v + at, w->v, w->elems * sizeof(double));
     for (uint64_t i = 0; i < w->elems; i++)
         state->mag[at + i] = w->terms[i] + w->shift[i];
@@ -156,7 +156,7 @@ void fm_ref_conv1d(const struct fm_ref_call *c)
 static const double *input_product(const struct fm_ref_call *c, const double *x, unsigned taps, const double **out_mag)
 {
     uint64_t n = c->src[1]->dims[0];
-    double *y = c->scratch + 3 * version_elems(c->src[taps + 2]), *mag = y + n;
+    double *y = c->scratch + 3 * state_version_elems(c->src[taps + 2]), *mag = y + n;
     fm_ref_matmul_rows(x, c->src[1]->v, NULL, NULL, 1, n, c->src[1]->dims[1], y, mag);
     *out_mag = mag;
     return y;
@@ -175,7 +175,7 @@ void fm_ref_matmul_conv(const struct fm_ref_call *c)
 static const double *input_of_norm_matmul(const struct fm_ref_call *c, uint64_t t, const double **out_mag)
 {
     uint64_t k = c->src[0]->dims[1];
-    double *normed = c->scratch + 3 * version_elems(c->src[5]) + 2 * c->src[1]->dims[0];
+    double *normed = c->scratch + 3 * state_version_elems(c->src[5]) + 2 * c->src[1]->dims[0];
     fm_ref_norm_row(&c->node->attr, c->src[0]->v + t * k, NULL, c->src[2]->v, NULL, k, normed, normed + k);
     return input_product(c, normed, 3, out_mag);
 }
@@ -218,7 +218,7 @@ void fm_ref_selective_scan(const struct fm_ref_call *c)
     }
 }
 
-// Rows [at, at + chunk) of each segment that does not end with them, from zero.
+// Rows [at, at + part) of each segment that does not end with them, from zero.
 void fm_ref_scan_states(const struct fm_ref_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
@@ -226,10 +226,10 @@ void fm_ref_scan_states(const struct fm_ref_call *c)
     uint64_t channels = c->src[0]->dims[1], n_state = a->state, part = 0;
     struct segment s;
     for (uint64_t i = 0; segment_at(c->src[5], i, &s); i++)
-        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
-            for (uint64_t e = 0; e < channels && at + a->chunk < s.rows; e++) {
+        for (uint64_t at = 0; at < s.rows; at += a->part, part++)
+            for (uint64_t e = 0; e < channels && at + a->part < s.rows; e++) {
                 double steps = 0, steps_mag = 0;
-                for (uint64_t t = s.row + at; t < s.row + at + a->chunk; t++) {
+                for (uint64_t t = s.row + at; t < s.row + at + a->part; t++) {
                     double bias = dt_bias[e], v = softplus(dt[t * channels + e] + bias);
                     double v_mag = softplus_mag(v, dt[t * channels + e], bias);
                     const double *b = B + (t * a->heads_kv + e / (channels / a->heads_kv)) * n_state;
@@ -256,8 +256,8 @@ void fm_ref_scan_carry(const struct fm_ref_call *c)
     uint64_t n_state = a->state, channels = c->src[0]->dims[0], elems = n_state * channels, part = 0;
     struct segment s;
     for (uint64_t i = 0; segment_at(c->src[3], i, &s); i++) {
-        const double *from = state->v + version_at(state, s.slot, s.pos);
-        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
+        const double *from = state->v + state_version_at(state, s.slot, s.pos);
+        for (uint64_t at = 0; at < s.rows; at += a->part, part++)
             for (uint64_t k = 0; k < elems; k++) {
                 uint64_t e = k / 4 % channels, n = k / 4 / channels * 4 + k % 4, to = part * elems + k;
                 double *v = c->dst[0]->v + to, *mag = c->dst[0]->mag + to;
@@ -329,7 +329,7 @@ static double ssd_part(const struct fm_ref_call *c, uint64_t first, uint64_t h, 
     uint64_t n_state = a->state, head = a->head, elems = head * n_state;
     memset(v, 0, elems * sizeof *v);
     memset(mag, 0, elems * sizeof *mag);
-    for (uint64_t t = first; t < first + a->chunk; t++) {
+    for (uint64_t t = first; t < first + a->part; t++) {
         const double *row = c->src[0]->v + t * c->src[0]->dims[1], *x = row + h / (a->heads / a->heads_kv) * head;
         const double *b = row + a->heads_kv * head + h / (a->heads / a->groups) * n_state;
         double raw = c->src[1]->v[t * a->heads + h], step = softplus(raw + bias), decay = exp(step * rate);
@@ -350,8 +350,8 @@ void fm_ref_ssd_states(const struct fm_ref_call *c)
     uint64_t elems = (uint64_t)a->head * a->state, part = 0;
     struct segment s;
     for (uint64_t i = 0; segment_at(c->src[4], i, &s); i++)
-        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
-            for (uint64_t h = 0; h < a->heads && at + a->chunk < s.rows; h++) {
+        for (uint64_t at = 0; at < s.rows; at += a->part, part++)
+            for (uint64_t h = 0; h < a->heads && at + a->part < s.rows; h++) {
                 uint64_t to = (part * a->heads + h) * elems, sum = part * a->heads + h;
                 c->dst[1]->v[sum] = ssd_part(c, s.row + at, h, c->dst[0]->v + to, c->dst[0]->mag + to);
                 c->dst[1]->mag[sum] = fabs(c->dst[1]->v[sum]);
@@ -362,11 +362,11 @@ void fm_ref_ssd_scan(const struct fm_ref_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
     const struct fm_ref_tensor *z = c->src[0], *state = c->src[3];
-    uint64_t elems = version_elems(state), part = 0;
+    uint64_t elems = state_version_elems(state), part = 0;
     struct segment s;
     for (uint64_t i = 0; segment_at(c->src[2], i, &s); i++) {
-        const double *from = state->v + version_at(state, s.slot, s.pos);
-        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
+        const double *from = state->v + state_version_at(state, s.slot, s.pos);
+        for (uint64_t at = 0; at < s.rows; at += a->part, part++)
             for (uint64_t k = 0; k < elems; k++) {
                 double *v = c->dst[0]->v + part * elems + k, *mag = c->dst[0]->mag + part * elems + k;
                 if (at == 0) {
@@ -418,7 +418,7 @@ void fm_ref_linear_attend(const struct fm_ref_call *c)
 // Rows of part `at` of a segment.
 static uint64_t part_rows(const struct fm_attr *a, const struct segment *s, uint64_t at)
 {
-    return FM_MIN(s->rows - at, a->chunk);
+    return FM_MIN(s->rows - at, a->part);
 }
 
 // What each part but the last adds to the state, by the sum itself.
@@ -429,7 +429,7 @@ void fm_ref_linear_states(const struct fm_ref_call *c)
     uint64_t keys = (uint64_t)a->heads * a->state, elems = keys * a->head, part = 0;
     struct segment s;
     for (uint64_t i = 0; segment_at(c->src[3], i, &s); i++)
-        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++) {
+        for (uint64_t at = 0; at < s.rows; at += a->part, part++) {
             uint64_t rows = part_rows(a, &s, at);
             for (uint64_t e = 0; e < elems && at + rows < s.rows; e++) {
                 uint64_t h = e / a->head / a->state;
@@ -451,14 +451,14 @@ void fm_ref_linear_scan(const struct fm_ref_call *c)
 {
     const struct fm_attr *a = &c->node->attr;
     const struct fm_ref_tensor *z = c->src[0], *state = c->src[3];
-    uint64_t elems = version_elems(state), part = 0;
+    uint64_t elems = state_version_elems(state), part = 0;
     struct segment s;
     for (uint64_t i = 0; segment_at(c->src[2], i, &s); i++) {
-        const double *from = state->v + version_at(state, s.slot, s.pos);
-        for (uint64_t at = 0; at < s.rows; at += a->chunk, part++)
+        const double *from = state->v + state_version_at(state, s.slot, s.pos);
+        for (uint64_t at = 0; at < s.rows; at += a->part, part++)
             for (uint64_t e = 0; e < elems; e++) {
                 uint64_t to = part * elems + e;
-                double x = c->src[1]->v[e / a->head / a->state] * a->chunk;
+                double x = c->src[1]->v[e / a->head / a->state] * a->part;
                 if (at == 0) {
                     c->dst[0]->v[to] = s.pos == 0 ? 0 : from[e];
                     c->dst[0]->mag[to] = fabs(c->dst[0]->v[to]);

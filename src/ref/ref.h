@@ -27,7 +27,7 @@ struct fm_ref_call {
     const struct fm_node *node;
     struct fm_dims dims;
     const struct fm_ref_tensor *src[FM_MAX_SRC];
-    struct fm_ref_tensor *dst[FM_MAX_DST]; // a state's new version shares its memory with the old one
+    struct fm_ref_tensor *dst[FM_MAX_DST]; // a state's later value shares its memory with the one before
     double *scratch;                       // fm_ref_scratch_elems() doubles, NULL when that is 0
 };
 uint64_t fm_ref_scratch_elems(const struct fm_graph *graph, const struct fm_node *node);

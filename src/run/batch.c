@@ -4,7 +4,7 @@
 #include "graph/graph.h"
 #include "shaders/lib/abi.h"
 
-#define ARRAYS 10u
+#define ARRAYS 10u // of [capacity] words: six, and segments of four words each
 
 enum fm_result fm_batch_init(struct fm_batch *batch, uint32_t capacity)
 {
@@ -23,6 +23,7 @@ void fm_batch_finish(struct fm_batch *batch)
     *batch = (struct fm_batch){0};
 }
 
+// Adds a row to the step: token `i` of the source from its position on. `output`: the row's logits are wanted.
 static void put(struct fm_batch *batch, const struct fm_batch_source *s, uint32_t source, uint32_t i, uint32_t token, bool output)
 {
     uint32_t at = batch->n_tokens++;
@@ -36,7 +37,7 @@ static void put(struct fm_batch *batch, const struct fm_batch_source *s, uint32_
     }
 }
 
-// The last `rows` rows are one sequence's.
+// Adds a segment: the `rows` rows that were added last are those of source `s`.
 static void put_segment(struct fm_batch *batch, const struct fm_batch_source *s, uint32_t rows)
 {
     uint32_t *segment = batch->segment + (size_t)batch->n_segments++ * FM_SEGMENT_WORDS;
@@ -46,24 +47,27 @@ static void put_segment(struct fm_batch *batch, const struct fm_batch_source *s,
     segment[FM_SEGMENT_POS] = s->pos;
 }
 
-// Most tokens of each prompt in the next step: few where the tail of one is due.
+// How many tokens the next step may read of each prompt: FM_STATE_VERSION_ROWS if some prompt has only its tail left to read, else as many
+// as the step has room for.
 static uint32_t prompt_tokens(const struct fm_batch *batch, const struct fm_batch_source *sources, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (sources[i].left > 0 && sources[i].left <= batch->tail)
-            return FM_VERSION_ROWS;
+            return FM_STATE_VERSION_ROWS;
     return batch->capacity;
 }
 
 struct fm_step_size fm_batch_take(const struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first)
 {
     struct fm_step_size step = {0};
+    // First one token of each sequence that decodes.
     for (size_t i = 0; i < count; i++) {
         struct fm_batch_source *s = &sources[i];
         s->taken = s->decode && s->left == 0 && step.rows < batch->capacity;
         step.rows += s->taken;
         step.run = FM_MAX(step.run, s->taken);
     }
+    // Then prompts, in turn. No step reads across the beginning of a prompt's tail: what comes before it has been read by then.
     uint32_t most = prompt_tokens(batch, sources, count);
     for (size_t n = 0; n < count; n++) {
         struct fm_batch_source *s = &sources[(first + n) % count];
@@ -85,7 +89,7 @@ void fm_batch_form(struct fm_batch *batch, struct fm_batch_source *sources, size
     batch->run = step.run;
     for (size_t i = 0; i < count; i++)
         if (sources[i].left == 0 && sources[i].taken > 0) {
-            put(batch, &sources[i], (uint32_t)i, 0, FM_TOKEN_LAST, true);
+            put(batch, &sources[i], (uint32_t)i, 0, FM_TOKEN_LAST, true); // the device knows the token that it sampled last
             put_segment(batch, &sources[i], 1);
         }
     for (size_t n = 0; n < count; n++) {

@@ -17,11 +17,13 @@ struct fm_batch_source {
 
 struct fm_batch {
     uint32_t capacity; // tokens that the arrays have room for
-    uint32_t tail;     // last tokens of a prompt, at most FM_VERSION_ROWS, that the sequence can be rolled back by; 0 = off
+    // The tail of a prompt: its last tokens, that many, by which the sequence can be rolled back right after the prompt. At most
+    // FM_STATE_VERSION_ROWS; 0 = off. Steps that read of it keep state versions after each token.
+    uint32_t tail;
     uint32_t n_tokens, n_outputs, n_segments;
-    uint32_t run;                 // most tokens of one sequence
+    uint32_t run;                 // most tokens that the step has of one sequence
     uint32_t *token, *pos, *slot; // [n_tokens]
-    uint32_t *length;             // [n_tokens]: tokens of the sequence: with its whole prompt while that is read
+    uint32_t *length;             // [n_tokens]: tokens of the sequence, with all of its prompt, also those that are not read yet
     uint32_t *segment;            // [n_segments,4]: first row, rows, slot, position of the first row (abi.h)
     uint32_t *out_row, *owner;    // [n_outputs]: row of the step, index of its source
 };
@@ -30,8 +32,9 @@ enum fm_result fm_batch_init(struct fm_batch *batch, uint32_t capacity); // FM_N
 void fm_batch_finish(struct fm_batch *batch);
 
 // Decide how many tokens of each source the next step reads (`taken`), at most batch->capacity in all: one of each sequence that
-// decodes, then prompts, from source `first` on and round, until the step is full. A step that reads of the last `tail` tokens of a
-// prompt has at most FM_VERSION_ROWS of any, so that states are kept after each. Returns the step's size, rows = 0: nothing to do.
+// decodes, then prompts, from source `first` on and round, until the step is full. A step that reads of the tail of a prompt has at
+// most FM_STATE_VERSION_ROWS tokens of any sequence, so that a state version is kept after each. Returns the step's size; rows = 0: nothing
+// to do.
 struct fm_step_size fm_batch_take(const struct fm_batch *batch, struct fm_batch_source *sources, size_t count, size_t first);
 // Form that step. The tokens of one slot stand together, in rising positions. An output row for the last token of a prompt and for
 // every decoded one; with `all_rows` for every token.

@@ -55,8 +55,9 @@ static enum fm_result resolve(const struct fm_model *model, const struct fm_sess
                        b->n_ubatch, MAX_CONTEXT, MAX_SLOTS, MAX_UBATCH);
     if (b->n_ubatch < b->n_slots)
         return fm_fail(FM_ARG, "micro-batch of %u tokens, expected at least the number of slots, %u", b->n_ubatch, b->n_slots);
-    if (p->n_rollback > FM_VERSION_ROWS - FM_RUN_RING)
-        return fm_fail(FM_ARG, "sequences that roll back %u tokens, expected at most %u", p->n_rollback, FM_VERSION_ROWS - FM_RUN_RING);
+    if (p->n_rollback > FM_STATE_VERSION_ROWS - FM_RUN_RING)
+        return fm_fail(FM_ARG, "sequences that roll back %u tokens, expected at most %u", p->n_rollback,
+                       FM_STATE_VERSION_ROWS - FM_RUN_RING);
     b->n_rollback = p->n_rollback;
     if (b->n_ctx > c->context && c->position_table)
         return fm_fail(FM_ARG, "context %u, but this model's table has %u positions", b->n_ctx, c->context);
@@ -142,7 +143,7 @@ bool fm_graph_is_recurrent(const struct fm_graph *graph)
 }
 
 // A state for now, one for each step that may be under way when a sequence turns out to have ended, and those asked for.
-static uint32_t count_versions(const struct fm_graph *graph, uint32_t n_rollback)
+static uint32_t count_state_versions(const struct fm_graph *graph, uint32_t n_rollback)
 {
     return fm_graph_is_recurrent(graph) ? FM_RUN_RING + n_rollback : 0;
 }
@@ -159,7 +160,7 @@ enum fm_result fm_blueprint_plan(const struct fm_blueprint *b, const struct fm_c
 {
     struct fm_planned_step planned = {.bucket = bucket};
     const struct fm_dims dims = {.t = bucket.rows, .o = all_rows ? bucket.rows : FM_MIN(bucket.rows, b->n_slots), .s = b->n_slots,
-                                 .l = b->n_ctx, .b = b->versions, .run = bucket.run, .x_bytes = b->x_bytes};
+                                 .l = b->n_ctx, .b = b->state_versions, .run = bucket.run, .x_bytes = b->x_bytes};
     enum fm_result result = fm_graph_copy(fm_blueprint_graph(b), &planned.graph);
     if (result != FM_OK)
         return result;
@@ -184,7 +185,7 @@ uint64_t fm_blueprint_entry_bytes(uint64_t bytes)
     return (bytes + FM_RUN_ENTRY_ALIGN - 1) / FM_RUN_ENTRY_ALIGN * FM_RUN_ENTRY_ALIGN;
 }
 
-// Sizes by run end where the windows of kernels do that can run here, and where versions of recurrent states end.
+// Sizes by run end where the windows of kernels do that can run here, and where steps stop to keep a state version after each row.
 static void choose_buckets(struct fm_blueprint *b, const struct fm_caps *caps)
 {
     const struct fm_graph *graph = fm_blueprint_graph(b);
@@ -193,8 +194,8 @@ static void choose_buckets(struct fm_blueprint *b, const struct fm_caps *caps)
     for (size_t i = 0; i < graph->n_nodes; i++)
         has[graph->nodes[i].op] = true;
     has[FM_OP_MATMUL_CONV] = has[FM_OP_CONV1D]; // of fused ops this one alone has kernels with windows of its own
-    if (b->versions > 0)
-        fm_buckets_add_run(&b->buckets, FM_VERSION_ROWS);
+    if (b->state_versions > 0)
+        fm_buckets_add_run(&b->buckets, FM_STATE_VERSION_ROWS);
     for (size_t i = 0; i < fm_kernel_count; i++) {
         const struct fm_kernel *kernel = &fm_kernels[i];
         for (unsigned w = 0; w < kernel->n_windows && has[kernel->op] && (kernel->needs & ~caps->bits) == 0; w++) {
@@ -239,8 +240,8 @@ enum fm_result fm_blueprint_make(const struct fm_model *model, const struct fm_c
     if (result == FM_OK)
         result = choose_graph(model, params, &b);
     if (result == FM_OK) {
-        b.versions = count_versions(fm_blueprint_graph(&b), b.n_rollback);
-        const struct fm_dims dims = {.t = b.n_ubatch, .o = b.n_slots, .s = b.n_slots, .l = b.n_ctx, .b = b.versions};
+        b.state_versions = count_state_versions(fm_blueprint_graph(&b), b.n_rollback);
+        const struct fm_dims dims = {.t = b.n_ubatch, .o = b.n_slots, .s = b.n_slots, .l = b.n_ctx, .b = b.state_versions};
         result = fm_layout_create(fm_blueprint_graph(&b), caps, &dims, 0, &b.layout);
     }
     if (result == FM_OK)
@@ -298,7 +299,7 @@ void fm_blueprint_need(const struct fm_blueprint *b, struct fm_memory_need *out_
                                   .arena_bytes = b->arena_bytes + FM_COUNTER_BYTES,
                                   .step_bytes = b->step_stride * FM_RUN_RING,
                                   .result_bytes = b->result_stride * FM_RUN_RING,
-                                  .n_ctx = b->n_ctx, .n_slots = b->n_slots, .n_ubatch = b->n_ubatch, .n_versions = b->versions};
+                                  .n_ctx = b->n_ctx, .n_slots = b->n_slots, .n_ubatch = b->n_ubatch, .n_versions = b->state_versions};
     const struct fm_graph *graph = fm_blueprint_graph(b);
     need.state_fixed_bytes = need.state_bytes;
     for (uint32_t id = 0; id < graph->n_values; id++)

@@ -60,7 +60,7 @@ struct fm_blueprint {
     uint32_t n_ctx, n_slots, n_ubatch, n_rollback;
     enum fm_type kv_type[2];
     uint32_t x_bytes;  // fewest bytes of the integers that products may see activations as
-    uint32_t versions; // of each recurrent state; 0 = the model has none
+    uint32_t state_versions; // of each recurrent state; 0 = the model has none
     struct fm_graph own_graph;    // when the cache type is not the model's, or the chunks; else empty
     const struct fm_graph *graph; // the model's, or NULL: own_graph
     struct fm_layout layout;
@@ -87,7 +87,7 @@ uint64_t fm_blueprint_entry_bytes(uint64_t bytes); // what `bytes` take in a rin
 // A graph that shares names and constants with `graph`, which must outlive it. FM_NOMEM. (blueprint.c)
 enum fm_result fm_graph_copy(const struct fm_graph *graph, struct fm_graph *out_graph);
 
-// A state of the graph is there in versions, as those of recurrences are. (blueprint.c)
+// Does the graph have recurrent states, which are kept in state versions? (blueprint.c)
 bool fm_graph_is_recurrent(const struct fm_graph *graph);
 
 // state_file.c: a hash of the names, shapes and types of all tensors, of the metadata, and of a sample of every tensor's bytes.

@@ -17,7 +17,7 @@ static enum fm_result create_slots(struct fm_session *session)
         enum fm_result result = fm_batch_init(&session->batch[i], session->blueprint.n_ubatch);
         if (result != FM_OK)
             return result;
-        session->batch[i].tail = session->blueprint.versions > 0 ? session->blueprint.n_rollback : 0;
+        session->batch[i].tail = session->blueprint.state_versions > 0 ? session->blueprint.n_rollback : 0;
     }
     return FM_OK;
 }

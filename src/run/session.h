@@ -10,7 +10,8 @@
 struct fm_slot {
     uint32_t *tokens; // [n_ctx]: what its state was computed from
     uint32_t count;
-    // Recurrent states: tokens that the newest and the oldest version have read. The newest may be ahead of count.
+    // Recurrent states: the newest and the oldest state version that exist, by the tokens that they have read. The newest may be ahead
+    // of count.
     uint32_t newest, oldest;
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // State: what lives from step to step. Every STATE value of the graph has the slots as its first dimension, so a slot's
 // part of it is one range of bytes; copying a sequence is copying these ranges. Rewinding costs nothing: attention reads no
-// position beyond a token's own, and the next token written there replaces what was; recurrent states are there in several
-// versions (graph/ops.def), of which the position chooses one.
+// position beyond a token's own, and the next token written there replaces what was; recurrent states are kept in
+// several state versions (graph/ops.def), and the position says which one is read.
 #include "run/session.h"
 
 // Calls fn for a slot's range of every state.
@@ -25,8 +25,8 @@ enum fm_result fm_state_create(struct fm_session *session)
 {
     const struct fm_pool_size *size = &session->blueprint.layout.pool[FM_POOL_STATE];
     enum fm_result result = fm_vk_memory_create(session->vk, "state", FM_VK_DEVICE, size, &session->state);
-    for (uint32_t i = 0; i < size->n_chunks && result == FM_OK; i++)
-        result = fm_vk_fill(session->vk, session->state, i * size->chunk_bytes, size->chunk_used[i] & ~3ull, 0);
+    for (uint32_t i = 0; i < size->n_allocs && result == FM_OK; i++)
+        result = fm_vk_fill(session->vk, session->state, i * size->alloc_bytes, size->alloc_used[i] & ~3ull, 0);
     return result;
 }
 
@@ -46,19 +46,19 @@ enum fm_result fm_state_copy_slot(struct fm_session *session, uint32_t from, uin
 void fm_state_moved(struct fm_session *session, uint32_t slot, uint32_t pos, uint32_t rows, uint32_t run)
 {
     struct fm_slot *s = &session->slots[slot];
-    uint32_t versions = session->blueprint.versions, newest = pos + rows;
-    uint32_t reach = newest >= versions ? newest - versions + 1 : 0;
+    uint32_t state_versions = session->blueprint.state_versions, newest = pos + rows;
+    uint32_t reach = newest >= state_versions ? newest - state_versions + 1 : 0;
     if (pos == 0)
         s->oldest = 0; // begins from nothing, which needs no version
     // Where a sequence may have many rows, only the version after its last one is written.
-    s->oldest = run <= FM_VERSION_ROWS || rows == 1 ? FM_MAX(s->oldest, reach) : newest;
+    s->oldest = run <= FM_STATE_VERSION_ROWS || rows == 1 ? FM_MAX(s->oldest, reach) : newest;
     s->newest = newest;
 }
 
 bool fm_state_reaches(const struct fm_session *session, uint32_t slot, uint32_t count)
 {
     const struct fm_slot *s = &session->slots[slot];
-    return session->blueprint.versions == 0 || count == 0 || (count >= s->oldest && count <= s->newest);
+    return session->blueprint.state_versions == 0 || count == 0 || (count >= s->oldest && count <= s->newest);
 }
 
 // What of one state a slot's tokens are made of: rows of caches [S,G,L,Cp], ids of the history [S,L], the version of a
@@ -69,8 +69,8 @@ static enum fm_result each_range(const struct fm_session *session, const struct 
     uint64_t slot_bytes = place->bytes / session->blueprint.n_slots, at = place->offset + slot * slot_bytes;
     uint32_t n = value->n_dims;
     if (n == 4 && value->dims[1] == FM_DIM_B) {
-        uint64_t version = slot_bytes / session->blueprint.versions;
-        return fn(user, at + count % session->blueprint.versions * version, version);
+        uint64_t version_bytes = slot_bytes / session->blueprint.state_versions;
+        return fn(user, at + count % session->blueprint.state_versions * version_bytes, version_bytes);
     }
     if (n == 4 && value->dims[2] == FM_DIM_L) {
         bool blocks = value->type == FM_TYPE_Q8_0; // values of all positions, then scales of all (quant/quant.h)

@@ -46,12 +46,12 @@ enum fm_vk_place {
 // FM_NOSPACE with sizes when the device has no room.
 enum fm_result fm_vk_memory_create(struct fm_vk *vk, const char *name, enum fm_vk_place place,
                                    const struct fm_pool_size *size, struct fm_vk_memory **out_memory);
-// One chunk of `bytes`.
+// One allocation of `bytes`.
 enum fm_result fm_vk_memory_create_single(struct fm_vk *vk, const char *name, enum fm_vk_place place, uint64_t bytes,
                                           struct fm_vk_memory **out_memory);
 // Accepts NULL; the caller made sure the device is done with it.
 void fm_vk_memory_destroy(struct fm_vk_memory **memory);
-// Mapped pointer (coherent); NULL for FM_VK_DEVICE, and where there are several chunks.
+// Mapped pointer (coherent); NULL for FM_VK_DEVICE, and where there are several allocations.
 void *fm_vk_memory_host(struct fm_vk_memory *memory);
 uint64_t fm_vk_memory_bytes(const struct fm_vk_memory *memory); // really allocated
 

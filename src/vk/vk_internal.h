@@ -170,7 +170,7 @@ void fm_vk_barrier(struct fm_vk *vk, VkCommandBuffer commands, VkPipelineStageFl
 
 // ---- memory (vk_memory.c) ----------------------------------------------------------------------------------------
 
-struct fm_vk_chunk {
+struct fm_vk_alloc {
     VkBuffer buffer;
     VkDeviceMemory memory;
     VkDeviceAddress address;
@@ -182,18 +182,18 @@ struct fm_vk_memory {
     struct fm_vk *vk;
     char *name;
     enum fm_vk_place place;
-    uint64_t chunk_bytes; // offsets i * chunk_bytes ... lie in chunk i
-    uint32_t n_chunks;
-    struct fm_vk_chunk *chunks;
+    uint64_t alloc_bytes; // offsets i * alloc_bytes ... lie in allocation i
+    uint32_t n_allocs;
+    struct fm_vk_alloc *allocs;
     uint64_t ring_epoch; // stage.epoch when it was last written through the ring
 };
 
-// The chunk that holds [offset, offset + bytes) and the offset in it. FM_ARG when there is no such range in one chunk.
+// The allocation that holds [offset, offset + bytes) and the offset in it. FM_ARG when there is no such range in one allocation.
 enum fm_result fm_vk_memory_locate(const struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes,
-                                   const struct fm_vk_chunk **out_chunk, uint64_t *out_offset);
-// The part of [offset, offset + bytes) that lies in the first chunk it touches; FM_ARG as above.
+                                   const struct fm_vk_alloc **out_alloc, uint64_t *out_offset);
+// The part of [offset, offset + bytes) that lies in the first allocation that it touches; FM_ARG as above.
 enum fm_result fm_vk_memory_part(const struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes,
-                                 const struct fm_vk_chunk **out_chunk, uint64_t *out_offset, uint64_t *out_bytes);
+                                 const struct fm_vk_alloc **out_alloc, uint64_t *out_offset, uint64_t *out_bytes);
 
 // ---- staging (vk_upload.c, vk_transfer.c) ------------------------------------------------------------------------
 
@@ -218,13 +218,13 @@ enum fm_result fm_vk_cache_load(struct fm_vk *vk, VkPipelineCache *out_cache);
 
 struct fm_vk_program {
     struct fm_vk *vk;
-    uint32_t ring, n_segments, n_groups;
+    uint32_t ring, n_submits, n_groups;
     size_t n_dispatches;
     double *work;           // [n_dispatches] fm_vk_work
     uint32_t *group;        // [n_dispatches] barrier group
-    uint32_t *segment;      // [n_dispatches] submit that it belongs to
+    uint32_t *submit;       // [n_dispatches] submit that it belongs to
     VkCommandPool pool;
-    VkCommandBuffer *commands; // [ring, n_segments]
+    VkCommandBuffer *commands; // [ring, n_submits]
     VkQueryPool *queries;      // [ring] n_queries timestamps each; NULL when not timed
     uint32_t n_queries;        // 2, or n_groups + 1
     uint64_t *value;           // [ring] timeline value of the last submit
@@ -233,7 +233,7 @@ struct fm_vk_program {
 // Record ring entry `entry` into its command buffers.
 enum fm_result fm_vk_record(struct fm_vk_program *program, const struct fm_vk_program_info *info,
                             const VkPipeline *pipelines, uint32_t entry);
-// Fill program->segment and program->n_segments: cut where the estimated time on this device reaches half a second.
+// Fill program->submit and program->n_submits: cut where the estimated time on this device reaches half a second.
 void fm_vk_record_cut(struct fm_vk_program *program, const struct fm_plan *plan);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Pools of device memory: one VkBuffer and one VkDeviceMemory a chunk, used through device addresses.
+// Pools of device memory: allocations of one VkBuffer and one VkDeviceMemory each, used through device addresses.
 #include <stdio.h>
 
 #include "vk/vk_internal.h"
@@ -51,14 +51,14 @@ static enum fm_result no_space(struct fm_vk_memory *memory, VkResult result, uin
     struct fm_vk *vk = memory->vk;
     if (result != VK_ERROR_OUT_OF_DEVICE_MEMORY)
         return fm_vk_error(vk, result, "%s pool: vkAllocateMemory of %.1f MB", memory->name, (double)bytes * 1e-6);
-    return fm_fail(FM_NOSPACE, "%s pool: no room on %s for a chunk of %.1f MB (%.1f MB of the pool made, %.1f MB used on "
+    return fm_fail(FM_NOSPACE, "%s pool: no room on %s for an allocation of %.1f MB (%.1f MB of the pool made, %.1f MB used on "
                    "the device, %.1f MB in all)", memory->name, vk->caps.name, (double)bytes * 1e-6,
                    (double)fm_vk_memory_bytes(memory) * 1e-6, (double)fm_vk_used_bytes(vk) * 1e-6,
                    (double)vk->caps.device_bytes * 1e-6);
 }
 
-// Create, allocate, bind, map, name. What was made is in *chunk even on failure.
-static enum fm_result create_chunk(struct fm_vk_memory *memory, uint64_t bytes, struct fm_vk_chunk *chunk)
+// Create, allocate, bind, map, name. What was made is in *alloc even on failure.
+static enum fm_result create_alloc(struct fm_vk_memory *memory, uint64_t bytes, struct fm_vk_alloc *alloc)
 {
     struct fm_vk *vk = memory->vk;
     VkBufferCreateInfo buffer = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
@@ -66,13 +66,13 @@ static enum fm_result create_chunk(struct fm_vk_memory *memory, uint64_t bytes, 
                                  .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
                                           VK_BUFFER_USAGE_TRANSFER_DST_BIT |
                                           VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT};
-    VkResult result = FM_VK_CALL(vk->fn.vkCreateBuffer(vk->device, &buffer, NULL, &chunk->buffer));
+    VkResult result = FM_VK_CALL(vk->fn.vkCreateBuffer(vk->device, &buffer, NULL, &alloc->buffer));
     if (result) {
-        chunk->buffer = VK_NULL_HANDLE;
+        alloc->buffer = VK_NULL_HANDLE;
         return fm_vk_error(vk, result, "%s pool: vkCreateBuffer of %.1f MB", memory->name, (double)bytes * 1e-6);
     }
     VkMemoryRequirements needs;
-    vk->fn.vkGetBufferMemoryRequirements(vk->device, chunk->buffer, &needs);
+    vk->fn.vkGetBufferMemoryRequirements(vk->device, alloc->buffer, &needs);
     uint32_t type = choose_type(vk, needs.memoryTypeBits, memory->place, bytes);
     if (type == UINT32_MAX)
         return fm_fail(FM_DEVICE, "%s pool: %s has no memory type for it", memory->name, vk->caps.name);
@@ -82,25 +82,25 @@ static enum fm_result create_chunk(struct fm_vk_memory *memory, uint64_t bytes, 
                                  .pNext = &flags,
                                  .allocationSize = needs.size,
                                  .memoryTypeIndex = type};
-    result = FM_VK_CALL(vk->fn.vkAllocateMemory(vk->device, &info, NULL, &chunk->memory));
+    result = FM_VK_CALL(vk->fn.vkAllocateMemory(vk->device, &info, NULL, &alloc->memory));
     if (result) {
-        chunk->memory = VK_NULL_HANDLE;
+        alloc->memory = VK_NULL_HANDLE;
         return no_space(memory, result, needs.size);
     }
-    chunk->bytes = bytes;
-    result = FM_VK_CALL(vk->fn.vkBindBufferMemory(vk->device, chunk->buffer, chunk->memory, 0));
+    alloc->bytes = bytes;
+    result = FM_VK_CALL(vk->fn.vkBindBufferMemory(vk->device, alloc->buffer, alloc->memory, 0));
     if (result)
         return fm_vk_error(vk, result, "%s pool: vkBindBufferMemory", memory->name);
     if (memory->place != FM_VK_DEVICE) {
-        result = FM_VK_CALL(vk->fn.vkMapMemory(vk->device, chunk->memory, 0, VK_WHOLE_SIZE, 0, &chunk->host));
+        result = FM_VK_CALL(vk->fn.vkMapMemory(vk->device, alloc->memory, 0, VK_WHOLE_SIZE, 0, &alloc->host));
         if (result)
             return fm_vk_error(vk, result, "%s pool: vkMapMemory", memory->name);
     }
     VkBufferDeviceAddressInfo address = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
-                                         .buffer = chunk->buffer};
-    chunk->address = vk->fn.vkGetBufferDeviceAddress(vk->device, &address);
-    fm_vk_name_object(vk, VK_OBJECT_TYPE_BUFFER, (uint64_t)chunk->buffer, memory->name);
-    fm_vk_name_object(vk, VK_OBJECT_TYPE_DEVICE_MEMORY, (uint64_t)chunk->memory, memory->name);
+                                         .buffer = alloc->buffer};
+    alloc->address = vk->fn.vkGetBufferDeviceAddress(vk->device, &address);
+    fm_vk_name_object(vk, VK_OBJECT_TYPE_BUFFER, (uint64_t)alloc->buffer, memory->name);
+    fm_vk_name_object(vk, VK_OBJECT_TYPE_DEVICE_MEMORY, (uint64_t)alloc->memory, memory->name);
     return FM_OK;
 }
 
@@ -116,23 +116,23 @@ enum fm_result fm_vk_memory_create(struct fm_vk *vk, const char *name, enum fm_v
         return fm_nomem();
     memory->vk = vk;
     memory->place = place;
-    memory->chunk_bytes = size->chunk_bytes;
+    memory->alloc_bytes = size->alloc_bytes;
     memory->name = fm_strdup(name);
-    memory->chunks = fm_alloc_zero(FM_MAX(size->n_chunks, 1u), sizeof(*memory->chunks));
-    if (!memory->name || !memory->chunks) {
+    memory->allocs = fm_alloc_zero(FM_MAX(size->n_allocs, 1u), sizeof(*memory->allocs));
+    if (!memory->name || !memory->allocs) {
         err = fm_nomem();
         goto fail;
     }
-    for (uint32_t i = 0; i < size->n_chunks; i++) {
+    for (uint32_t i = 0; i < size->n_allocs; i++) {
         uint64_t bytes;
         // A whole number of 16-byte loads, and never a buffer of nothing.
-        if (!fm_align_u64(FM_MAX(size->chunk_used[i], 16u), 16, &bytes) || bytes > vk->caps.max_alloc_bytes) {
-            err = fm_fail(FM_NOSPACE, "%s pool: chunk of %.1f MB, but %s allows %.1f MB at most", name,
-                          (double)size->chunk_used[i] * 1e-6, vk->caps.name, (double)vk->caps.max_alloc_bytes * 1e-6);
+        if (!fm_align_u64(FM_MAX(size->alloc_used[i], 16u), 16, &bytes) || bytes > vk->caps.max_alloc_bytes) {
+            err = fm_fail(FM_NOSPACE, "%s pool: an allocation of %.1f MB, but %s allows %.1f MB at most", name,
+                          (double)size->alloc_used[i] * 1e-6, vk->caps.name, (double)vk->caps.max_alloc_bytes * 1e-6);
             goto fail;
         }
-        memory->n_chunks = i + 1;
-        if ((err = create_chunk(memory, bytes, &memory->chunks[i])))
+        memory->n_allocs = i + 1;
+        if ((err = create_alloc(memory, bytes, &memory->allocs[i])))
             goto fail;
     }
     *out_memory = memory;
@@ -145,7 +145,7 @@ fail:
 enum fm_result fm_vk_memory_create_single(struct fm_vk *vk, const char *name, enum fm_vk_place place, uint64_t bytes,
                                           struct fm_vk_memory **out_memory)
 {
-    struct fm_pool_size size = {.chunk_bytes = FM_MAX(bytes, 16u), .n_chunks = 1, .chunk_used = &bytes,
+    struct fm_pool_size size = {.alloc_bytes = FM_MAX(bytes, 16u), .n_allocs = 1, .alloc_used = &bytes,
                                 .total_bytes = bytes};
     return fm_vk_memory_create(vk, name, place, &size, out_memory);
 }
@@ -165,56 +165,56 @@ void fm_vk_memory_destroy(struct fm_vk_memory **handle)
     }
     if (atomic_load(&vk->lost))
         fm_vk_idle(vk);
-    for (uint32_t i = 0; i < memory->n_chunks; i++) {
-        vk->fn.vkDestroyBuffer(vk->device, memory->chunks[i].buffer, NULL);
-        vk->fn.vkFreeMemory(vk->device, memory->chunks[i].memory, NULL);
+    for (uint32_t i = 0; i < memory->n_allocs; i++) {
+        vk->fn.vkDestroyBuffer(vk->device, memory->allocs[i].buffer, NULL);
+        vk->fn.vkFreeMemory(vk->device, memory->allocs[i].memory, NULL);
     }
-    fm_free(memory->chunks);
+    fm_free(memory->allocs);
     fm_free(memory->name);
     fm_free(memory);
 }
 
 void *fm_vk_memory_host(struct fm_vk_memory *memory)
 {
-    return memory->n_chunks == 1 ? memory->chunks[0].host : NULL;
+    return memory->n_allocs == 1 ? memory->allocs[0].host : NULL;
 }
 
 uint64_t fm_vk_memory_bytes(const struct fm_vk_memory *memory)
 {
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < memory->n_chunks; i++)
-        bytes += memory->chunks[i].bytes;
+    for (uint32_t i = 0; i < memory->n_allocs; i++)
+        bytes += memory->allocs[i].bytes;
     return bytes;
 }
 
 enum fm_result fm_vk_memory_part(const struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes,
-                                 const struct fm_vk_chunk **out_chunk, uint64_t *out_offset, uint64_t *out_bytes)
+                                 const struct fm_vk_alloc **out_alloc, uint64_t *out_offset, uint64_t *out_bytes)
 {
-    uint64_t index = memory->chunk_bytes ? offset / memory->chunk_bytes : UINT64_MAX;
-    if (index < memory->n_chunks) {
-        const struct fm_vk_chunk *chunk = &memory->chunks[index];
-        uint64_t at = offset - index * memory->chunk_bytes;
-        uint64_t room = memory->chunk_bytes - at;
+    uint64_t index = memory->alloc_bytes ? offset / memory->alloc_bytes : UINT64_MAX;
+    if (index < memory->n_allocs) {
+        const struct fm_vk_alloc *alloc = &memory->allocs[index];
+        uint64_t at = offset - index * memory->alloc_bytes;
+        uint64_t room = memory->alloc_bytes - at;
         uint64_t part = FM_MIN(bytes, room);
-        if (at <= chunk->bytes && part <= chunk->bytes - at) {
-            *out_chunk = chunk;
+        if (at <= alloc->bytes && part <= alloc->bytes - at) {
+            *out_alloc = alloc;
             *out_offset = at;
             *out_bytes = part;
             return FM_OK;
         }
     }
-    return fm_fail(FM_ARG, "%s pool: no %llu bytes at %llu (%u chunks of %llu bytes, %llu bytes in all)", memory->name,
-                   (unsigned long long)bytes, (unsigned long long)offset, memory->n_chunks,
-                   (unsigned long long)memory->chunk_bytes, (unsigned long long)fm_vk_memory_bytes(memory));
+    return fm_fail(FM_ARG, "%s pool: no %llu bytes at %llu (%u allocations of %llu bytes, %llu bytes in all)", memory->name,
+                   (unsigned long long)bytes, (unsigned long long)offset, memory->n_allocs,
+                   (unsigned long long)memory->alloc_bytes, (unsigned long long)fm_vk_memory_bytes(memory));
 }
 
 enum fm_result fm_vk_memory_locate(const struct fm_vk_memory *memory, uint64_t offset, uint64_t bytes,
-                                   const struct fm_vk_chunk **out_chunk, uint64_t *out_offset)
+                                   const struct fm_vk_alloc **out_alloc, uint64_t *out_offset)
 {
     uint64_t part = 0;
-    enum fm_result err = fm_vk_memory_part(memory, offset, bytes, out_chunk, out_offset, &part);
+    enum fm_result err = fm_vk_memory_part(memory, offset, bytes, out_alloc, out_offset, &part);
     if (!err && part != bytes)
-        err = fm_fail(FM_ARG, "%s pool: the %llu bytes at %llu straddle a chunk", memory->name,
+        err = fm_fail(FM_ARG, "%s pool: the %llu bytes at %llu straddle two allocations", memory->name,
                       (unsigned long long)bytes, (unsigned long long)offset);
     return err;
 }

@@ -27,7 +27,7 @@ static enum fm_result create_queries(struct fm_vk_program *program, enum fm_vk_t
 static enum fm_result create_commands(struct fm_vk_program *program)
 {
     struct fm_vk *vk = program->vk;
-    uint32_t count = program->ring * program->n_segments;
+    uint32_t count = program->ring * program->n_submits;
     VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                     .queueFamilyIndex = vk->queue_family};
     VkResult result = FM_VK_CALL(vk->fn.vkCreateCommandPool(vk->device, &pool, NULL, &program->pool));
@@ -53,9 +53,9 @@ static enum fm_result copy_plan(struct fm_vk_program *program, const struct fm_p
     program->n_dispatches = n;
     program->work = fm_alloc_zero(n, sizeof(*program->work));
     program->group = fm_alloc_zero(n, sizeof(*program->group));
-    program->segment = fm_alloc_zero(n, sizeof(*program->segment));
+    program->submit = fm_alloc_zero(n, sizeof(*program->submit));
     program->value = fm_alloc_zero(program->ring, sizeof(*program->value));
-    if (!program->work || !program->group || !program->segment || !program->value)
+    if (!program->work || !program->group || !program->submit || !program->value)
         return fm_nomem();
     program->n_groups = 1;
     for (size_t i = 0; i < n; i++) {
@@ -124,7 +124,7 @@ void fm_vk_program_destroy(struct fm_vk_program **handle)
     fm_free(program->queries);
     fm_free(program->commands);
     fm_free(program->value);
-    fm_free(program->segment);
+    fm_free(program->submit);
     fm_free(program->group);
     fm_free(program->work);
     fm_free(program);
@@ -141,8 +141,8 @@ enum fm_result fm_vk_program_submit(struct fm_vk_program *program, uint32_t ring
         if (err)
             return err;
     }
-    enum fm_result err = fm_vk_submit(vk, program->commands + (size_t)ring_entry * program->n_segments,
-                                      program->n_segments, "step", &program->value[ring_entry]);
+    enum fm_result err = fm_vk_submit(vk, program->commands + (size_t)ring_entry * program->n_submits,
+                                      program->n_submits, "step", &program->value[ring_entry]);
     if (!err)
         *out_value = program->value[ring_entry];
     return err;

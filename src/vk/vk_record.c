@@ -20,21 +20,21 @@ static void slow_rates(const struct fm_caps *caps, double *out_bytes_per_s, doub
 void fm_vk_record_cut(struct fm_vk_program *program, const struct fm_plan *plan)
 {
     double bytes_per_s, flops, seconds = 0.0;
-    uint32_t segment = 0;
+    uint32_t submit = 0;
     slow_rates(&program->vk->caps, &bytes_per_s, &flops);
     for (size_t i = 0; i < plan->n_dispatches; i++) {
         const struct fm_dispatch *d = &plan->dispatches[i];
         if (bytes_per_s > 0.0) {
             double own = FM_MAX((double)d->moved_bytes / bytes_per_s, d->flops / flops);
             if (seconds > 0.0 && seconds + own > SUBMIT_SECONDS) {
-                segment++;
+                submit++;
                 seconds = 0.0;
             }
             seconds += own;
         }
-        program->segment[i] = segment;
+        program->submit[i] = submit;
     }
-    program->n_segments = segment + 1;
+    program->n_submits = submit + 1;
 }
 
 // The push constants of a dispatch for one ring entry: addresses, then words. *out_bytes: how many.
@@ -48,7 +48,7 @@ static enum fm_result resolve(const struct fm_vk_program_info *info, const struc
         const struct fm_binding *binding = &d->bind[b];
         VkDeviceAddress address = 0;
         if (binding->pool < FM_POOL_COUNT) {
-            const struct fm_vk_chunk *chunk = NULL;
+            const struct fm_vk_alloc *alloc = NULL;
             uint64_t at = 0, offset = binding->offset;
             if (!info->memory[binding->pool])
                 return fm_fail(FM_ARG, "%s: binding %u lies in the %s pool, which there is not", d->name, b,
@@ -57,10 +57,10 @@ static enum fm_result resolve(const struct fm_vk_program_info *info, const struc
                 offset += entry * info->step_stride;
             if (binding->pool == FM_POOL_RESULT)
                 offset += entry * info->result_stride;
-            enum fm_result err = fm_vk_memory_locate(info->memory[binding->pool], offset, binding->bytes, &chunk, &at);
+            enum fm_result err = fm_vk_memory_locate(info->memory[binding->pool], offset, binding->bytes, &alloc, &at);
             if (err)
                 return fm_fail_prefix(err, "%s, binding %u", d->name, b);
-            address = chunk->address + at;
+            address = alloc->address + at;
         }
         memcpy(out_push + b * 8, &address, 8);
     }
@@ -128,8 +128,8 @@ enum fm_result fm_vk_record(struct fm_vk_program *program, const struct fm_vk_pr
 {
     struct fm_vk *vk = program->vk;
     const struct fm_plan *plan = info->plan;
-    VkCommandBuffer *buffers = program->commands + (size_t)entry * program->n_segments;
-    uint32_t segment = 0;
+    VkCommandBuffer *buffers = program->commands + (size_t)entry * program->n_submits;
+    uint32_t submit = 0;
     enum fm_result err = fm_vk_begin_commands(vk, buffers[0], false);
     if (err)
         return err;
@@ -137,26 +137,26 @@ enum fm_result fm_vk_record(struct fm_vk_program *program, const struct fm_vk_pr
     for (size_t i = 0; i < plan->n_dispatches; i++) {
         const struct fm_dispatch *d = &plan->dispatches[i];
         bool bind = i == 0 || pipelines[i] != pipelines[i - 1];
-        if (program->segment[i] != segment) {
-            if ((err = end_commands(vk, buffers[segment])))
+        if (program->submit[i] != submit) {
+            if ((err = end_commands(vk, buffers[submit])))
                 return err;
-            if ((err = fm_vk_begin_commands(vk, buffers[++segment], false)))
+            if ((err = fm_vk_begin_commands(vk, buffers[++submit], false)))
                 return err;
             bind = true;
         }
         if (d->barrier_before && i > 0) {
             if (info->timing == FM_VK_TIMED_GROUPS)
-                timestamp(program, buffers[segment], entry, program->group[i]);
-            fm_vk_barrier(vk, buffers[segment], VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_WRITE_BIT,
+                timestamp(program, buffers[submit], entry, program->group[i]);
+            fm_vk_barrier(vk, buffers[submit], VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_WRITE_BIT,
                           VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT,
                           VK_ACCESS_2_SHADER_READ_BIT | VK_ACCESS_2_SHADER_WRITE_BIT);
         }
-        if ((err = record_dispatch(program, info, d, pipelines[i], bind, buffers[segment], entry)))
+        if ((err = record_dispatch(program, info, d, pipelines[i], bind, buffers[submit], entry)))
             return err;
     }
-    timestamp(program, buffers[segment], entry, program->n_queries - 1);
+    timestamp(program, buffers[submit], entry, program->n_queries - 1);
     // Results for the host, states for transfers.
-    fm_vk_barrier(vk, buffers[segment], VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_WRITE_BIT,
+    fm_vk_barrier(vk, buffers[submit], VK_PIPELINE_STAGE_2_COMPUTE_SHADER_BIT, VK_ACCESS_2_SHADER_WRITE_BIT,
                   VK_PIPELINE_STAGE_2_HOST_BIT, VK_ACCESS_2_HOST_READ_BIT);
-    return end_commands(vk, buffers[segment]);
+    return end_commands(vk, buffers[submit]);
 }

@@ -37,7 +37,7 @@ static enum fm_result end_single(struct fm_vk *vk, enum fm_result err, const cha
     return err;
 }
 
-static enum fm_result download_part(struct fm_vk *vk, const struct fm_vk_chunk *chunk, uint64_t at, void *data,
+static enum fm_result download_part(struct fm_vk *vk, const struct fm_vk_alloc *alloc, uint64_t at, void *data,
                                     uint64_t bytes)
 {
     struct fm_vk_stage *stage = &vk->stage;
@@ -47,12 +47,12 @@ static enum fm_result download_part(struct fm_vk *vk, const struct fm_vk_chunk *
         err = fm_vk_memory_create_single(vk, "readback", FM_VK_READBACK, FM_VK_DOWN_BYTES, &stage->down);
     if (err || (err = begin_single(vk)))
         return err;
-    vk->fn.vkCmdCopyBuffer(stage->single, chunk->buffer, stage->down->chunks[0].buffer, 1, &region);
+    vk->fn.vkCmdCopyBuffer(stage->single, alloc->buffer, stage->down->allocs[0].buffer, 1, &region);
     fm_vk_barrier(vk, stage->single, VK_PIPELINE_STAGE_2_ALL_TRANSFER_BIT, VK_ACCESS_2_TRANSFER_WRITE_BIT,
                   VK_PIPELINE_STAGE_2_HOST_BIT, VK_ACCESS_2_HOST_READ_BIT);
     if ((err = end_single(vk, FM_OK, "download")))
         return err;
-    memcpy(data, stage->down->chunks[0].host, bytes);
+    memcpy(data, stage->down->allocs[0].host, bytes);
     return FM_OK;
 }
 
@@ -63,11 +63,11 @@ enum fm_result fm_vk_download(struct fm_vk *vk, struct fm_vk_memory *memory, uin
     uint8_t *to = data;
     pthread_mutex_lock(&vk->stage.lock);
     while (!err && bytes > 0) {
-        const struct fm_vk_chunk *chunk = NULL;
+        const struct fm_vk_alloc *alloc = NULL;
         uint64_t at = 0, part = 0;
-        err = fm_vk_memory_part(memory, offset, FM_MIN(bytes, FM_VK_DOWN_BYTES), &chunk, &at, &part);
+        err = fm_vk_memory_part(memory, offset, FM_MIN(bytes, FM_VK_DOWN_BYTES), &alloc, &at, &part);
         if (!err)
-            err = download_part(vk, chunk, at, to, part);
+            err = download_part(vk, alloc, at, to, part);
         to += part;
         offset += part;
         bytes -= part;
@@ -85,11 +85,11 @@ enum fm_result fm_vk_fill(struct fm_vk *vk, struct fm_vk_memory *memory, uint64_
     enum fm_result err = begin_single(vk);
     if (!err) {
         while (!err && bytes > 0) {
-            const struct fm_vk_chunk *chunk = NULL;
+            const struct fm_vk_alloc *alloc = NULL;
             uint64_t at = 0, part = 0;
-            err = fm_vk_memory_part(memory, offset, bytes, &chunk, &at, &part);
+            err = fm_vk_memory_part(memory, offset, bytes, &alloc, &at, &part);
             if (!err)
-                vk->fn.vkCmdFillBuffer(vk->stage.single, chunk->buffer, at, part, word);
+                vk->fn.vkCmdFillBuffer(vk->stage.single, alloc->buffer, at, part, word);
             offset += part;
             bytes -= part;
         }
@@ -109,7 +109,7 @@ enum fm_result fm_vk_copy(struct fm_vk *vk, struct fm_vk_memory *dst, uint64_t d
     enum fm_result err = begin_single(vk);
     if (!err) {
         while (!err && bytes > 0) {
-            const struct fm_vk_chunk *from = NULL, *to = NULL;
+            const struct fm_vk_alloc *from = NULL, *to = NULL;
             VkBufferCopy region = {.size = 0};
             uint64_t part = 0;
             err = fm_vk_memory_part(src, src_offset, bytes, &from, &region.srcOffset, &part);

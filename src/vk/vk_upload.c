@@ -144,7 +144,7 @@ static enum fm_result reserve(struct fm_vk *vk, uint64_t *inout_bytes, void **ou
         return err;
     *inout_bytes = FM_MIN(*inout_bytes, FM_VK_STAGE_SLOT_BYTES - slot->used_bytes);
     stage->reserved_bytes = *inout_bytes;
-    *out_ptr = (uint8_t *)slot->memory->chunks[0].host + slot->used_bytes;
+    *out_ptr = (uint8_t *)slot->memory->allocs[0].host + slot->used_bytes;
     return FM_OK;
 }
 
@@ -170,13 +170,13 @@ static enum fm_result commit(struct fm_vk *vk, struct fm_vk_memory *memory, uint
         fm_vk_barrier(vk, slot->commands, VK_PIPELINE_STAGE_2_ALL_TRANSFER_BIT, VK_ACCESS_2_TRANSFER_WRITE_BIT,
                       VK_PIPELINE_STAGE_2_ALL_TRANSFER_BIT, VK_ACCESS_2_TRANSFER_WRITE_BIT);
     while (offset < end) {
-        const struct fm_vk_chunk *chunk = NULL;
+        const struct fm_vk_alloc *alloc = NULL;
         uint64_t at = 0, part = 0;
-        enum fm_result err = fm_vk_memory_part(memory, offset, end - offset, &chunk, &at, &part);
+        enum fm_result err = fm_vk_memory_part(memory, offset, end - offset, &alloc, &at, &part);
         if (err)
             return err;
         VkBufferCopy region = {.srcOffset = from, .dstOffset = at, .size = part};
-        vk->fn.vkCmdCopyBuffer(slot->commands, slot->memory->chunks[0].buffer, chunk->buffer, 1, &region);
+        vk->fn.vkCmdCopyBuffer(slot->commands, slot->memory->allocs[0].buffer, alloc->buffer, 1, &region);
         memory->ring_epoch = stage->epoch;
         stage->last = memory;
         stage->last_end = offset + part;

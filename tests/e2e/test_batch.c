@@ -168,10 +168,10 @@ static void test_tail(void **state)
     sources[0].left -= 34;
     struct fm_step_size step = fm_batch_take(&batch, sources, 3, 0);
     assert_int_equal(sources[0].taken, 6);
-    assert_int_equal(sources[1].taken, FM_VERSION_ROWS);
+    assert_int_equal(sources[1].taken, FM_STATE_VERSION_ROWS);
     assert_int_equal(sources[2].taken, 1);
-    assert_int_equal(step.rows, 6 + FM_VERSION_ROWS + 1);
-    assert_int_equal(step.run, FM_VERSION_ROWS);
+    assert_int_equal(step.rows, 6 + FM_STATE_VERSION_ROWS + 1);
+    assert_int_equal(step.run, FM_STATE_VERSION_ROWS);
     fm_batch_finish(&batch);
 }
 

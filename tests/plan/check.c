@@ -147,7 +147,7 @@ static uint64_t pool_bytes(const struct fm_plan *plan, const struct fm_layout *l
     case FM_POOL_STEP: return plan->step.bytes;
     case FM_POOL_RESULT: return plan->result_bytes;
     case FM_POOL_COUNTER: return FM_COUNTER_BYTES;
-    default: return (uint64_t)layout->pool[pool].n_chunks * layout->pool[pool].chunk_bytes;
+    default: return (uint64_t)layout->pool[pool].n_allocs * layout->pool[pool].alloc_bytes;
     }
 }
 

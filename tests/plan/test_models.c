@@ -204,7 +204,7 @@ static void test_weights_of_8b(void **state)
     assert_true(layout.pool[FM_POOL_WEIGHTS].total_bytes > 16.05e9 && layout.pool[FM_POOL_WEIGHTS].total_bytes < 16.08e9);
     uint64_t cache = 2ull * 1024 * 32 * 8 * 128 * 2 * 2;
     assert_true(layout.pool[FM_POOL_STATE].total_bytes >= cache && layout.pool[FM_POOL_STATE].total_bytes < cache + 65536);
-    assert_true(layout.pool[FM_POOL_WEIGHTS].n_chunks >= 4 && layout.pool[FM_POOL_WEIGHTS].n_chunks <= 5);
+    assert_true(layout.pool[FM_POOL_WEIGHTS].n_allocs >= 4 && layout.pool[FM_POOL_WEIGHTS].n_allocs <= 5);
     fm_layout_finish(&layout);
     caps.max_alloc_bytes = 128 << 20; // smaller than the embedding table
     assert_int_equal(fm_layout_create(&graph, &caps, &dims, 0, &layout), FM_NOSPACE);

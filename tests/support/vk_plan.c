@@ -5,7 +5,7 @@
 #include "vk_kernel_spirv.h"
 
 #define ARRAY_BYTES 4096u // room of an array of VK_PLAN_ELEMS words
-#define WEIGHT_CHUNK_BYTES 65536u
+#define WEIGHT_ALLOC_BYTES 65536u
 
 static void set_dispatch(struct vk_plan *p, uint32_t i, uint32_t scale, uint32_t add, struct fm_binding x,
                          struct fm_binding y, bool barrier, const char *name)
@@ -36,7 +36,7 @@ void vk_plan_init(struct vk_plan *p)
 {
     *p = (struct vk_plan){.kernel = {.name = "vk_test", .rung = FM_RUNG_BASE, .workgroup = 64,
                                      .spirv = vk_kernel_spirv, .spirv_bytes = sizeof(vk_kernel_spirv)}};
-    struct fm_binding x = {.pool = FM_POOL_WEIGHTS, .offset = WEIGHT_CHUNK_BYTES + 256, .bytes = VK_PLAN_ELEMS * 4};
+    struct fm_binding x = {.pool = FM_POOL_WEIGHTS, .offset = WEIGHT_ALLOC_BYTES + 256, .bytes = VK_PLAN_ELEMS * 4};
     struct fm_binding result = {.pool = FM_POOL_RESULT, .written = true, .bytes = VK_PLAN_ELEMS * 4};
     for (uint32_t i = 0; i < VK_PLAN_ELEMS; i++)
         p->x[i] = i * 2654435761u;
@@ -53,7 +53,7 @@ void vk_plan_init(struct vk_plan *p)
 enum fm_result vk_plan_memory(struct vk_plan *p, struct fm_vk *vk)
 {
     uint64_t used[2] = {1024, 8192};
-    struct fm_pool_size weights = {.chunk_bytes = WEIGHT_CHUNK_BYTES, .n_chunks = 2, .chunk_used = used,
+    struct fm_pool_size weights = {.alloc_bytes = WEIGHT_ALLOC_BYTES, .n_allocs = 2, .alloc_used = used,
                                    .total_bytes = used[0] + used[1]};
     enum fm_result err = FM_OK;
     if ((err = fm_vk_memory_create(vk, "weights", FM_VK_DEVICE, &weights, &p->memory[FM_POOL_WEIGHTS])) ||
@@ -62,7 +62,7 @@ enum fm_result vk_plan_memory(struct vk_plan *p, struct fm_vk *vk)
                                           &p->memory[FM_POOL_STEP])) ||
         (err = fm_vk_memory_create_single(vk, "result", FM_VK_READBACK, VK_PLAN_RING * VK_PLAN_RESULT_STRIDE,
                                           &p->memory[FM_POOL_RESULT])) ||
-        (err = fm_vk_upload(vk, p->memory[FM_POOL_WEIGHTS], WEIGHT_CHUNK_BYTES + 256, p->x, sizeof(p->x))) ||
+        (err = fm_vk_upload(vk, p->memory[FM_POOL_WEIGHTS], WEIGHT_ALLOC_BYTES + 256, p->x, sizeof(p->x))) ||
         (err = fm_vk_upload_finish(vk)))
         vk_plan_memory_finish(p);
     return err;

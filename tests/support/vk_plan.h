@@ -11,7 +11,7 @@
 #define VK_PLAN_RESULT_STRIDE 4096u
 #define VK_PLAN_DISPATCHES 5u
 
-// x [1000] u32 lies in the second of two chunks of the weights pool;
+// x [1000] u32 lies in the second of two allocations of the weights pool;
 //   a = 3 x + 1 + s,  b = 5 x + 2 + s  |  c = 7 a + s  |  d = 2 c + 4 + s  |  result = 11 b + s
 // where s is word 0 of the step block and | is a barrier.
 struct vk_plan {

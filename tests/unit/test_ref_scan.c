@@ -85,7 +85,7 @@ static void test_scan_parts(void **state)
     struct fm_builder b = {.graph = &graph};
     uint32_t operand[OPERANDS], ends[FM_MAX_DST], starts[FM_MAX_DST];
     build_operands(&b, operand);
-    const struct fm_attr attr = {.heads_kv = 1, .state = STATES, .chunk = PART};
+    const struct fm_attr attr = {.heads_kv = 1, .state = STATES, .part = PART};
     const uint32_t states_src[] = {operand[U], operand[DT], operand[A], operand[B], operand[DT_BIAS], operand[SEGMENT]};
     assert_int_equal(fm_graph_add(&graph, FM_OP_SCAN_STATES, "states", states_src, 6, &attr, ends), FM_OK);
     const uint32_t carry_src[] = {operand[A], ends[0], ends[1], operand[SEGMENT], operand[STATE]};
@@ -116,11 +116,11 @@ static void test_scan_parts_refused(void **state)
     uint32_t operand[OPERANDS], dst[FM_MAX_DST];
     build_operands(&b, operand);
     const uint32_t src[] = {operand[U], operand[DT], operand[A], operand[B], operand[DT_BIAS], operand[SEGMENT]};
-    const struct fm_attr empty = {.heads_kv = 1, .state = STATES}, groups = {.heads_kv = 2, .state = STATES, .chunk = PART};
+    const struct fm_attr empty = {.heads_kv = 1, .state = STATES}, groups = {.heads_kv = 2, .state = STATES, .part = PART};
     assert_int_equal(fm_graph_add(&graph, FM_OP_SCAN_STATES, "states", src, 6, &empty, dst), FM_ARG);
     assert_int_equal(fm_graph_add(&graph, FM_OP_SCAN_STATES, "states", src, 6, &groups, dst), FM_ARG);
     const uint32_t carry_src[] = {operand[A], operand[U], operand[DT], operand[SEGMENT], operand[STATE]};
-    const struct fm_attr attr = {.state = STATES, .chunk = PART};
+    const struct fm_attr attr = {.state = STATES, .part = PART};
     assert_int_equal(fm_graph_add(&graph, FM_OP_SCAN_CARRY, "carry", carry_src, 5, &attr, dst), FM_ARG);
     fm_graph_finish(&graph);
 }

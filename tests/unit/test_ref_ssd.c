@@ -24,7 +24,7 @@
 static const double segments[2][FM_SEGMENT_WORDS] = {{0, 7, 1, 5}, {7, 1, 0, 0}};
 static const struct fm_dims dims = {.t = ROWS, .o = 1, .s = 2, .l = 1, .b = 1, .run = 512};
 static const struct fm_attr attr = {.heads = HEADS, .head = HEAD, .heads_kv = 2, .groups = 1, .groups_c = 4, .state = STATES,
-                                    .chunk = PART};
+                                    .part = PART};
 
 enum { XBC, DT, A, D, DT_BIAS, SEGMENT, STATE, OPERANDS };
 
@@ -114,7 +114,7 @@ static void test_ssd_parts_refused(void **state)
     build_operands(&b, operand);
     struct fm_attr wide = attr, endless = attr, groups = attr;
     wide.state = 1000;
-    endless.chunk = 0;
+    endless.part = 0;
     groups.groups = 3;
     assert_int_equal(add_states(&graph, operand, &wide, dst), FM_ARG);
     assert_int_equal(add_states(&graph, operand, &endless, dst), FM_ARG);

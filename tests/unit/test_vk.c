@@ -111,9 +111,9 @@ static void fill_pattern(uint8_t *bytes, size_t count, uint32_t seed)
 static void transfers_round_trip(void **state)
 {
     (void)state;
-    // Three chunks; more than the ring holds, at odd offsets.
+    // Three allocations; more than the ring holds, at odd offsets.
     uint64_t used[3] = {48u << 20, 48u << 20, 24u << 20};
-    struct fm_pool_size size = {.chunk_bytes = 48u << 20, .n_chunks = 3, .chunk_used = used, .total_bytes = 120u << 20};
+    struct fm_pool_size size = {.alloc_bytes = 48u << 20, .n_allocs = 3, .alloc_used = used, .total_bytes = 120u << 20};
     size_t bytes = (115u << 20) + 13;
     struct fm_vk_memory *memory = NULL;
     uint8_t *sent = malloc(bytes), *got = malloc(bytes);
@@ -138,7 +138,7 @@ static void transfers_round_trip(void **state)
     assert_ok(fm_vk_download(vk, memory, 100, got + 2000, 1200));
     assert_memory_equal(got, got + 2000, 1200);
 
-    // Fill and copy, over a chunk's border.
+    // Fill and copy, over the border of an allocation.
     uint64_t border = 48u << 20;
     assert_ok(fm_vk_fill(vk, memory, border - 64, 128, 0xdeadbeef));
     assert_ok(fm_vk_copy(vk, memory, 2 * border - 30, memory, border - 50, 100));
@@ -215,7 +215,7 @@ static void too_much_memory_is_refused(void **state)
     assert_message("vast");
     assert_null(memory);
     uint64_t used[3] = {1 << 20, 1 << 20, caps.max_alloc_bytes + 1};
-    struct fm_pool_size size = {.chunk_bytes = 1 << 20, .n_chunks = 3, .chunk_used = used};
+    struct fm_pool_size size = {.alloc_bytes = 1 << 20, .n_allocs = 3, .alloc_used = used};
     assert_int_equal(fm_vk_memory_create(vk, "vast", FM_VK_DEVICE, &size, &memory), FM_NOSPACE);
     assert_null(memory);
 }
@@ -354,7 +354,7 @@ static void bad_programs_are_refused(void **state)
     assert_int_equal(fm_vk_program_create(vk, &info, &program), FM_ARG);
     assert_message("c, binding 2");
     p.dispatches[2].bind[2].offset = 0;
-    p.dispatches[0].bind[1].offset = 65536 - 8; // over the chunk's border
+    p.dispatches[0].bind[1].offset = 65536 - 8; // over the border of an allocation
     assert_int_equal(fm_vk_program_create(vk, &info, &program), FM_ARG);
     p.dispatches[0].bind[1].offset = 65536;
     p.dispatches[1].grid[1] = 0;

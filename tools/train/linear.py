@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Attention without softmax, for training: causal products whose weights decay, computed in chunks.
+"""Attention without softmax, for training: causal products whose weights decay, computed in blocks.
 
 One function serves both families: Lightning Attention (Qin et al. 2024) with a fixed decay a head, and the state space
-duality of Mamba-2 (Dao & Gu 2024, section 6) with a decay a token. The chunks are those of the latter.
+duality of Mamba-2 (Dao & Gu 2024, section 6) with a decay a token. The blocks are those of the latter.
 """
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-CHUNK = 64
+BLOCK = 64
 
 
 def decaying_attention(q, k, v, log_decay):
@@ -17,14 +17,14 @@ def decaying_attention(q, k, v, log_decay):
     y_t = sum over s <= t of exp(log_decay_{s+1} + ... + log_decay_t) (q_t k_s) v_s.
     """
     b, t, h, _ = q.shape
-    pad = -t % CHUNK
+    pad = -t % BLOCK
     if pad:
         q, k, v = (F.pad(x, (0, 0, 0, 0, 0, pad)) for x in (q, k, v))
         log_decay = F.pad(log_decay, (0, 0, 0, pad))
-    n = (t + pad) // CHUNK
-    q, k, v = (x.reshape(b, n, CHUNK, h, x.shape[-1]).permute(0, 3, 1, 2, 4) for x in (q, k, v))
-    since = log_decay.reshape(-1, n, CHUNK, h).permute(0, 3, 1, 2).cumsum(-1)           # [b,h,n,c]
-    seen = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=q.device).tril()
+    n = (t + pad) // BLOCK
+    q, k, v = (x.reshape(b, n, BLOCK, h, x.shape[-1]).permute(0, 3, 1, 2, 4) for x in (q, k, v))
+    since = log_decay.reshape(-1, n, BLOCK, h).permute(0, 3, 1, 2).cumsum(-1)           # [b,h,n,c]
+    seen = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=q.device).tril()
     gap = since[..., :, None] - since[..., None, :]
     inside = (q @ k.transpose(-1, -2)) * gap.masked_fill(~seen, -torch.inf).exp()
     y = (inside.to(v.dtype) @ v).float()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import corpus
 from bpe import Bpe
 
-CHUNK_ROWS = 1024
+JOB_ROWS = 1024
 WARMUP_STEPS = 200
 SHOWN_STEPS = 100
 HARD_SHARE = 0.3        # of the loss with a teacher: cross entropy; the rest is the divergence from the teacher
@@ -55,9 +55,9 @@ def make_rows(tokenizer_path, seed, buckets, steps, workers):
     with context.Pool(workers, _start_worker, (tokenizer_path,)) as pool:
         for width, rows_per_step in buckets:
             total = steps * rows_per_step
-            jobs = [(f"{seed}/{i}", width, min(CHUNK_ROWS, total - i)) for i in range(0, total, CHUNK_ROWS)]
-            chunks = pool.map(_make_rows, jobs, chunksize=1)
-            out.append((np.concatenate([c[0] for c in chunks]), np.concatenate([c[1] for c in chunks])))
+            jobs = [(f"{seed}/{i}", width, min(JOB_ROWS, total - i)) for i in range(0, total, JOB_ROWS)]
+            made = pool.map(_make_rows, jobs, chunksize=1)
+            out.append((np.concatenate([c[0] for c in made]), np.concatenate([c[1] for c in made])))
     return out
 
 

@@ -1,19 +1,28 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// SSD (Mamba-2) of prompts on matrix units through KHR_cooperative_matrix: chunks of Q rows (Dao and Gu 2024, section 6), one
-// after another, with the state in registers. SSD_STATES is the same without outputs, from a zero state.
+// SSD (Mamba-2) of prompts on matrix units through KHR_cooperative_matrix: the block form of Dao and Gu 2024, section 6. The rows
+// of a part go through in blocks of Q rows, one block after another; the state stays in registers. SSD_STATES computes the state
+// only, beginning with zero, and writes no outputs.
 //   xbc [T,W] f16, dt [T,H], a, d, dt_bias [H], seg, state [S,B,H*P,N] -> y [T,H*P], state'
-//   With v = softplus(dt + dt_bias), u_t the sum of v a up to row t of the chunk, s0 the state before it and r its last row:
-//     y_t = exp(u_t) s0 c_t + sum_{s<=t} (c_t b_s) exp(u_t - u_s) v_s x_s + d x_t;  s' = exp(u_r) s0 + sum_s exp(u_r - u_s) v_s x_s b_s^T
-// One workgroup: PB rows p of one head and one part of a segment. DOWN subgroups share the rows of y and the columns n of the state,
-//     ACROSS the rows p. Of one chunk: c and the state go to shared memory and are multiplied; then b in the place of the state, and
-//     v x; c b^T becomes weights, in the place of c.
+//   Let v = softplus(dt + dt_bias), and u_t = the sum of v a over the rows of the block up to row t. Let s0 be the state before the
+//   block, s' the state after it, and r the block's last row:
+//     y_t = exp(u_t) s0 c_t + sum_{s<=t} (c_t b_s) exp(u_t - u_s) v_s x_s + d x_t
+//     s'  = exp(u_r) s0 + sum_s exp(u_r - u_s) v_s x_s b_s^T
+//   The factors (c_t b_s) exp(u_t - u_s) are called the block's weights: one for each pair of its rows, zero where s > t.
+// One workgroup: one part of a segment (lib/segment.glsl), and of one head PB rows p of the state [P,N], that is PB columns of x and y.
+//     Its subgroups form a grid of DOWN x ACROSS. In y [Q,PB], DOWN subgroups share the rows and ACROSS subgroups the columns; in
+//     the state [PB,N], ACROSS subgroups share the rows p and DOWN subgroups the columns n. For each block:
+//     1. c and the state (rounded to f16) go to shared memory, and their product becomes the first term of y.
+//     2. b takes the place of the state in shared memory, and v x is stored beside it.
+//     3. The weights are made of c b^T and take the place of c.
+//     4. Weights times v x is the second term of y; v x, decayed to the block's end, times b goes into the state.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 N, 3 PB; N a multiple of MS, PB of MS * ACROSS; PB divides P.
-// Defines: MS, the shape MS x MS x MS of one matrix; Q, rows of a chunk.
+// Defines: MS, the shape MS x MS x MS of one matrix; Q, rows of a block.
 // Needs: coopmat, float16, subgroup arithmetic; full subgroups.
-// Accumulation: f32 in the matrix units; x, b, c, c b^T, weights and the state where it is read are f16. The state itself stays f32.
-//     Powers of two keep f16 in range: for v x, for the state and for the weights of a chunk. v a is cut off at
-//     -128, where its exponential is 0 in any case, so that differences of sums keep their digits; only they meet exp.
+// Accumulation: f32 in the matrix units. The operands are f16: x, b, c, c b^T, the weights, and the copy of the state that is
+//     multiplied. The state itself stays f32. Three scales, powers of two, keep these operands in f16's range: one for v x, one for
+//     the state, one for the weights of a block. v a is not less than -128, where its exponential is 0 in any case: larger sums
+//     would lose digits of their differences, and the differences are what exp sees.
 // Bytes moved: b, c once per head and PB rows; x, y once (SSD_STATES reads x and b once more); the state once a part.
 // Limits: shared memory, with W = max(N, Q): 2 Q (W + PB + 20) + 2 max(Q, PB) (N + 8) + 4 Q MS + 4 subgroups bytes.
 #extension GL_GOOGLE_include_directive : require
@@ -49,23 +58,24 @@ const uint WORKGROUP = gl_WorkGroupSize.x;
 const uint SUBGROUPS = WORKGROUP / FM_SUBGROUP;
 const uint DOWN = SUBGROUPS < Q / MS ? SUBGROUPS : Q / MS;
 const uint ACROSS = SUBGROUPS / DOWN;
-const uint TR = Q / MS / DOWN;             // blocks of rows of a subgroup
-const uint TP = PB / MS / ACROSS;          // blocks of p of a subgroup
-const uint DEEP = STATE / MS;              // blocks of n
-const uint TN = (DEEP + DOWN - 1) / DOWN;  // of them, a subgroup's
-const uint TS = Q / MS / ACROSS;           // blocks of columns of c b^T of a subgroup
+const uint TR = Q / MS / DOWN;             // a subgroup's matrices down y
+const uint TP = PB / MS / ACROSS;          // a subgroup's matrices along p, in y and in the state
+const uint DEEP = STATE / MS;              // matrices along n
+const uint TN = (DEEP + DOWN - 1) / DOWN;  // a subgroup's matrices along n, in the state
+const uint TS = Q / MS / ACROSS;           // a subgroup's matrices across c b^T
 const uint CELLS = MS * MS;
 const uint WIDE = STATE > Q ? STATE : Q;
-// Pitches of lines in shared memory, in quads of halves; what is added keeps them off the same banks.
+// Pitches of lines in shared memory, in quads of halves. 8 halves more than a line holds: else neighbouring lines would share banks.
 const uint C_PITCH = (WIDE + 8) / 4, B_PITCH = (STATE + 8) / 4, X_PITCH = (PB + 8) / 4;
 
-shared f16vec4 bs[(Q > PB ? Q : PB) * B_PITCH];          // [s][n] b; before that [p][n] the state
+shared f16vec4 bs[(Q > PB ? Q : PB) * B_PITCH];          // [p][n] the state as f16, then [s][n] b
 shared f16vec4 xs[Q * X_PITCH];          // [s][p] v x
 shared float steps[Q], sums[Q];          // v, u
 #ifdef FM_OP_SSD
-shared f16vec4 cs[Q * C_PITCH];          // [t][n] c; then [t][s] weights
-shared float factor[Q * MS];             // a row's factor, MS times; then the block of y that the chunk's last row is in
-// Greatest element that a subgroup has, of the state or of c b^T; whole units of 16 bytes, because matrices may lie behind it.
+shared f16vec4 cs[Q * C_PITCH];          // [t][n] c, then [t][s] weights
+shared float factor[Q * MS];             // [row][MS] the row's factor, as a matrix; in store_rest matrices of y
+// The greatest element of the state, or of c b^T, that each subgroup has. Whole units of 16 bytes, because arrays of matrices may
+// follow and must be aligned to 16 bytes.
 shared float most[(SUBGROUPS + 3) / 4 * 4];
 #endif
 
@@ -83,7 +93,7 @@ shared float most[(SUBGROUPS + 3) / 4 * 4];
 #define UNROLL [[unroll]]
 #endif
 
-ACC held[TP * TN]; // the state: block across * TP + i of p, block down + j * DOWN of n
+ACC held[TP * TN]; // the subgroup's matrices of the state: [i * TN + j] is the one at p (across * TP + i) * MS, n (down + j * DOWN) * MS
 uint tid, down, across, h, p0;
 
 f16vec4 to_halves(vec4 v)
@@ -98,18 +108,18 @@ float power_for(float greatest, int target)
     return uintBitsToFloat(uint(target - e + 127) << 23);
 }
 
-// `rows` rows of N halves of xbc from column `at` on, into lines of shared memory; zeros below.
+// Loads b or c: N columns of xbc from column `at` on, of `rows` rows from row0 on, into the lines of `to`. Lines that have no row are zero.
 #define LOAD_HALVES(to, pitch, row0, rows, at)                                                                         \
     for (uint i = tid; i < Q * (STATE / 8); i += WORKGROUP) {                                                              \
-        uint line = i / (STATE / 8), chunk = i % (STATE / 8);                                                          \
+        uint line = i / (STATE / 8), octet = i % (STATE / 8);                                                          \
         uvec4 raw = uvec4(0);                                                                                          \
         if (line < rows)                                                                                               \
-            raw = pc.xbc.d[(((row0) + line) * stride_x + (at)) / 8 + chunk];                                           \
-        to[line * pitch + 2 * chunk] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));                        \
-        to[line * pitch + 2 * chunk + 1] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));                    \
+            raw = pc.xbc.d[(((row0) + line) * stride_x + (at)) / 8  + octet];                                          \
+        to[line * pitch + 2 * octet] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));                        \
+        to[line * pitch + 2 * octet + 1] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));                    \
     }
 
-// v and u of a chunk, by the first subgroup.
+// Makes `steps` (v) and `sums` (u) of a block; the first subgroup does.
 void load_steps(uint row0, uint rows, float a, float bias)
 {
     float before = 0.0;
@@ -122,7 +132,7 @@ void load_steps(uint row0, uint rows, float a, float bias)
     }
 }
 
-// The power of two for v x of this chunk: v alone is brought below 1.
+// The scale of v x: the power of two that brings every v of the block below 1, whatever x is.
 float scale_of_steps()
 {
     float top = 0.0;
@@ -131,7 +141,7 @@ float scale_of_steps()
     return power_for(subgroupMax(top), -1);
 }
 
-// v x of a chunk times `scale`, and with `decayed` times exp(u_r - u_s).
+// Stores v x times `scale` in `xs`, for the rows of a block; with `decayed` also times exp(u_r - u_s), their decay to the block's end.
 void load_x(uint row0, uint rows, uint stride_x, uint at_x, float scale, bool decayed)
 {
     for (uint i = tid; i < Q * (PB / 4); i += WORKGROUP) {
@@ -145,19 +155,20 @@ void load_x(uint row0, uint rows, uint stride_x, uint at_x, float scale, bool de
     }
 }
 
-// The state after the chunk. Padding rows have v = 0: the last sum is that of the chunk's last row.
+// From the state before the block to the state after it. `scale` is that of v x. A short block needs no case of its own: rows that it
+// lacks have v = 0, so the last element of `sums` is the sum at its last row.
 void advance(float scale)
 {
     float keep = exp(sums[Q - 1]) * scale;
     UNROLL for (uint j = 0; j < TN; j++) {
-        uint block = down + j * DOWN;
-        if (DEEP % DOWN != 0 && block >= DEEP)
+        uint matrix = down + j * DOWN;
+        if (DEEP % DOWN != 0 && matrix >= DEEP)
             continue;
         UNROLL for (uint i = 0; i < TP; i++)
             held[i * TN + j] = held[i * TN + j] * keep;
         UNROLL for (uint k = 0; k < Q / MS; k++) {
             MAT_B b;
-            coopMatLoad(b, bs, k * MS * B_PITCH + block * (MS / 4), B_PITCH, ROWS);
+            coopMatLoad(b, bs, k * MS * B_PITCH + matrix * (MS / 4), B_PITCH, ROWS);
             UNROLL for (uint i = 0; i < TP; i++) {
                 MAT_A x;
                 coopMatLoad(x, xs, k * MS * X_PITCH + (across * TP + i) * (MS / 4), X_PITCH, COLUMNS);
@@ -169,19 +180,19 @@ void advance(float scale)
     }
 }
 
-// To or from a state in memory, whose head begins at element `at`.
+// Loads or stores (MOVE) the subgroup's matrices of a state in memory; `at`: first element of the workgroup's rows p.
 #define MOVE_STATE(MOVE, memory, at)                                                                                   \
     UNROLL for (uint j = 0; j < TN; j++) {                                                                             \
-        uint block = down + j * DOWN;                                                                                  \
-        if (DEEP % DOWN != 0 && block >= DEEP)                                                                         \
+        uint matrix = down + j * DOWN;                                                                                  \
+        if (DEEP % DOWN != 0 && matrix >= DEEP)                                                                         \
             continue;                                                                                                  \
         UNROLL for (uint i = 0; i < TP; i++)                                                                           \
-            MOVE(held[i * TN + j], memory, ((at) + (across * TP + i) * MS * STATE + block * MS) / 4, STATE / 4, ROWS); \
+            MOVE(held[i * TN + j], memory, ((at) + (across * TP + i) * MS * STATE + matrix * MS) / 4, STATE / 4, ROWS); \
     }
 
 #ifdef FM_OP_SSD
 
-// Every subgroup's greatest element; after the next barrier power_of_most has the power of two for all.
+// Notes a subgroup's greatest element. After a barrier power_of_most makes one scale for all subgroups of what each has noted.
 void note_most(float top)
 {
     top = subgroupMax(top);
@@ -206,21 +217,21 @@ float greatest_held()
     return top;
 }
 
-// The state as halves, in the place of b.
+// Writes the state as f16 to shared memory, where b goes later.
 void publish_state(float scale)
 {
     UNROLL for (uint j = 0; j < TN; j++) {
-        uint block = down + j * DOWN;
-        if (DEEP % DOWN != 0 && block >= DEEP)
+        uint matrix = down + j * DOWN;
+        if (DEEP % DOWN != 0 && matrix >= DEEP)
             continue;
         UNROLL for (uint i = 0; i < TP; i++)
-            coopMatStore(HALVES(held[i * TN + j] * scale), bs, (across * TP + i) * MS * B_PITCH + block * (MS / 4), B_PITCH, ROWS);
+            coopMatStore(HALVES(held[i * TN + j] * scale), bs, (across * TP + i) * MS * B_PITCH + matrix * (MS / 4), B_PITCH, ROWS);
     }
 }
 
 MAT_A query[TR * DEEP]; // the subgroup's rows of c
 ACC acc[TR * TP];       // its rows of y
-ACC g[TR * TS];         // c b^T: block across + j * ACROSS of columns
+ACC g[TR * TS];         // its part of c b^T: [i * TS + j] is in matrix column across + j * ACROSS
 
 void multiply_state()
 {
@@ -238,19 +249,19 @@ void multiply_state()
         }
 }
 
-// c b^T up to the diagonal. Returns the greatest element.
+// c b^T: matrices above the diagonal stay zero. Returns the greatest element of the subgroup's.
 float multiply_b()
 {
     float top = 0.0;
     UNROLL for (uint j = 0; j < TS; j++) {
-        uint block = across + j * ACROSS;
+        uint matrix = across + j * ACROSS;
         UNROLL for (uint i = 0; i < TR; i++)
             g[i * TS + j] = ACC(0.0);
-        if (block > down * TR + TR - 1)
+        if (matrix > down * TR + TR - 1)
             continue;
         UNROLL for (uint k = 0; k < DEEP; k++) {
             MAT_B b;
-            coopMatLoad(b, bs, block * MS * B_PITCH + k * (MS / 4), B_PITCH, COLUMNS);
+            coopMatLoad(b, bs, matrix * MS * B_PITCH + k * (MS / 4), B_PITCH, COLUMNS);
             UNROLL for (uint i = 0; i < TR; i++)
                 g[i * TS + j] = coopMatMulAdd(query[i * DEEP + k], b, g[i * TS + j]);
         }
@@ -261,7 +272,8 @@ float multiply_b()
     return top;
 }
 
-// c b^T into cs, and each row's factor for what the state gave.
+// Writes c b^T to `cs`, and makes `factor`: exp(u_t), by which row t of the state's term of y is multiplied.
+// `scale` is that of the weights; `scale_rows` brings the state's term to the scale of the other term of y.
 void publish_weights(float scale, float scale_rows)
 {
     UNROLL for (uint i = 0; i < TR; i++)
@@ -272,7 +284,7 @@ void publish_weights(float scale, float scale_rows)
         factor[i] = exp(sums[i / MS]) * scale_rows;
 }
 
-// Rows of one chunk: their decays, zeros above the diagonal.
+// Makes the block's weights of c b^T in `cs`: multiplies by exp(u_t - u_s), and sets elements above the diagonal to zero.
 void decay_weights()
 {
     for (uint i = tid; i < Q * (Q / 4); i += WORKGROUP) {
@@ -287,16 +299,16 @@ void decay_weights()
 void multiply_x()
 {
     UNROLL for (uint i = 0; i < TR; i++) {
-        uint row_block = down * TR + i;
+        uint row_matrix = down * TR + i;
         ACC f;
-        coopMatLoad(f, factor, row_block * CELLS, MS, ROWS);
+        coopMatLoad(f, factor, row_matrix * CELLS, MS, ROWS);
         UNROLL for (uint j = 0; j < TP; j++)
             acc[i * TP + j] = acc[i * TP + j] * f;
         UNROLL for (uint k = 0; k < Q / MS; k++) {
-            if (k > row_block)
+            if (k > row_matrix)
                 continue;
             MAT_A w;
-            coopMatLoad(w, cs, row_block * MS * C_PITCH + k * (MS / 4), C_PITCH, ROWS);
+            coopMatLoad(w, cs, row_matrix * MS * C_PITCH + k * (MS / 4), C_PITCH, ROWS);
             UNROLL for (uint j = 0; j < TP; j++) {
                 MAT_B x;
                 coopMatLoad(x, xs, k * MS * X_PITCH + (across * TP + j) * (MS / 4), X_PITCH, ROWS);
@@ -306,7 +318,7 @@ void multiply_x()
     }
 }
 
-// y = acc * scale + d x of the blocks whose rows are all there, from registers to memory and back.
+// Stores y = acc * scale + d x, for those matrices of y all of whose rows exist. x is loaded as a matrix, too.
 void store_whole(uint row0, uint rows, uint stride_x, uint at_x, float scale)
 {
     float d = pc.skip.d[h];
@@ -324,7 +336,7 @@ void store_whole(uint row0, uint rows, uint stride_x, uint at_x, float scale)
     }
 }
 
-// The same of the one row of blocks that is there in part, through shared memory, one block of a subgroup after another.
+// Stores the rows of a short block's last matrices, of which only some exist: through `factor`, row by row.
 void store_rest(uint row0, uint rows, uint stride_x, uint at_x, float scale)
 {
     float d = pc.skip.d[h];
@@ -360,14 +372,14 @@ void main()
     if (!fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, pc.part, part))
         return;
     // The planner guarantees these multiples; said in arithmetic, so that the compiler knows of aligned loads.
-    uint first_b = pc.heads_x * pc.head & ~7u, stride_x = first_b + (((pc.groups + pc.groups_c) * STATE) & ~7u);
-    uint at_b = first_b + h / (pc.heads / pc.groups) * STATE, at_x = h / (pc.heads / pc.heads_x) * pc.head + p0;
+    uint first_b = pc.heads_x * pc.head & ~7u, stride_x = first_b + (((pc.groups_b + pc.groups_c) * STATE) & ~7u);
+    uint at_b = first_b + h / (pc.heads / pc.groups_b) * STATE, at_x = h / (pc.heads / pc.heads_x) * pc.head + p0;
     uint state_elems = pc.heads * pc.head * STATE, at_state = (h * pc.head + p0) * STATE;
     float a = pc.a.d[h], bias = pc.dt_bias.d[h];
     UNROLL for (uint i = 0; i < TP * TN; i++)
         held[i] = ACC(0.0);
 #ifdef FM_OP_SSD
-    uint at_c = first_b + (pc.groups + h / (pc.heads / pc.groups_c)) * STATE;
+    uint at_c = first_b + (pc.groups_b + h / (pc.heads / pc.groups_c)) * STATE;
     if (FM_PRESENT(pc.starts)) {
         MOVE_STATE(coopMatLoad, pc.starts.d, gl_WorkGroupID.y * state_elems + at_state)
     } else if (part.pos != 0) {
@@ -411,7 +423,7 @@ void main()
         MOVE_STATE(coopMatStore, pc.state.d, fm_state_version(part.slot, part.pos + part.rows, pc.versions) * state_elems + at_state)
     }
 #else
-    if (part.last) // nobody asks what it adds
+    if (part.last) // what the last part adds is not needed
         return;
     float total = 0.0;
     for (uint c0 = 0; c0 < part.rows; c0 += Q) {

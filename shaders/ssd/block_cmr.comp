@@ -1,30 +1,38 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// SSD (Mamba-2) of prompts on matrix units, with the state as an operand in registers: chunks of Q = BLOCKS * MS rows (Dao and
-// Gu 2024, section 6), one after another. SSD_STATES is the same without outputs, from a zero state.
+// SSD (Mamba-2) of prompts on matrix units whose accumulators can become operands: the block form of Dao and Gu 2024, section 6. The
+// rows of a part go through in blocks of Q = MATRICES * MS rows, one block after another. SSD_STATES computes the state only,
+// beginning with zero, and writes no outputs.
 //   xbc [T,W] f16, dt [T,H], a, d, dt_bias [H], seg, state [S,B,H*P,N] -> y [T,H*P], state'
-//   With v = softplus(dt + dt_bias), u_t the sum of v a up to row t of the chunk, s0 the state before it and r its last row:
-//     y_t = exp(u_t) s0 c_t + sum_{s<=t} (c_t b_s) exp(u_t - u_s) v_s x_s + d x_t;  s' = exp(u_r) s0 + sum_s exp(u_r - u_s) v_s x_s b_s^T
-// One workgroup: HEADS heads that share b and c, MS rows p of one of them for each of its subgroups (PB rows of a head), and one part of
-//     a segment. All is transposed: a subgroup holds its rows of the state [p][n] in accumulators that never leave it; for
-//     y^T = s0 c^T they become the left operand where they are, and so does x^T, which comes from memory in the accumulators' places
-//     and meets y^T there once more for d x. Of one chunk b and c go to shared memory, a head's subgroups share out its weights
-//     (c b^T) exp(u_t - u_s) v_s up to the diagonal and put them there too. SSD_STATES has one barrier a chunk; SSD two where
-//     AHEAD gives b a second place, else three.
-//     What a chunk needs of memory is on its way while the one before is worked on: x takes the place of the x that has just been
-//     used, dt is two chunks ahead, b and c one where AHEAD says so. Whole chunks have no conditions that would keep a compiler
-//     from moving loads; rows beyond the part are then read as its last ones, and not used. What rows have in common (u, v) is
-//     made by a head's last subgroup, a chunk ahead.
-// Spec constants: 0 workgroup size, 1 subgroup size, 2 N; N a multiple of MS and of 8; PB = MS * subgroups / HEADS divides P, and is P
-//     where HEADS > 1.
-// Defines: MS, the shape MS x MS x MS of one matrix; BLOCKS, 2 or 4; HEADS, which divides the heads that share b and c; AHEAD: 0: b
-//     and c are fetched when the chunk before is done; 1: while it is worked on, with two places for b (SSD_STATES: 1).
+//   Let v = softplus(dt + dt_bias), and u_t = the sum of v a over the rows of the block up to row t. Let s0 be the state before the
+//   block, s' the state after it, and r the block's last row:
+//     y_t = exp(u_t) s0 c_t + sum_{s<=t} (c_t b_s) exp(u_t - u_s) v_s x_s + d x_t
+//     s'  = exp(u_r) s0 + sum_s exp(u_r - u_s) v_s x_s b_s^T
+//   The factors (c_t b_s) exp(u_t - u_s) v_s are called the block's weights: one for each pair of its rows, zero where s > t.
+// One workgroup: one part of a segment (lib/segment.glsl) and HEADS heads that share b and c. A head has a team of subgroups; a
+//     subgroup has MS rows p of the head's state [P,N], so that a team has PB = MS * subgroups / HEADS of them.
+//     Everything is computed transposed, so that what a subgroup has in registers is the left operand of each product:
+//     - The state [p][n] stays in accumulators. For y^T = s0 c^T it is converted to a left operand where it lies.
+//     - x^T is loaded from memory into the same layout. It is the left operand of x^T weights^T, is scaled and multiplied by b for
+//       the state, and is added to y^T as d x.
+//     b and c of a block are stored in shared memory for all subgroups. The weights of a head are made by its team, each subgroup a
+//     share of them, and stored in shared memory, too.
+//     Barriers: SSD_STATES has one a block; SSD has two where b has two places (AHEAD 1), else three.
+//     What a block needs of memory is loaded while the block before it is computed: x into the registers of the x that has just been
+//     used; dt two blocks ahead; b and c one block ahead with AHEAD 1. Code for whole blocks has no condition around its loads,
+//     because a compiler does not move loads across conditions: beyond the part it reads the part's last rows, and does not use
+//     them. The tables of a head (u, v and what follows of them) are made by the last subgroup of its team, a block ahead.
+// Spec constants: 0 workgroup size, 1 subgroup size, 2 N; N a multiple of MS and of 8; PB divides P, and is P where HEADS > 1.
+// Defines: MS, the shape MS x MS x MS of one matrix; MATRICES, 2 or 4; HEADS, which divides the number of heads that share b and c;
+//     AHEAD. 0: b and c are loaded when the block before is done. 1 (always for SSD_STATES): they are loaded while the block before
+//     is computed, and b has two places in shared memory.
 // Needs: coopmat_reg (conversions, per-element operations), float16, subgroup arithmetic; full subgroups.
-// Accumulation: f32 in the matrix units; x, b, c, weights and the state where it is read are f16. The state itself stays f32.
-//     Powers of two keep f16 in range: for v, for the subgroup's rows of the state, and for the weights of a chunk, these from
-//     |c b| <= N max|c| max|b|. That is about 2^7 above what they are (N 128), which leaves 22 binades below them before f16 loses
-//     digits. v a is cut off at -128, where its exponential is 0 in any case, so that differences of sums keep their digits; only
-//     they meet exp.
+// Accumulation: f32 in the matrix units. The operands are f16: x, b, c, the weights, and the copy of the state that is multiplied.
+//     The state itself stays f32. Three scales, powers of two, keep these operands in f16's range: one for v, one for a subgroup's
+//     rows of the state, one for the weights of a block. The last comes from a bound, |c b| <= N max|c| max|b|, because the
+//     weights are not known when it is needed. The bound is about 2^7 times what they are (N 128); 22 binades remain below them before
+//     f16 loses digits. v a is not less than -128, where its exponential is 0 in any case: larger sums would lose digits of their
+//     differences, and the differences are what exp sees.
 // Bytes moved: b, c once per HEADS heads and PB rows; x, y once (SSD_STATES reads x and b once more); the state once a part.
 // Limits: shared memory, with L = 2 Q (N + 8): L for each place of b, and 16 Q HEADS + 8 HEADS; of SSD besides
 //     L + HEADS (2 Q (Q + 8) + 16 Q) + 8 subgroups.
@@ -58,30 +66,30 @@ layout(push_constant, scalar) uniform Push { FM_PUSH_SSD(FM_A, FM_P) } pc;
 layout(push_constant, scalar) uniform Push { FM_PUSH_SSD_STATES(FM_A, FM_P) } pc;
 #endif
 
-#define TURNS (1 + AHEAD) // places for b
+#define TURNS (1 + AHEAD) // places for b; `turn` is the parity of a block, 0 or 1
 
-const uint Q = BLOCKS * MS;
+const uint Q = MATRICES * MS;
 const uint WORKGROUP = gl_WorkGroupSize.x;
 const uint SUBGROUPS = WORKGROUP / FM_SUBGROUP;
-const uint TEAM = SUBGROUPS / HEADS; // subgroups of a head
-const uint DEEP = STATE / MS;        // blocks of n
-const uint OWN = Q / FM_SUBGROUP;    // rows of a chunk for a lane of the subgroup that makes sums
-const uint LINES = Q * (STATE / 8);  // units of 8 halves in a chunk of b or c
+const uint TEAM = SUBGROUPS / HEADS; // subgroups of a head's team
+const uint DEEP = STATE / MS;        // matrices along n
+const uint OWN = Q / FM_SUBGROUP;    // rows of a block for each lane of a subgroup that makes tables
+const uint LINES = Q * (STATE / 8);  // units of 8 halves in a block of b or c
 const uint MOVES = (LINES + WORKGROUP - 1) / WORKGROUP;
-// Pitches of lines in shared memory, in units of 8 halves; one unit more than is full keeps lines off the same banks.
+// Pitches of lines in shared memory, in units of 8 halves. One unit more than a line holds: else neighbouring lines would share banks.
 const uint PITCH = STATE / 8 + 1, W_PITCH = Q / 8 + 1;
 
-// Tables are of the chunk that is worked on and the next one: [chunk][head][row].
+// Tables [turn][head][row]: of the block that is computed, and of the next one.
 shared uvec4 bs[TURNS * Q * PITCH];   // [s][n] b
 shared float sums[2 * HEADS * Q];     // u
-shared float onward[2 * HEADS * Q];   // v exp(u_r - u_s) in units of `unit`
-shared float unit[2 * HEADS];         // the power of two that brings v below 1
+shared float onward[2 * HEADS * Q];   // v exp(u_r - u_s) * unit: what row s adds to the state
+shared float unit[2 * HEADS];         // [turn][head] the scale of v: the power of two that brings it below 1
 #ifdef FM_OP_SSD
 shared uvec4 cs[Q * PITCH];                // [t][n] c
-shared uvec4 weights[HEADS * Q * W_PITCH]; // [head][t][s], up to the diagonal's blocks
-shared float steps[2 * HEADS * Q];         // v in units of `unit`
+shared uvec4 weights[HEADS * Q * W_PITCH]; // [head][t][s]; matrices above the diagonal are not used
+shared float steps[2 * HEADS * Q];         // v * unit
 shared float reach[2 * HEADS * Q];         // exp(u)
-shared float most_b[SUBGROUPS], most_c[SUBGROUPS]; // the largest that a subgroup moved
+shared float most_b[SUBGROUPS], most_c[SUBGROUPS]; // the greatest element of b, of c, that each subgroup stored
 #endif
 
 #define MAT_A coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseA>
@@ -98,18 +106,18 @@ shared float most_b[SUBGROUPS], most_c[SUBGROUPS]; // the largest that a subgrou
 #define UNROLL [[unroll]]
 #endif
 
-ACC held[DEEP]; // the subgroup's rows of the state, in units of held_unit; block n
+ACC held[DEEP]; // the subgroup's rows of the state times held_unit, matrix after matrix along n
 float held_unit;
-HALVES xs[BLOCKS]; // x^T of the subgroup's p, block of s
+HALVES xs[MATRICES]; // x^T of the subgroup's rows p, matrix after matrix along s
 uvec4 next_b[MOVES];
 #ifdef FM_OP_SSD
 uvec4 next_c[MOVES];
 uint at_c;
-ACC y[BLOCKS]; // y^T of the subgroup's p, block of t
+ACC y[MATRICES]; // y^T of the subgroup's rows p, matrix after matrix along t
 #endif
-uint tid, team, member; // the subgroup is `member` of those of head `team` of the workgroup's
-uint h;                 // that head
-uint begin, count;      // rows of the part
+uint tid, team, member; // this subgroup is number `member` of team `team`
+uint h;                 // the team's head
+uint begin, count;      // the part's first row, and its number of rows
 uint stride_x, at_b, at_x;
 
 // The power of two that brings `greatest` below 2^(target + 1).
@@ -119,7 +127,7 @@ float power_for(float greatest, int target)
     return uintBitsToFloat(uint(target - e + 127) << 23);
 }
 
-// Of what a subgroup fetched: rows of the chunk, also where an invocation has less than MOVES to move.
+// The greatest element of what this subgroup loaded of b or c. All of it is of the block, also what an invocation loaded twice.
 float greatest_of(uvec4 next[MOVES])
 {
     f16vec2 top = f16vec2(0.0);
@@ -131,7 +139,7 @@ float greatest_of(uvec4 next[MOVES])
     return subgroupMax(float(max(top.x, top.y)));
 }
 
-// Rows of b or c, whose first column is `at`, from row c0 of the part on, to registers.
+// Loads this invocation's share of b or c into registers: Q rows from row c0 of the part on; `at` is the first column in xbc.
 void fetch_lines(out uvec4 next[MOVES], uint c0, uint at)
 {
     [[unroll]] for (uint i = 0; i < MOVES; i++) {
@@ -142,7 +150,7 @@ void fetch_lines(out uvec4 next[MOVES], uint c0, uint at)
     }
 }
 
-// From there to shared memory. Of SSD, besides, the largest that the subgroup moved.
+// Stores what fetch_lines has loaded into shared memory.
 #define KEEP_LINES(to, first, next)                                                                                    \
     [[unroll]] for (uint i = 0; i < MOVES; i++) {                                                                      \
         uint task = i * WORKGROUP + tid;                                                                                   \
@@ -170,7 +178,7 @@ void keep_c()
 }
 #endif
 
-// dt of the chunk from row c0 on, for publish_steps.
+// Loads dt of the block from row c0 on, for publish_steps.
 void fetch_steps(out float raw[OWN], uint c0)
 {
     [[unroll]] for (uint i = 0; i < OWN; i++) {
@@ -179,7 +187,7 @@ void fetch_steps(out float raw[OWN], uint c0)
     }
 }
 
-// The tables of a head for a chunk of `rows` rows, by one of the head's subgroups.
+// Makes the tables of the team's head for a block of `rows` rows; one subgroup of the team calls it.
 void publish_steps(float raw[OWN], uint rows, float a, float bias, uint turn)
 {
     float v[OWN], u[OWN], before = 0.0, top = 0.0;
@@ -204,7 +212,7 @@ void publish_steps(float raw[OWN], uint rows, float a, float bias, uint turn)
         unit[place] = power;
 }
 
-// Block k of x^T of the chunk from row c0 on, of which all rows are there or none is used.
+// Loads matrix k of x^T of the block from row c0 on. Either all its rows are in the part, or it is not used.
 void fetch_x(uint k, uint c0)
 {
     uint row = begin + min(c0 + k * MS, count - MS);
@@ -218,10 +226,10 @@ float16_t read_x(const in uint p, const in uint s, const in float16_t none, cons
     return s < rows ? unpackFloat2x16(FM_CAST(fm_u32s, pc.xbc).d[i / 2])[i & 1] : none;
 }
 
-// x^T of a chunk of `rows` rows; zeros beyond.
+// Loads x^T of a short block, of `rows` rows; rows that it lacks are zero.
 void read_short_x(uint c0, uint rows)
 {
-    UNROLL for (uint k = 0; k < BLOCKS; k++) {
+    UNROLL for (uint k = 0; k < MATRICES; k++) {
         uint first = k * MS;
         xs[k] = HALVES(0.0);
         if (rows > first)
@@ -234,7 +242,7 @@ float carry_on(const in uint p, const in uint s, const in float x, const in uint
     return x * onward[first + s];
 }
 
-// What block k of the chunk adds to the state. Padding rows have v = 0 and x = 0.
+// Adds to the state what matrix k of x^T gives. Rows that a short block lacks have v = 0 and x = 0, and add nothing.
 void update(ACC x, uint k, uint turn)
 {
     coopMatPerElementNV(x, x, carry_on, (turn * HEADS + team) * Q + k * MS);
@@ -246,7 +254,7 @@ void update(ACC x, uint k, uint turn)
     }
 }
 
-// To or from a state in memory, whose rows of this subgroup begin at element `at`.
+// Loads or stores (MOVE) the subgroup's rows of a state in memory; `at`: their first element.
 #define MOVE_STATE(MOVE, memory, at)                                                                                   \
     UNROLL for (uint n = 0; n < DEEP; n++)                                                                             \
         MOVE(held[n], memory, ((at) + n * MS) / 4, STATE / 4, ROWS);
@@ -259,7 +267,7 @@ void unscale_state()
 
 #ifdef FM_OP_SSD
 
-// The power of two for the state as f16.
+// The scale of the subgroup's rows of the state.
 float scale_of_state()
 {
     float top = 0.0;
@@ -277,32 +285,32 @@ float decay(const in uint p, const in uint t, const in float y, const in uint t0
     return y * from * (reach[t0 + t] * to);
 }
 
-// y^T of what the state before the chunk gives, in units of `to`; the state goes on to the chunk's end, in units of its v.
+// Sets y^T to the state's term, exp(u_t) s0 c_t, times `to`. Then the state decays to the block's end, and gets the block's own unit.
 void multiply_state(uint turn, float to)
 {
     uint place = turn * HEADS + team, table = place * Q;
     float scale = scale_of_state(), keep = exp(sums[table + Q - 1]) * (unit[place] / held_unit);
-    UNROLL for (uint j = 0; j < BLOCKS; j++)
+    UNROLL for (uint j = 0; j < MATRICES; j++)
         y[j] = ACC(0.0);
     UNROLL for (uint n = 0; n < DEEP; n++) {
         MAT_A s = MAT_A(held[n] * scale);
         held[n] = held[n] * keep;
-        UNROLL for (uint j = 0; j < BLOCKS; j++) {
+        UNROLL for (uint j = 0; j < MATRICES; j++) {
             MAT_B c;
             coopMatLoad(c, cs, j * MS * PITCH + n * (MS / 8), PITCH, COLUMNS);
             y[j] = coopMatMulAdd(s, c, y[j]);
         }
     }
-    UNROLL for (uint j = 0; j < BLOCKS; j++)
+    UNROLL for (uint j = 0; j < MATRICES; j++)
         coopMatPerElementNV(y[j], y[j], decay, table + j * MS, 1.0 / (scale * held_unit), to);
     held_unit = unit[place];
 }
 
-// What block k of x gives to all rows of blocks from k on.
+// Adds to y^T what matrix k of x^T gives to the rows of matrices k, k + 1, ... (earlier rows do not see it).
 void multiply_x(HALVES x, uint k)
 {
     MAT_A left = MAT_A(x);
-    UNROLL for (uint j = 0; j < BLOCKS; j++) {
+    UNROLL for (uint j = 0; j < MATRICES; j++) {
         if (j < k)
             continue;
         MAT_B w;
@@ -319,10 +327,11 @@ float put_y(const in uint p, const in uint t, const in float y, const in uint ro
     return y;
 }
 
-// What x gives to y and to the state; the next chunk's x is fetched. `rows`: of the chunk, Q if `whole`; at_y: of its first row.
+// Uses x: adds its terms to y^T, stores y, and adds what x gives to the state; then loads the next block's x. `rows`: of this block, Q if
+// `whole`. at_y: element of y at its first row. `from`: undoes the scales of y^T.
 void finish(const bool whole, uint c0, uint rows, uint turn, float d, uint stride_y, uint at_y, float from)
 {
-    UNROLL for (uint k = 0; k < BLOCKS; k++) {
+    UNROLL for (uint k = 0; k < MATRICES; k++) {
         uint first = k * MS, at = at_y + first * stride_y;
         ACC x = ACC(xs[k]);
         multiply_x(xs[k], k);
@@ -337,7 +346,7 @@ void finish(const bool whole, uint c0, uint rows, uint turn, float d, uint strid
     }
 }
 
-// The chunk from row c0 of the part on.
+// Computes the block from row c0 of the part on.
 void advance(uint c0, uint rows, uint turn, float d, uint stride_y, uint at_y)
 {
     float scale = scale_of_weights();
@@ -367,14 +376,14 @@ void advance(uint c0, uint rows, uint turn, float d, uint stride_y, uint at_y)
 
 void finish(const bool whole, uint c0, uint turn)
 {
-    UNROLL for (uint k = 0; k < BLOCKS; k++) {
+    UNROLL for (uint k = 0; k < MATRICES; k++) {
         update(ACC(xs[k]), k, turn);
         if (whole)
             fetch_x(k, c0 + Q);
     }
 }
 
-// The chunk from row c0 of the part on; the sum of its v a.
+// Takes the block from row c0 of the part into the state. Returns the block's sum of v a.
 float advance(uint c0, uint rows, uint turn)
 {
     uint place = turn * HEADS + team;
@@ -392,18 +401,18 @@ float advance(uint c0, uint rows, uint turn)
 
 #endif
 
-// Where this subgroup's operands are: p0 its first row of head h, `first` the workgroup's first head.
+// Finds where this subgroup's operands begin. p0: its first row p of head h; `first`: the workgroup's first head.
 void locate(fm_part part, uint first, uint p0)
 {
     begin = part.row;
     count = part.rows;
     // The planner guarantees these multiples; said in arithmetic, so that the compiler knows of aligned loads.
     uint first_b = pc.heads_x * pc.head & ~7u;
-    stride_x = first_b + (((pc.groups + pc.groups_c) * STATE) & ~7u);
+    stride_x = first_b + (((pc.groups_b + pc.groups_c) * STATE) & ~7u);
     at_x = (h / (pc.heads / pc.heads_x) * pc.head & ~7u) + p0;
-    at_b = first_b + first / (pc.heads / pc.groups) * STATE;
+    at_b = first_b + first / (pc.heads / pc.groups_b) * STATE;
 #ifdef FM_OP_SSD
-    at_c = first_b + (pc.groups + first / (pc.heads / pc.groups_c)) * STATE;
+    at_c = first_b + (pc.groups_b + first / (pc.heads / pc.groups_c)) * STATE;
 #endif
 }
 
@@ -414,7 +423,7 @@ void fetch_first()
     fetch_lines(next_c, 0, at_c);
 #endif
     if (count >= Q) {
-        UNROLL for (uint k = 0; k < BLOCKS; k++)
+        UNROLL for (uint k = 0; k < MATRICES; k++)
             fetch_x(k, 0);
     }
 }
@@ -431,7 +440,7 @@ void main()
     if (!fm_part_find(pc.step, pc.segment, gl_WorkGroupID.y, pc.part, part))
         return;
 #ifndef FM_OP_SSD
-    if (part.last) // nobody asks what it adds
+    if (part.last) // what the last part adds is not needed
         return;
 #endif
     locate(part, first, p0);
@@ -476,7 +485,7 @@ void main()
         fetch_lines(next_c, c0 + Q, at_c);
 #endif
 #endif
-        if (publisher) { // for the next chunk
+        if (publisher) { // for the next block
             publish_steps(raw, min(count - c0 - rows, Q), a, bias, turn ^ 1);
             fetch_steps(raw, c0 + 2 * Q);
         }

@@ -1,23 +1,25 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// LINEAR_ATTEND and LINEAR_STATES on matrix units, the state in registers throughout: Lightning Attention-2 (Qin et
-// al. 2024, algorithm 1), with exact decays in a short last block. For a block of m rows with state S before it:
-//   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S <- d^m S + sum_j d^(m-1-j) k_j v_j^T
+// LINEAR_ATTEND and LINEAR_STATES on matrix units whose accumulators can become operands: Lightning Attention-2 (Qin et al. 2024,
+// algorithm 1), with exact decays in a short last block. Let a block have m rows, let S be the state before it and S' the state after
+// it, and d the head's decay per token:
+//   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S' = d^m S + sum_j d^(m-1-j) k_j v_j^T
 //   qk [T,2*H*K], v [T,H*P] f16, decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
-//   linear_states: -> z [parts,H*K,P], from zero
-// One workgroup: COLS columns of P of one head, over the rows of one part in blocks of C; one subgroup: MS of these
-//     columns. All products are transposed, y^T = S^T q^T and so on: what a subgroup makes (S^T, v^T) then is the left
-//     operand, whose layout in registers is that of an accumulator where matrix units are NVIDIA's, and meets lines of
-//     shared memory on the right. So neither state nor values pass through shared memory; queries, keys and the decayed
-//     products q k, which subgroups share, do.
-//     The state is f32, rounded to f16 for the product with q after a power of two has brought it below 2^15; so are
-//     the products q k. Bounds for these powers come from the largest q and k of each block and the largest v of a
-//     subgroup. With AHEAD the next block's queries are on their way while this one is multiplied;
-//     linear_states always has keys and values on their way.
+//   linear_states computes the state only, beginning with zero: -> z [parts,H*K,P]
+// One workgroup: COLS columns of P of one head, and the rows of one part (lib/segment.glsl) in blocks of C, one block after another. One
+//     subgroup: MS of these columns.
+//     Everything is computed transposed (y^T = S^T q^T and so on). Then what only one subgroup needs, S^T and v^T, is the left operand
+//     of each product and never leaves its registers: an accumulator becomes a left operand where it lies (on NVIDIA's matrix units
+//     both have the same layout). What all subgroups need is the right operand and lies in shared memory: queries, keys, and the
+//     decayed products q k.
+//     The state is f32. A copy of it for the product with q is rounded to f16, and so are the products q k. Both are multiplied
+//     first by powers of two that bring them to at most 2^15. These powers follow from bounds, and the bounds from the largest |q|
+//     and |k| of each block and the largest |v| of a subgroup.
+//     With AHEAD the next block's queries are loaded while a block is multiplied. linear_states always loads keys and values ahead.
 // Spec constants: 0 workgroup size (COLS / MS subgroups), 1 subgroup size, 2 K (a multiple of MS).
 // Needs: coopmat_reg (MS x MS x MS, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups. P a multiple of MS.
-// Accumulation: f32 in the matrix units; q and k after their activation, v's decays within a block, q k and the state each rounded
-//     to f16 once a block.
+// Accumulation: f32 in the matrix units. Rounded to f16, once a block: q and k after their activation, v times its decay within the
+//     block, q k, and the copy of the state.
 // Bytes moved: q and k once per COLS columns, v and y once.
 // Limits: |q|, |k| beyond 65504 saturate. Shared memory 4 C (K + 8), and of linear_attend 2 C (C + 8) + 8.
 #extension GL_GOOGLE_include_directive : require
@@ -32,7 +34,7 @@
 #define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
 #define REF_Y fm_out_f32x4s
 #include "lightning/args.glsl"
-#include "lightning/chunk.glsl"
+#include "lightning/block.glsl"
 
 layout(constant_id = 2) const uint KEY = 128;
 
@@ -42,7 +44,7 @@ const uint SUBGROUPS = COLS / MS; // across the columns
 const uint RT = C / MS, KT = KEY / MS; // matrices down a block, along a key
 const uint OCTETS = KEY / 8;           // of a line
 const uint TASKS = (C * OCTETS + WORKGROUP - 1) / WORKGROUP, QUADS = 2 * TASKS;
-// Pitches of lines in shared memory, in octets of halves; what is added keeps them off the same banks.
+// Pitches of lines in shared memory, in octets of halves. One octet more than a line holds: else neighbouring lines would share banks.
 const uint PITCH = (KEY + 8) / 8, P_PITCH = (C + 8) / 8;
 const uint BUFFER = C * PITCH;
 
@@ -73,9 +75,9 @@ float head_rate;
 uint h, col; // head; first column of this subgroup
 uint tid;
 
-// ---- queries and keys: from memory into registers, from there into shared memory
+// ---- queries and keys are loaded into registers, and stored from there into shared memory
 
-// Rows [0, m) of a block whose first octet is `first`; zeros elsewhere.
+// Loads m rows of a block's queries or keys; `first`: octet of qk where its first row begins. Lines from m on are zero.
 void fetch(out uvec4 x[TASKS], uint first, uint m)
 {
     [[unroll]] for (uint i = 0; i < TASKS; i++) {
@@ -101,7 +103,7 @@ uvec2 halves_of(vec4 x)
     return uvec2(packFloat2x16(f16vec2(x.xy)), packFloat2x16(f16vec2(x.zw)));
 }
 
-// Activations go to `lines` from octet `base` on. The largest of them.
+// Stores what was loaded, after the activation, in `lines` from octet `base` on. Returns the largest magnitude.
 float keep(uvec4 raw[TASKS], uint base)
 {
     float top = 0.0;
@@ -110,7 +112,7 @@ float keep(uvec4 raw[TASKS], uint base)
         x[2 * i] = vec4(vec2(unpackFloat2x16(raw[i].x)), vec2(unpackFloat2x16(raw[i].y)));
         x[2 * i + 1] = vec4(vec2(unpackFloat2x16(raw[i].z)), vec2(unpackFloat2x16(raw[i].w)));
     }
-    if (pc.act == FM_ACT_SILU) { // asked once: exponentials of several elements then go side by side
+    if (pc.act == FM_ACT_SILU) { // asked once for all elements, so that a compiler interleaves their exponentials
         [[unroll]] for (uint i = 0; i < QUADS; i++)
             x[i] = fast_silu(x[i]);
     } else {
@@ -136,8 +138,8 @@ float16_t read_value(const in uint p, const in uint j, const in float16_t none, 
     return j < rows ? unpackFloat2x16(FM_CAST(fm_u32s, pc.v).d[at / 2])[at & 1] : none;
 }
 
-// Rows [row, row + m) of this subgroup's columns; zeros up to C, and where it has none: what is written in any case, as
-// q_next and k_next are below, takes no registers from one block to the next.
+// Loads v of rows [row, row + m), this subgroup's columns; rows from m on are zero, and all of them where the subgroup has no columns.
+// v is written in every case, as q_next and k_next below are: a compiler then need not keep the old values in registers.
 void fetch_values(uint row, uint m, bool mine)
 {
     if (!mine) {
@@ -231,7 +233,7 @@ float decay_products(const in uint i, const in uint j, const in float x, const i
     return apart + i >= j ? x * scale * exp(-rate * float(apart + i - j)) : 0.0;
 }
 
-// What row i of a matrix reads of the state before it.
+// d^(i+1): what is left of the state before the rows when row i reads it.
 float decay_of_read(const in uint p, const in uint i, const in float x, const in float rate)
 {
     return exp(-rate * float(i + 1));
@@ -266,7 +268,8 @@ void multiply_keys(float scale)
     }
 }
 
-// Row matrix i of the block: what it reads of the state is in y; what the block itself adds comes from `ps`.
+// Finishes and stores rows i * MS to i * MS + MS - 1 of the block. y has their products with the state; the block's own term is added: the
+// products in `ps` times v.
 void finish(ACC y, uint i, uint row, uint m, float state_scale, float p_scale)
 {
     ACC inner = ACC(0.0);
@@ -309,7 +312,7 @@ void raise(uint what, float x)
         atomicMax(largest[what], bits);
 }
 
-// `mine`: this subgroup has columns. It helps with queries and keys in any case.
+// linear_attend. `mine`: this subgroup has columns of P. If not, it only helps to load queries and keys.
 void attend(fm_part part, bool mine)
 {
     uvec4 q_next[TASKS], k_next[TASKS];
@@ -363,14 +366,14 @@ void attend(fm_part part, bool mine)
 
 #else
 
-// The keys of a block are multiplied while those of the next are on their way to the other buffer.
+// linear_states. While the keys of a block are multiplied, those of the next are loaded, and then stored in the other buffer.
 void collect(fm_part part, bool mine)
 {
     uvec4 k_next[TASKS];
     uint at = 0, keys = 0;
     if (part.last)
         return;
-    // Rows so long ago that nothing of them is left (e^-88 is no normal number) need not be read.
+    // Rows whose decay up to the part's end is below e^-88, which is no normal number, add nothing and are not read.
     make_decays(C);
     float age = 88.0 / max(head_rate, 1e-30);
     if (age < float(part.rows))

@@ -1,17 +1,19 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// LINEAR_ATTEND and LINEAR_STATES for prompts without matrix units, in f32: Lightning Attention-2 (Qin et al. 2024, algorithm
-// 1), with exact decays in a short last block. For a block of m rows with state S before it:
-//   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S <- d^m S + sum_j d^(m-1-j) k_j v_j^T
+// LINEAR_ATTEND and LINEAR_STATES for prompts without matrix units, in f32: Lightning Attention-2 (Qin et al. 2024, algorithm 1), with
+// exact decays in a short last block. Let a block have m rows, let S be the state before it and S' the state after it, and d the
+// head's decay per token:
+//   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S' = d^m S + sum_j d^(m-1-j) k_j v_j^T
 //   qk [T,2*H*K], v [T,H*P], decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
-//   linear_states: -> z [parts,H*K,P], from zero
-// One workgroup: 16 columns of P of one head, over the rows of one part in blocks of 32. The state stays in shared memory; q and
-//     k pass through it by slices of 32 columns, of which an invocation makes the products of 4 queries and 2 keys, 4 rows of one
-//     column of y, and 4 columns of one row of the state. Quad i of line c lies at i ^ (c/4 mod 8), so that neighbouring
-//     invocations can load along c and still store to different banks.
+//   linear_states computes the state only, beginning with zero: -> z [parts,H*K,P]
+// One workgroup: 16 columns of P of one head, and the rows of one part (lib/segment.glsl) in blocks of 32, one block after another. The
+//     state stays in shared memory. q and k come into shared memory in slices of 32 columns of K. Of a slice an invocation makes the
+//     products of 4 queries and 2 keys, 4 rows of one column of q S, and 4 columns of one row of the state.
+//     In a slice, line c holds column c of the block's 32 rows, as 8 quads; quad i of line c is stored at place i ^ (c / 4 mod 8). So
+//     neighbouring invocations store to different banks, and loads along c stay free of conflicts.
 // Spec constants: 0 workgroup size (must be 128), 2 K (a multiple of 4). P a multiple of 4.
-// Needs: more shared memory than base promises (subgroups are asked for in their place, and not used).
-// Accumulates in f32: products in order of k, then of rows; one rounding of the state a block.
+// Needs: more shared memory than base promises. No capability says that, so the manifest asks for subgroups, which are not used.
+// Accumulates in f32: products in order of k, then of rows; the state is rounded once a block.
 // Bytes moved: q and k once per 16 columns, v and y once.
 // Limits: 14.3 KiB and 64 K bytes of shared memory.
 #extension GL_GOOGLE_include_directive : require
@@ -42,7 +44,7 @@ vec4 act4(vec4 x)
     return vec4(fm_act(pc.act, x.x), fm_act(pc.act, x.y), fm_act(pc.act, x.z), fm_act(pc.act, x.w));
 }
 
-// Columns [k0, k0 + SLICE) of q and k of rows [row, row + m), zeros elsewhere.
+// Loads a slice, columns [k0, k0 + SLICE) of q and k after their activation, of rows [row, row + m); zero elsewhere.
 void load_slice(uint row, uint m, uint k0)
 {
     for (uint i = tid; i < C * SLICE / 4; i += WORKGROUP) {
@@ -70,7 +72,8 @@ void load_values(uint row, uint m)
 }
 
 #ifdef FM_OP_LINEAR_ATTEND
-// Rows 4 ty + 0..3: products with keys 2 tx and 2 tx + 1, and column tx of q S, of the slice at k0.
+// What the slice at k0 adds, for rows 4 ty to 4 ty + 3 of the block: p[0] and p[1], products of queries with keys 2 tx and 2 tx + 1; y,
+// column tx of q S.
 void multiply(uint ty, uint tx, uint k0, inout vec4 p[2], inout vec4 y)
 {
     for (uint c = 0; c < min(SLICE, KEY - k0); c++) {
@@ -91,7 +94,7 @@ vec4 multiply_values(uint ty, uint tx)
 }
 #endif
 
-// Row k0 + tid / 4 of the state.
+// From S to S', for row k0 + tid / 4 of the state, four of its columns. decay: decay_of d^m
 void advance(uint k0, vec2 decay)
 {
     uint c = tid / 4, at = (k0 + c) * (COLS / 4) + tid % 4;
@@ -106,6 +109,7 @@ void advance(uint k0, vec2 decay)
     state[at] = fma(vec4(decay.x), state[at], fma(vec4(decay.y), state[at], sum));
 }
 
+// Computes the block of rows [row, row + m).
 void block(uint row, uint m, float rate)
 {
     uint ty = tid / 16, tx = tid % 16;
@@ -144,7 +148,7 @@ void block(uint row, uint m, float rate)
 #endif
 }
 
-// Quads of this workgroup's columns, row by row: `at` is the first element of the head's state.
+// The state of this workgroup's columns, in quads, row by row. `at`: the head's first element.
 void load_state(fm_out_f32x4s from, uint at)
 {
     for (uint i = tid; i < KEY * COLS / 4; i += WORKGROUP)
@@ -182,7 +186,7 @@ void main()
 #else
     if (part.last)
         return;
-    // Rows so long ago that nothing of them is left (e^-88 is no normal number) need not be read.
+    // Rows whose decay up to the part's end is below e^-88, which is no normal number, add nothing and are not read.
     float age = 88.0 / max(rate, 1e-30);
     if (age < float(part.rows))
         at = (part.rows - uint(age) - 1) / C * C;

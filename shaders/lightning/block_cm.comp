@@ -1,18 +1,20 @@
 #version 460
 // SPDX-License-Identifier: MIT
-// LINEAR_ATTEND and LINEAR_STATES on matrix units through KHR_cooperative_matrix: Lightning Attention-2 (Qin et al. 2024,
-// algorithm 1), with exact decays in a short last block. For a block of m rows with state S before it:
-//   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S <- d^m S + sum_j d^(m-1-j) k_j v_j^T
+// LINEAR_ATTEND and LINEAR_STATES on matrix units through KHR_cooperative_matrix: Lightning Attention-2 (Qin et al. 2024, algorithm 1),
+// with exact decays in a short last block. Let a block have m rows, let S be the state before it and S' the state after it, and d the
+// head's decay per token:
+//   y_i = sum_{j<=i} d^(i-j) (q_i k_j) v_j + d^(i+1) q_i S;   S' = d^m S + sum_j d^(m-1-j) k_j v_j^T
 //   qk [T,2*H*K], v [T,H*P] f16, decay [H] f32, segments, state [S,B,H*K,P] f32 -> y [T,H*P], state'
-//   linear_states: -> z [parts,H*K,P], from zero
-// One workgroup: COLS columns of P of one head, over the rows of one part in blocks of C. The state stays in accumulators, in
-//     f32; for the product with q it passes through shared memory by slabs of SD * MS rows, rounded to f16 after a power of two
-//     has brought it below 2^15; so do the products q k. Bounds for these powers come from the largest q, k and v of each block.
-//     The next block is on its way into registers while this one is multiplied.
+//   linear_states computes the state only, beginning with zero: -> z [parts,H*K,P]
+// One workgroup: COLS columns of P of one head, and the rows of one part (lib/segment.glsl) in blocks of C, one block after another.
+//     The state stays in accumulators, in f32. For the product q S it is copied to shared memory in slabs of SD * MS rows, as f16.
+//     The products q k are copied there as f16, too. Both are multiplied first by powers of two that bring them to at most 2^15.
+//     These powers follow from bounds, and the bounds from the largest |q|, |k| and |v| of each block.
+//     While a block is multiplied, the next one is loaded into registers.
 // Spec constants: 0 workgroup size, 1 subgroup size, 2 K (a multiple of MS).
 // Needs: coopmat (MS x MS x MS, f16 x f16 -> f32, subgroup), float16, subgroup; full subgroups. P a multiple of MS.
-// Accumulation: f32 in the matrix units; q and k after their activation, decays within a block, q k and the state each rounded to f16
-//     once a block.
+// Accumulation: f32 in the matrix units. Rounded to f16, once a block: q and k after their activation, decays within a block, q k, and the
+//     copy of the state.
 // Bytes moved: q and k once per COLS columns, v and y once.
 // Limits: |q|, |k| beyond 65504 saturate. Shared memory 2 C (2 K + COLS + C + 32) + 2 SD MS (COLS + 8) and the maxima.
 #extension GL_GOOGLE_include_directive : require
@@ -26,19 +28,20 @@
 #define REF_STATE fm_out_f32x4s // matrices move in units of 16 bytes
 #define REF_Y fm_out_f32x4s
 #include "lightning/args.glsl"
-#include "lightning/chunk.glsl"
+#include "lightning/block.glsl"
 
 layout(constant_id = 2) const uint KEY = 128;
 
 // MS, C and COLS come from the manifest.
 const uint WORKGROUP = gl_WorkGroupSize.x;
 const uint SUBGROUPS = WORKGROUP / FM_SUBGROUP;
-const uint RT = C / MS, KT = KEY / MS, CT = COLS / MS; // matrices down a block, a state, across both
-const uint YA = SUBGROUPS / RT;                        // subgroups side by side in y
-const uint TY = (CT + YA - 1) / YA;
-const uint SD = 4, SA = SUBGROUPS / SD; // subgroups down and across the state
-const uint TK = (KT + SD - 1) / SD, TC = (CT + SA - 1) / SA;
-// Pitches of lines in shared memory; what is added keeps them off the same banks. In quads of halves, and the last in octets.
+const uint RT = C / MS, KT = KEY / MS, CT = COLS / MS; // matrices down a block, down the state, and across either
+const uint YA = SUBGROUPS / RT;                        // in y: subgroups across; down there are RT
+const uint TY = (CT + YA - 1) / YA;                    // in y: a subgroup's matrices
+const uint SD = 4, SA = SUBGROUPS / SD;                // in the state: subgroups down and across
+const uint TK = (KT + SD - 1) / SD, TC = (CT + SA - 1) / SA; // in the state: a subgroup's matrices down and across
+// Pitches of lines in shared memory, in quads of halves; S_PITCH in octets. 8 halves more than a line holds: else neighbouring lines would
+// share banks.
 const uint K_PITCH = (KEY + 8) / 4, V_PITCH = (COLS + 8) / 4, P_PITCH = (C + 8) / 4, S_PITCH = (COLS + 8) / 8;
 
 #ifdef FM_OP_LINEAR_ATTEND
@@ -47,8 +50,8 @@ shared f16vec4 ps[C * P_PITCH]; // [row][row]: decayed products of queries and k
 #endif
 shared f16vec4 ks[C * K_PITCH];
 shared f16vec4 vs[C * V_PITCH];       // [row][column]
-shared uvec4 slab[SD * MS * S_PITCH]; // state in f16 [k][column]; tables in f32; rows of y on their way out
-shared uint largest[2][4];            // |q|, |k|, |v| of a block; [..][3]: |state| at the start
+shared uvec4 slab[SD * MS * S_PITCH]; // rows of the state [k][column] in f16; at other times tables, or rows of y
+shared uint largest[2][4];            // [parity of a block]: its largest |q|, |k|, |v|, as bits; [0][3]: |S| at the part's start
 
 #define MAT_A coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseA>
 #define MAT_B coopmat<float16_t, gl_ScopeSubgroup, MS, MS, gl_MatrixUseB>
@@ -68,17 +71,17 @@ const uint K_TASKS = (C * KEY / 4 + WORKGROUP - 1) / WORKGROUP, V_TASKS = (C * C
 
 uvec2 k_next[K_TASKS], v_next[V_TASKS];
 ACC state[TK * TC];
-MAT_A decays[RT]; // column j: d^(m-1-j)
+MAT_A decays[RT]; // in column j, all rows: d^(m-1-j)
 float rate;
 uint h, col0, cols, tid, lane;
 #ifdef FM_OP_LINEAR_ATTEND
 uvec2 q_next[K_TASKS];
-ACC mask, row_decay; // d^(i-j); d^(i+1)
+ACC mask, row_decay; // this subgroup's elements (i, j) of d^(i-j), zero above the diagonal; in row i, all columns: d^(i+1)
 #endif
 
-// ---- a block: from memory into registers, from there into shared memory
+// ---- a block is loaded into registers, and stored from there into shared memory
 
-// Rows [row, row + m); zeros elsewhere.
+// Loads the block of rows [row, row + m); lines from m on are zero.
 void fetch(uint row, uint m)
 {
     [[unroll]] for (uint i = 0; i < K_TASKS; i++) {
@@ -107,6 +110,7 @@ float top_of(vec4 x)
     return max(max(a.x, a.y), max(a.z, a.w));
 }
 
+// Raises largest[parity][what] to the greatest x of this subgroup.
 void raise(uint parity, uint what, float x)
 {
     uint bits = subgroupMax(floatBitsToUint(x));
@@ -114,6 +118,7 @@ void raise(uint parity, uint what, float x)
         atomicMax(largest[parity][what], bits);
 }
 
+// Stores the block that was loaded, after the activation of q and k, and notes its maxima in largest[parity].
 void keep(uint parity)
 {
     float top_k = 0.0, top_v = 0.0;
@@ -148,7 +153,7 @@ void keep(uint parity)
 #endif
 }
 
-// ---- decays of a block of m rows, by way of tables in `slab`
+// ---- decays of a block of m rows: written as tables to `slab`, loaded from there as matrices
 
 void write_word(uint at, uint bits)
 {
@@ -187,7 +192,7 @@ void make_tables()
 
 // ---- products
 
-// Products of queries and keys, one matrix a subgroup: there are at least RT * RT subgroups.
+// The decayed products of queries and keys times `scale`, into `ps`. A subgroup makes one matrix: there are at least RT * RT subgroups.
 void multiply_keys(float scale)
 {
     uint down = gl_SubgroupID % RT, across = gl_SubgroupID / RT;
@@ -206,6 +211,7 @@ void multiply_keys(float scale)
     coopMatStore(half_p, ps, down * MS * P_PITCH + across * (MS / 4), P_PITCH, ROWS);
 }
 
+// Stores rows [row, row + m) of y: whole matrices where the block is whole, else element by element through `slab`.
 void store_rows(ACC y[TY], uint row, uint m)
 {
     uint down = gl_SubgroupID % RT, stride = pc.heads * pc.head;
@@ -218,7 +224,7 @@ void store_rows(ACC y[TY], uint row, uint m)
                 coopMatStore(y[j], pc.y.d, (value_at(row + down * MS, h) + col0 + col) / 4, stride / 4, ROWS);
             continue;
         }
-        // all subgroups alike: for llvmpipe every barrier is the workgroup's
+        // Every subgroup must come here equally often: llvmpipe treats a subgroup's barrier as the workgroup's.
         subgroupBarrier();
         coopMatStore(y[j], slab, own / 4, MS / 4, ROWS);
         subgroupBarrier();
@@ -229,7 +235,7 @@ void store_rows(ACC y[TY], uint row, uint m)
     }
 }
 
-// `bound`: of the state's elements.
+// The outputs of the block at `row`. `bound`: no element of the state is larger.
 void outputs(uint row, uint m, uint parity, float bound)
 {
     uint down = gl_SubgroupID % RT, first = gl_SubgroupID / RT;
@@ -289,6 +295,7 @@ void outputs(uint row, uint m, uint parity, float bound)
 }
 #endif
 
+// From S to S'. decay: d^m
 void advance(float decay)
 {
     UNROLL for (uint i = 0; i < TK * TC; i++)
@@ -312,7 +319,7 @@ void advance(float decay)
     }
 }
 
-// ---- the state, as it lies in memory from element `at` of a head on
+// ---- the state in memory; `at`: the head's first element
 
 void load_state(fm_out_f32x4s from, uint at)
 {
@@ -367,7 +374,7 @@ void main()
 #else
     if (part.last)
         return;
-    // Rows so long ago that nothing of them is left (e^-88 is no normal number) need not be read.
+    // Rows whose decay up to the part's end is below e^-88, which is no normal number, add nothing and are not read.
     float age = 88.0 / max(rate, 1e-30);
     if (age < float(part.rows))
         at = (part.rows - uint(age) - 1) / C * C;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// What the chunked kernels on matrix units share: activations at the speed of the hardware's exponential, which f16 factors do
-// not tell from the exact one, and powers of two that keep sums within f16.
-#ifndef FM_CHUNK_GLSL
-#define FM_CHUNK_GLSL
+// What block_cm.comp and block_cmr.comp share. First, activations by the hardware's exponential: its error is far below the rounding to f16
+// that follows. Second, the powers of two that keep numbers in f16's range.
+#ifndef FM_LIGHTNING_BLOCK_GLSL
+#define FM_LIGHTNING_BLOCK_GLSL
 
 float fast_silu(float x)
 {
@@ -26,7 +26,7 @@ vec4 fast_act(vec4 x)
     return vec4(fast_act(x.x), fast_act(x.y), fast_act(x.z), fast_act(x.w));
 }
 
-// The power of two that brings numbers of at most `bound` to at most 2^15. It and its inverse are normal numbers.
+// The power of two p for which p * bound is at most 2^15. Both p and 1 / p are normal numbers of f32.
 float fit_half(float bound)
 {
     int e = int(floatBitsToUint(bound) >> 23); // bound < 2^(e - 126)
