@@ -91,7 +91,7 @@ struct tool_dca {
     X(PRE, NULL, "--pre", "NAME", TEXT, pre, "pre-tokenizer, where its expressions are not known")                                \
     X(TO, NULL, "--to", "mambainllama", TEXT, to, "make a hybrid of a llama GGUF file, to be distilled")                          \
     X(ATTENTION, NULL, "--attention-layers", "1,3,5", TEXT, attention_layers, "with --to: layers that stay attention, or none")   \
-    X(SSM, NULL, "--ssm", "1|2", U32, ssm, "with --to: version of the Mamba layers (2)")                                          \
+    X(SSM, NULL, "--ssm", "1|2", U32, ssm, "with --to: layers of Mamba-1 or of Mamba-2 (2)")                                          \
     X(CONVERT_SEED, "-s", "--seed", "SEED", U32, convert_seed, "with --to: of the new parameters (1)")
 
 // Options of llama.cpp that have no meaning here. Commands that take a model accept them with a line on standard error.

@@ -35,7 +35,7 @@ FM_API enum fm_result fm_quantize(const char *path, const char *out_path, const 
 struct fm_hybrid_params {
     const uint32_t *attention_layers; // indices of the layers that stay attention
     size_t n_attention_layers;        // 0 = none stays
-    uint32_t ssm_version;             // 1 or 2; 0 = 2
+    uint32_t ssm_version;             // of the layers that are not attention: Mamba-1 or Mamba-2; 0 = 2
     uint64_t seed;                    // of the new parameters: the same seed gives the same file
 };
 

@@ -86,7 +86,7 @@ struct fm_memory_need {
     uint64_t total_bytes;
     uint64_t state_fixed_bytes;        // of state_bytes: the same for any n_ctx, as recurrent states are
     uint32_t n_ctx, n_slots, n_ubatch; // what the parameters came to
-    uint32_t n_versions;               // of each recurrent state that are kept; 0 = the model has none
+    uint32_t n_versions;               // state versions: how many of each recurrent state are kept; 0 = the model has none
 };
 // What `params` (NULL = defaults) would need on `device`. FM_UNSUPPORTED when the device cannot run the model.
 FM_API enum fm_result fm_model_need(const struct fm_model *model, const struct fm_device *device,

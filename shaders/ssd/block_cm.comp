@@ -110,11 +110,11 @@ float power_for(float greatest, int target)
 
 // Loads b or c: N columns of xbc from column `at` on, of `rows` rows from row0 on, into the lines of `to`. Lines that have no row are zero.
 #define LOAD_HALVES(to, pitch, row0, rows, at)                                                                         \
-    for (uint i = tid; i < Q * (STATE / 8); i += WORKGROUP) {                                                              \
+    for (uint i = tid; i < Q * (STATE / 8); i += WORKGROUP) {                                                          \
         uint line = i / (STATE / 8), octet = i % (STATE / 8);                                                          \
         uvec4 raw = uvec4(0);                                                                                          \
         if (line < rows)                                                                                               \
-            raw = pc.xbc.d[(((row0) + line) * stride_x + (at)) / 8  + octet];                                          \
+            raw = pc.xbc.d[(((row0) + line) * stride_x + (at)) / 8 + octet];                                           \
         to[line * pitch + 2 * octet] = f16vec4(unpackFloat2x16(raw.x), unpackFloat2x16(raw.y));                        \
         to[line * pitch + 2 * octet + 1] = f16vec4(unpackFloat2x16(raw.z), unpackFloat2x16(raw.w));                    \
     }
@@ -183,8 +183,8 @@ void advance(float scale)
 // Loads or stores (MOVE) the subgroup's matrices of a state in memory; `at`: first element of the workgroup's rows p.
 #define MOVE_STATE(MOVE, memory, at)                                                                                   \
     UNROLL for (uint j = 0; j < TN; j++) {                                                                             \
-        uint matrix = down + j * DOWN;                                                                                  \
-        if (DEEP % DOWN != 0 && matrix >= DEEP)                                                                         \
+        uint matrix = down + j * DOWN;                                                                                 \
+        if (DEEP % DOWN != 0 && matrix >= DEEP)                                                                        \
             continue;                                                                                                  \
         UNROLL for (uint i = 0; i < TP; i++)                                                                           \
             MOVE(held[i * TN + j], memory, ((at) + (across * TP + i) * MS * STATE + matrix * MS) / 4, STATE / 4, ROWS); \

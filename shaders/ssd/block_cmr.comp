@@ -153,8 +153,8 @@ void fetch_lines(out uvec4 next[MOVES], uint c0, uint at)
 // Stores what fetch_lines has loaded into shared memory.
 #define KEEP_LINES(to, first, next)                                                                                    \
     [[unroll]] for (uint i = 0; i < MOVES; i++) {                                                                      \
-        uint task = i * WORKGROUP + tid;                                                                                   \
-        if (LINES % WORKGROUP == 0 || task < LINES)                                                                        \
+        uint task = i * WORKGROUP + tid;                                                                               \
+        if (LINES % WORKGROUP == 0 || task < LINES)                                                                    \
             to[(first) + task / (STATE / 8) * PITCH + task % (STATE / 8)] = next[i];                                   \
     }
 
