@@ -9,7 +9,6 @@
 layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
 
 #define FM_WORKGROUP gl_WorkGroupSize.x
-#define FM_GROUP FM_WORKGROUP // as shaders/matmul says it
 
 #ifdef FM_USE_SUBGROUP_SIZE
 layout(constant_id = 1) const uint FM_SUBGROUP = 32;

@@ -32,7 +32,7 @@
 
 layout(constant_id = 2) const uint PARTS = 1;
 
-const uint SUBGROUPS = GROUP / FM_SUBGROUP;
+const uint SUBGROUPS = WORKGROUP / FM_SUBGROUP;
 const uint DOWN = SUBGROUPS >= 8u ? (BN > BM ? 2u : 4u) : SUBGROUPS >= 4u ? 2u : 1u; // subgroups one above the other
 const uint ACROSS = SUBGROUPS / DOWN;
 const uint TM = BM / MM / DOWN, TN = BN / MN / ACROSS;
@@ -86,7 +86,7 @@ bool merge_parts(uint tile, uint tid)
     fm_parts_f32x4s partial = FM_CAST(fm_parts_f32x4s, pc.partial);
     [[unroll]] for (uint m = 0u; m < TM * TN; m++)
         [[unroll]] for (uint q = 0u; q < quads; q++)
-            partial.d[at + gl_WorkGroupID.z * stride + (m * quads + q) * GROUP] =
+            partial.d[at + gl_WorkGroupID.z * stride + (m * quads + q) * WORKGROUP] =
                 vec4(acc[m][4u * q], acc[m][4u * q + 1u], acc[m][4u * q + 2u], acc[m][4u * q + 3u]);
     if (!fm_arrives_last(FM_CAST(fm_counters, pc.arrived), tile, PARTS))
         return false;
@@ -95,7 +95,7 @@ bool merge_parts(uint tile, uint tid)
     [[dont_unroll]] for (uint part = 0u; part < PARTS; part++, at += stride)
         [[unroll]] for (uint m = 0u; m < TM * TN; m++)
             [[unroll]] for (uint q = 0u; q < quads; q++) {
-                vec4 sums = partial.d[at + (m * quads + q) * GROUP];
+                vec4 sums = partial.d[at + (m * quads + q) * WORKGROUP];
                 [[unroll]] for (uint i = 0u; i < 4u; i++)
                     acc[m][4u * q + i] += sums[i];
             }

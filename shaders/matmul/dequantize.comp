@@ -30,7 +30,7 @@ uvec4 pack(vec4 a, vec4 b)
 
 void main()
 {
-    uint index = (gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * FM_GROUP + gl_LocalInvocationID.x;
+    uint index = (gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x) * FM_WORKGROUP + gl_LocalInvocationID.x;
     uint block = index >> 1, i = index & 1u;
     if (block >= pc.n * (pc.k >> 5))
         return;

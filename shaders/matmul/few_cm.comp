@@ -5,9 +5,9 @@
 // Shapes: x [rows, k] with stride_x elements from row to row, f32 or f16 (FM_X_F16); w, gate, up [n, k]; norm [k] f32; y [rows, n] f32
 //     or (FM_Y_F16) f16, residual f32.
 // Layouts: weights as src/quant/quant.h says; k a multiple of 32.
-// One workgroup: LINES * MM rows of weights (with two streams half of them gate and half up), and BLOCKS * MN rows of x. Its
-//     subgroups take turns along k, a unit of 32 at a time. What the next unit needs is on its way while the present one is
-//     multiplied. The subgroups' sums are added in shared memory.
+// One workgroup: LINES * MM rows of weights (with two streams half of them gate and half up), and XROWS rows of x. Its subgroups take
+//     turns along k, TURN units of 32 at a time. The next turn's weights and the next unit's x are on their way while the present ones
+//     are multiplied. The subgroups' sums are added in shared memory.
 // Precision: an f32 x is the sum of two f16 numbers, 64 (high + low / 2048), each with sums of its own. It is off by 2^-22 of x or
 //     2^-30, whichever is more; beyond 4e6 the sums are no numbers. Where x is normed (few_x.glsl), the parts of x scaled are high + low,
 //     with one sum; it is off by 2^-22 of x or about 2^-31 of the row's largest, whichever is more.
@@ -33,7 +33,10 @@
 #include "args.glsl"
 #include "matrix_order.glsl"
 
-// LINES and BLOCKS come from the manifest.
+// LINES, BLOCKS and TURN (1 or 4) come from the manifest.
+#ifndef TURN
+#define TURN 1
+#endif
 const uint SUBGROUPS = gl_WorkGroupSize.x / FM_SUBGROUP;
 const uint PIECE = FM_ORDER_ELEMENTS / 2u;                 // neighbours in k that a lane loads at once; two such pieces a unit
 const uint MATRICES = FM_ORDER_ELEMENTS / FM_ORDER_K;      // along k in a unit
@@ -77,8 +80,8 @@ shared float sums[SUBGROUPS * LINES * MM * XROWS]; // [subgroup][row of x][line 
 
 #define W_LOADS (LINES * FM_ORDER_ROWS)
 #define X_LOADS (BLOCKS * FM_ORDER_COLS * 2u)
-fm_raw next_w[W_LOADS]; // of the next unit
-fm_raw_x next_x[X_LOADS];
+fm_raw next_w[W_LOADS];   // of the next turn
+fm_raw_x next_x[X_LOADS]; // of the next unit
 #ifdef FM_NORMED
 fm_raw_x next_norm[2];
 #endif
@@ -95,12 +98,17 @@ uint weight_row(uint col0, uint line, uint row)
     return min(col0 + (line % (LINES / uint(FM_STREAMS))) * MM + row, pc.n - 1u);
 }
 
-void fetch_w(uint col0, uint unit, uint units, uint lane)
+// Number of the first block, or unit, that load i of a turn is of.
+uint first_of_load(uint i, uint col0, uint turn, uint units, uint lane)
 {
-    [[unroll]] for (uint line = 0u; line < LINES; line++)
-        [[unroll]] for (uint j = 0u; j < FM_ORDER_ROWS; j++)
-            next_w[line * FM_ORDER_ROWS + j] = load_weights(FM_WEIGHT(line / (LINES / uint(FM_STREAMS))),
-                                                            weight_row(col0, line, fm_order_row(lane, j)) * units + unit, lane);
+    return weight_row(col0, i / FM_ORDER_ROWS, fm_order_row(lane, i % FM_ORDER_ROWS)) * units + turn * TURN;
+}
+
+void fetch_w(uint col0, uint turn, uint units, uint lane)
+{
+    [[unroll]] for (uint i = 0u; i < W_LOADS; i++)
+        next_w[i] = load_weights(FM_WEIGHT(i / FM_ORDER_ROWS / (LINES / uint(FM_STREAMS))),
+                                 first_of_load(i, col0, turn, units, lane), lane);
 }
 
 // First of the PIECE elements of a unit that the lane's piece `piece` (0 or 1) holds.
@@ -229,19 +237,19 @@ void add_unit(uint line, uint block, MAT_A a[MATRICES], MAT_B high[MATRICES], MA
 #endif
 }
 
-void multiply(fm_raw w[W_LOADS], fm_raw_x x[X_LOADS], uint unit, uint units, uint col0, uint lane)
+// Unit u of a turn.
+void multiply(fm_turn w[W_LOADS], fm_raw_x x[X_LOADS], uint u, uint lane)
 {
     MAT_A a[LINES][MATRICES];
     vec3 scale[LINES][FM_ORDER_ROWS];
     [[unroll]] for (uint line = 0u; line < LINES; line++)
         [[unroll]] for (uint j = 0u; j < FM_ORDER_ROWS; j++) {
-            fm_raw raw = w[line * FM_ORDER_ROWS + j];
             float16_t e[FM_ORDER_ELEMENTS];
-            decode(raw, lane, e);
+            decode(w[line * FM_ORDER_ROWS + j], u, lane, e);
             [[unroll]] for (uint i = 0u; i < FM_ORDER_ELEMENTS; i++)
                 a[line][i / FM_ORDER_K][j * FM_ORDER_K + i % FM_ORDER_K] = e[i];
 #ifdef FM_W_QUANT
-            scale[line][j] = fm_q_scales(raw.scales, weight_row(col0, line, fm_order_row(lane, j)) * units + unit);
+            scale[line][j] = scales_of(w[line * FM_ORDER_ROWS + j], u, lane);
 #endif
         }
     [[unroll]] for (uint block = 0u; block < BLOCKS; block++) {
@@ -319,22 +327,26 @@ void main()
         return;
     uint subgroup = gl_SubgroupID, lane = gl_SubgroupInvocationID;
     uint units = pc.k >> 5;
-    uint first = min(subgroup, units - 1u);
+    uint turns = units / TURN, first = min(subgroup, turns - 1u);
     bool again = false;
     do {
         [[unroll]] for (uint i = 0u; i < acc.length(); i++)
             acc[i] = MAT_C(0.0);
         fetch_w(col0, first, units, lane);
-        fetch_x(row0, rows, first, lane);
-        choose_scales(again, row0, rows, first, units, lane);
-        for (uint unit = subgroup; unit < units; unit += SUBGROUPS) {
-            fm_raw w[W_LOADS] = next_w;
-            fm_raw_x x[X_LOADS] = next_x;
-            keep_norm();
-            uint following = min(unit + SUBGROUPS, units - 1u);
+        fetch_x(row0, rows, first * TURN, lane);
+        choose_scales(again, row0, rows, first, turns, lane);
+        for (uint turn = subgroup; turn < turns; turn += SUBGROUPS) {
+            fm_turn w[W_LOADS];
+            [[unroll]] for (uint i = 0u; i < W_LOADS; i++)
+                w[i] = arrange(next_w[i], first_of_load(i, col0, turn, units, lane), lane);
+            uint following = min(turn + SUBGROUPS, turns - 1u);
             fetch_w(col0, following, units, lane);
-            fetch_x(row0, rows, following, lane);
-            multiply(w, x, unit, units, col0, lane);
+            [[unroll]] for (uint u = 0u; u < TURN; u++) {
+                fm_raw_x x[X_LOADS] = next_x;
+                keep_norm();
+                fetch_x(row0, rows, u + 1u < TURN ? turn * TURN + u + 1u : following * TURN, lane);
+                multiply(w, x, u, lane);
+            }
         }
         again = !again && any_overflow();
     } while (again);

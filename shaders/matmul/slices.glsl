@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Slices of BK along k of a product's two operands, from memory into registers and from there, decoded to f16, into shared memory.
 // For tiles of BM rows by BN lines of weights: fetch() the next slice while the current one is multiplied, keep() it between two
-// barriers. Whoever includes this has BM, BN and BK (a multiple of 32; GROUP divides both BM BK / 8 and BN BK / 8), quant.glsl and
+// barriers. Whoever includes this has BM, BN and BK (a multiple of 32; WORKGROUP divides both BM BK / 8 and BN BK / 8), quant.glsl and
 // args.glsl. x is f16, stride_x a multiple of 8, k one of BK; rows and n any: the last row and column stand in for those beyond.
 // Weights beyond 65504 saturate, NaN stays.
 #ifndef FM_MATMUL_SLICES_GLSL
@@ -9,7 +9,7 @@
 
 const uint PITCH = (BK + 8u) / 8u; // of a tile's line, in octets of halves: 8 lines then meet all banks
 const uint OCTETS = BK / 8u;
-const uint GROUP = gl_WorkGroupSize.x;
+const uint WORKGROUP = gl_WorkGroupSize.x;
 
 shared uvec4 xs[BM * PITCH]; // [row][k]
 shared uvec4 ws[BN * PITCH]; // [column][k]; with two streams gate in the first half, up in the second
@@ -34,8 +34,8 @@ struct fm_raw { // a unit of quant.glsl: 8 weights
 #else
 #define fm_raw uvec4 // 8 weights that follow one another
 #endif
-#define W_TASKS (BN * OCTETS / GROUP)
-#define X_TASKS (BM * OCTETS / GROUP)
+#define W_TASKS (BN * OCTETS / WORKGROUP)
+#define X_TASKS (BM * OCTETS / WORKGROUP)
 
 uvec4 x_next[X_TASKS];
 fm_raw w_next[W_TASKS];
@@ -53,7 +53,7 @@ fm_u32s weight_of(uint v)
 
 void fetch_w(uint i, uint col0, uint k0, uint tid)
 {
-    uint task = i * GROUP + tid, v = task / OCTETS, t = task & 3u;
+    uint task = i * WORKGROUP + tid, v = task / OCTETS, t = task & 3u;
     uint block = ((column_of(col0, v) * pc.k + k0) >> 5) + task % OCTETS / 4u;
     fm_u32s w = weight_of(v);
 #ifdef FM_W_QUANT
@@ -73,7 +73,7 @@ void fetch_w(uint i, uint col0, uint k0, uint tid)
 
 void keep_w(uint i, uint col0, uint k0, uint tid)
 {
-    uint task = i * GROUP + tid, v = task / OCTETS, t = task & 3u, at = v * PITCH + (task % OCTETS & ~3u);
+    uint task = i * WORKGROUP + tid, v = task / OCTETS, t = task & 3u, at = v * PITCH + (task % OCTETS & ~3u);
 #ifdef FM_W_QUANT
     // a unit is a quad of each half of the block
     uint block = ((column_of(col0, v) * pc.k + k0) >> 5) + task % OCTETS / 4u;
@@ -101,7 +101,7 @@ void keep_w(uint i, uint col0, uint k0, uint tid)
 void fetch(uint row0, uint rows, uint col0, uint k0, uint tid)
 {
     [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
-        uint task = i * GROUP + tid, row = min(row0 + task / OCTETS, rows - 1u);
+        uint task = i * WORKGROUP + tid, row = min(row0 + task / OCTETS, rows - 1u);
         x_next[i] = fm_u32x4s(pc.x).d[((row * pc.stride_x + k0) >> 3) + task % OCTETS];
     }
     [[unroll]] for (uint i = 0u; i < W_TASKS; i++)
@@ -111,7 +111,7 @@ void fetch(uint row0, uint rows, uint col0, uint k0, uint tid)
 void keep(uint col0, uint k0, uint tid)
 {
     [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
-        uint task = i * GROUP + tid;
+        uint task = i * WORKGROUP + tid;
         xs[task / OCTETS * PITCH + task % OCTETS] = x_next[i];
     }
     [[unroll]] for (uint i = 0u; i < W_TASKS; i++)

@@ -71,9 +71,9 @@ shared SCALES scales[2u * LINES];   // of w
 
 // ---- from memory -------------------------------------------------------------------------------------------------
 
-const uint X_TASKS = (BM * BLOCKS * X_UNITS + FM_GROUP - 1u) / FM_GROUP; // 16 bytes each
-const uint S_TASKS = (STEPS + FM_GROUP - 1u) / FM_GROUP;
-const uint W_TASKS = (LINES + FM_GROUP - 1u) / FM_GROUP;
+const uint X_TASKS = (BM * BLOCKS * X_UNITS + FM_WORKGROUP - 1u) / FM_WORKGROUP; // 16 bytes each
+const uint S_TASKS = (STEPS + FM_WORKGROUP - 1u) / FM_WORKGROUP;
+const uint W_TASKS = (LINES + FM_WORKGROUP - 1u) / FM_WORKGROUP;
 
 uvec4 x_next[X_TASKS];
 uvec2 step_next[S_TASKS];
@@ -93,17 +93,17 @@ uint w_block_of(uint col0, uint block0, uint task)
 void fetch(uint row0, uint rows, uint col0, uint block0, uint me)
 {
     [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
-        uint task = min(i * FM_GROUP + me, BM * BLOCKS * X_UNITS - 1u), row = min(row0 + task / (BLOCKS * X_UNITS), rows - 1u);
+        uint task = min(i * FM_WORKGROUP + me, BM * BLOCKS * X_UNITS - 1u), row = min(row0 + task / (BLOCKS * X_UNITS), rows - 1u);
         x_next[i] = FM_CAST(fm_u32x4s, pc.x).d[row * pc.stride_x + block0 * X_UNITS + task % (BLOCKS * X_UNITS)];
     }
     [[unroll]] for (uint i = 0u; i < S_TASKS; i++) {
-        uint task = min(i * FM_GROUP + me, STEPS - 1u), row = min(row0 + task / BLOCKS, rows - 1u);
+        uint task = min(i * FM_WORKGROUP + me, STEPS - 1u), row = min(row0 + task / BLOCKS, rows - 1u);
         uint first = (row * pc.stride_x + (pc.k >> 5) * X_UNITS) * 2u;
         step_next[i] = FM_CAST(fm_u32x2s, pc.x).d[first + block0 + task % BLOCKS];
     }
     fm_planes planes = fm_w_planes(pc.n, pc.k);
     [[unroll]] for (uint i = 0u; i < W_TASKS; i++) {
-        uint task = min(i * FM_GROUP + me, LINES - 1u);
+        uint task = min(i * FM_WORKGROUP + me, LINES - 1u);
         w_next[i] = fm_load_block(FM_WEIGHT(task / BLOCKS / (BN / 2u)), planes, w_block_of(col0, block0, task));
     }
 }
@@ -156,15 +156,15 @@ void keep_w(fm_raw_block raw, uint place, uint task, uint block)
 void keep(uint place, uint col0, uint block0, uint me)
 {
     [[unroll]] for (uint i = 0u; i < X_TASKS; i++) {
-        uint task = i * FM_GROUP + me;
+        uint task = i * FM_WORKGROUP + me;
         if (task < BM * BLOCKS * X_UNITS)
             xs[place * X_SLICE + task / (BLOCKS * X_UNITS) * X_PITCH + task % (BLOCKS * X_UNITS)] = x_next[i];
     }
     [[unroll]] for (uint i = 0u; i < S_TASKS; i++)
-        if (i * FM_GROUP + me < STEPS)
-            steps[place * STEPS + i * FM_GROUP + me] = step_kept(step_next[i]);
+        if (i * FM_WORKGROUP + me < STEPS)
+            steps[place * STEPS + i * FM_WORKGROUP + me] = step_kept(step_next[i]);
     [[unroll]] for (uint i = 0u; i < W_TASKS; i++) {
-        uint task = i * FM_GROUP + me;
+        uint task = i * FM_WORKGROUP + me;
         if (task < LINES)
             keep_w(w_next[i], place, task, w_block_of(col0, block0, task));
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the mat-vec kernels share: how a workgroup is cut up, the sums, and their reduction.
 //
-// A workgroup is FM_GROUP / LANES teams; a team of LANES invocations makes COLS neighbouring columns of y (of gate and
+// A workgroup is FM_WORKGROUP / LANES teams; a team of LANES invocations makes COLS neighbouring columns of y (of gate and
 // of up too) for ROWS rows, its invocations taking turns along k. From rung sg on a team is a whole number of
 // subgroups. Where x is shared (FM_VEC_SHARED_X) a workgroup may make SWEEPS times as many columns, one sweep after the
 // other, so that x is made ready once for all of them.
@@ -30,7 +30,7 @@ const uint SWEEPS = 1;
 #endif
 
 const uint STREAMS = uint(FM_STREAMS);
-const uint TEAMS = FM_GROUP / LANES;
+const uint TEAMS = FM_WORKGROUP / LANES;
 const uint SUMS = COLS * STREAMS * ROWS; // of one team in a sweep; index (column * STREAMS + stream) * ROWS + row
 const uint SWEEP_COLS = TEAMS * COLS;
 const uint GROUP_COLS = SWEEPS * SWEEP_COLS; // columns that a workgroup makes
@@ -57,7 +57,7 @@ const uint PITCH_SUMS = SWEEPS * SUMS;
 #define vec_x(x, at) (x)
 #endif
 
-shared float team_sums[(FM_GROUP / SUBGROUP) * PITCH_SUMS];
+shared float team_sums[(FM_WORKGROUP / SUBGROUP) * PITCH_SUMS];
 
 // position in the workgroup, such that a subgroup is a run of positions
 uint vec_me()
@@ -84,7 +84,7 @@ float total_of(uint first, uint ways)
 float norm_factor(uint first)
 {
 #ifdef FM_VEC_SHARED_X
-    float squares = total_of(SWEEPS * SUMS, FM_GROUP / SUBGROUP);
+    float squares = total_of(SWEEPS * SUMS, FM_WORKGROUP / SUBGROUP);
 #else
     float squares = total_of(first + SUMS, WAYS);
 #endif
@@ -120,7 +120,7 @@ void vec_store(uint me, uint rows)
     keep_sum(me, SWEEPS * SUMS, vec_squares);
 #endif
     barrier();
-    for (uint o = me; o < GROUP_COLS * ROWS; o += FM_GROUP) {
+    for (uint o = me; o < GROUP_COLS * ROWS; o += FM_WORKGROUP) {
         uint r = o / GROUP_COLS, row = gl_WorkGroupID.y * ROWS + r, at = o % GROUP_COLS;
         uint col = gl_WorkGroupID.x * GROUP_COLS + at;
         if (row >= rows || col >= pc.n)

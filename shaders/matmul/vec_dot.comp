@@ -40,7 +40,7 @@ const uint LINES = COLS * STREAMS; // rows of weights that an invocation reads; 
 
 // A piece is what one invocation converts: elements 4t..4t+3 and 16+4t..16+4t+3 of a block, t = piece % 4.
 const uint PIECES = ROWS * CHUNK * 4u;
-const uint TURNS = (PIECES + FM_GROUP - 1u) / FM_GROUP;
+const uint TURNS = (PIECES + FM_WORKGROUP - 1u) / FM_WORKGROUP;
 const uint BATCH = TURNS < 4u ? TURNS : 4u; // pieces loaded before the first is converted
 
 // Four quads a block, each in a plane of its own: h of lo elements, h of hi elements, l of lo, l of hi.
@@ -107,14 +107,14 @@ void store_piece(vec4 lo, vec4 hi, uint row, uint block, uint t, bool wanted)
 void convert_x(uint me, uint x0[ROWS], uint block0, uint blocks)
 {
     for (uint turn = 0u; turn < TURNS; turn += BATCH) {
-        if (ROWS == 1u && block0 + turn * FM_GROUP / 4u >= blocks)
+        if (ROWS == 1u && block0 + turn * FM_WORKGROUP / 4u >= blocks)
             break;
         vec4 lo[BATCH], hi[BATCH];
 #ifdef FM_NORMED
         vec4 norm_lo[BATCH], norm_hi[BATCH];
 #endif
         [[unroll]] for (uint i = 0u; i < BATCH; i++) {
-            uint piece = min((turn + i) * FM_GROUP + me, PIECES - 4u + (me & 3u));
+            uint piece = min((turn + i) * FM_WORKGROUP + me, PIECES - 4u + (me & 3u));
             uint block = min(block0 + piece / 4u % CHUNK, blocks - 1u);
             uint quad = x0[piece / (4u * CHUNK)] + 8u * block + (piece & 3u);
             lo[i] = FM_CAST(fm_f32x4s, pc.x).d[quad];
@@ -125,7 +125,7 @@ void convert_x(uint me, uint x0[ROWS], uint block0, uint blocks)
 #endif
         }
         [[unroll]] for (uint i = 0u; i < BATCH; i++) {
-            uint piece = (turn + i) * FM_GROUP + me, block = piece / 4u % CHUNK;
+            uint piece = (turn + i) * FM_WORKGROUP + me, block = piece / 4u % CHUNK;
             bool wanted = piece < PIECES && block0 + block < blocks;
 #ifdef FM_NORMED
             if (wanted) {

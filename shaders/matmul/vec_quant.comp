@@ -43,7 +43,7 @@ const float RAISED = 1.0;
 
 #if FM_RUNG >= 1
 const uint QUADS = 8u, PITCH = 9u; // of x in a block; of its copy
-shared vec4 staged[STAGE * FM_GROUP * PITCH + 1u];
+shared vec4 staged[STAGE * FM_WORKGROUP * PITCH + 1u];
 
 // Copies the x of this subgroup's blocks, block0 for its first invocation; zeros beyond the last block.
 void stage_x(uint me, uint block0, uint blocks)

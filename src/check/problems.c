@@ -67,7 +67,7 @@ static void matmuls(struct fm_problems *l)
             matmul(l, ops[o], (enum fm_type)t, 320, 300, 136, shallow, can_bias, FM_DATA_NORMAL, false); // and for many rows
             matmul(l, ops[o], (enum fm_type)t, 1024, 1000, 72, shallow, false, FM_DATA_NORMAL, false);
             for (uint32_t bucket = 8; bucket <= 32; bucket *= 2) // kernels of few rows for wide results
-                matmul(l, ops[o], (enum fm_type)t, bucket, bucket / 2 + 1, 8200, shallow, can_bias, FM_DATA_NORMAL, false);
+                matmul(l, ops[o], (enum fm_type)t, bucket, bucket / 2 + 1, 8200, FM_MAX(unit, 128), can_bias, FM_DATA_NORMAL, false);
             // Long sums: more than kernels for most widths hold of x at once, and more than any does.
             static const struct { uint32_t rows, k; } deep[] = {{1, 6400}, {1, 16640}, {2, 8448}, {3, 2304}, {8, 2304}};
             for (size_t i = 0; i < FM_COUNT(deep); i++)

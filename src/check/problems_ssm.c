@@ -80,7 +80,7 @@ static void conv_products(struct fm_problems *l)
                 conv_product(l, op, w, &rows[r], &wide, 512, r % 2 == 0, FM_DATA_NORMAL, false);
                 conv_product(l, op, w, &rows[r], r % 2 ? &odd : &pieces, 3 * least, r % 2, FM_DATA_NORMAL, false);
                 if (o == 0 && r >= 4)
-                    conv_product(l, op, w, &rows[r], &widest, FM_MAX(unit, 64), true, FM_DATA_NORMAL, false);
+                    conv_product(l, op, w, &rows[r], &widest, FM_MAX(unit, 128), true, FM_DATA_NORMAL, false);
             }
             conv_product(l, op, w, &rows[0], &few, least, true, FM_DATA_NORMAL, false);
             conv_product(l, op, w, &rows[0], &odd, 4096, true, FM_DATA_NORMAL, false);

@@ -9,7 +9,7 @@
 
 #define ROWS 8u
 #define COLS 16u
-#define DEPTH 64u
+#define DEPTH 128u
 #define X_OFFSET 256u // in the memory that the host writes: the step's header, x, w
 #define W_OFFSET (X_OFFSET + ROWS * DEPTH * 4u)
 #define INPUT_BYTES (W_OFFSET + COLS * DEPTH * 2u + 256u)
