@@ -99,6 +99,7 @@ struct fm_check_params {
     uint32_t seed;
     enum fm_rung max_rung;
     bool quick;          // not every problem on every kernel: see fm_check_list_make (choose.h)
+    bool as_is;          // only what the selector takes on the device as it is, not on the rungs below
     uint32_t part, parts; // only the kernels of part `part` (from 0) of `parts`; 0 parts = all. Parts can run side by side
     void (*report)(void *user, const struct fm_check_result *result); // after each
     fm_cancel_fn *cancel; // may be NULL

@@ -1,184 +1,15 @@
 // SPDX-License-Identifier: MIT
-// Pairs of problems and kernels, and a choice among them: every kernel meets every kind of problem that fits it, and problems of one
-// kind are shared out among kernels in turn.
-#include "check/choose.h"
+// A choice among pairs of problems and kernels.
+#include "check/pairs.h"
 
-// What a problem may have of its own. LONG: sums, rows or contexts beyond what a workgroup holds at once.
-enum {
-    TRAIT_EVEN,
-    TRAIT_EDGE,
-    TRAIT_LONG,
-    TRAIT_SLOTS,
-    TRAIT_WINDOW,
-    TRAIT_CHUNK,
-    TRAIT_SCALED,
-    TRAIT_BIAS,
-    TRAIT_VERSIONS,
-    TRAIT_HALVES,
-    TRAIT_DATA,                              // with formats one of the awkward kinds, without each
-    TRAIT_VARIANT = TRAIT_DATA + FM_DATA_UNEVEN, // 8 of them
-    TRAIT_BORDER = TRAIT_VARIANT + 8,        // least and greatest of each window of the op's kernel
-    TRAIT_COUNT = TRAIT_BORDER + 2 * FM_KERNEL_WINDOWS
-};
-_Static_assert(TRAIT_COUNT <= 64, "traits are bits of a word");
+#include <stdio.h>
+#include <strings.h>
 
-// How many problems with a trait a kernel meets, if there are so many: kernels of formats have others of their shader beside them.
-#define TIMES_OF_FORMATS 1u
-#define TIMES_ALONE 4u
-#define EVEN_MULTIPLE 16u
-#define LONG_SUM 2048u
-#define LONG_ROWS 256u
-#define LONG_CONTEXT 512u
-
-static uint64_t bit(unsigned trait)
-{
-    return 1ull << trait;
-}
-
-static bool is_even(const struct fm_problem *p)
-{
-    return p->rows == p->bucket && (p->n | p->k | p->head | p->state) % EVEN_MULTIPLE == 0;
-}
-
-static uint64_t traits_of_problem(const struct fm_problem *p)
-{
-    bool long_sum = p->k >= LONG_SUM || p->n >= LONG_SUM, long_rows = p->rows >= LONG_ROWS;
-    bool has_variants = p->w == FM_TYPE_NONE || p->op == FM_OP_ROPE_KV_WRITE || p->op == FM_OP_ROPE_ATTEND;
-    uint64_t traits = 0;
-    if (p->data != FM_DATA_NORMAL)
-        return bit(p->w == FM_TYPE_NONE ? TRAIT_DATA + p->data - 1u : TRAIT_DATA);
-    traits |= bit(is_even(p) ? TRAIT_EVEN : TRAIT_EDGE);
-    traits |= long_sum || long_rows || p->first_pos + p->rows >= LONG_CONTEXT ? bit(TRAIT_LONG) : 0;
-    traits |= p->slots > 1 ? bit(TRAIT_SLOTS) : 0;
-    traits |= p->window > 0 ? bit(TRAIT_WINDOW) : 0;
-    traits |= p->chunk > 0 ? bit(TRAIT_CHUNK) : 0;
-    traits |= p->original > 0 ? bit(TRAIT_SCALED) : 0;
-    traits |= p->bias ? bit(TRAIT_BIAS) : 0;
-    traits |= p->versions > 1 ? bit(TRAIT_VERSIONS) : 0;
-    traits |= has_variants ? bit(TRAIT_VARIANT + p->variant % 8u) : 0;
-    return traits;
-}
-
-static uint64_t traits_of_borders(const struct fm_kernel *kernel, const struct fm_want *want)
-{
-    uint64_t traits = 0;
-    for (unsigned i = 0; i < kernel->n_windows; i++) {
-        const struct fm_window *w = &kernel->window[i];
-        traits |= want->param[w->param] == w->min ? bit(TRAIT_BORDER + 2 * i) : 0;
-        traits |= want->param[w->param] == w->max ? bit(TRAIT_BORDER + 2 * i + 1) : 0;
-    }
-    return traits;
-}
-
-// ---- pairs -------------------------------------------------------------------------------------------------------
-
-static void make_views(const struct fm_caps *caps, enum fm_rung max_rung, struct fm_check_list *list)
-{
-    for (int rung = 0; rung <= (int)max_rung; rung++) {
-        struct fm_caps masked = fm_caps_mask(caps, (enum fm_rung)rung);
-        masked.quirks = 0;
-        if (list->n_views > 0 && list->view[list->n_views - 1].caps.bits == masked.bits)
-            continue;
-        list->view[list->n_views++] = (struct fm_check_view){.caps = masked, .rung = (enum fm_rung)rung};
-    }
-    // Cards with integer dot products and no sums in f16 have kernels of their own.
-    struct fm_caps masked = fm_caps_mask(caps, FM_RUNG_DOT);
-    if (max_rung >= FM_RUNG_DOT && masked.bits & FM_CAP_INT_DOT && masked.bits & FM_CAP_HALF_MATH) {
-        masked.quirks = 0;
-        masked.bits &= ~FM_CAP_HALF_MATH;
-        list->view[list->n_views++] = (struct fm_check_view){.caps = masked, .rung = FM_RUNG_DOT};
-    }
-    if (caps->quirks != 0)
-        list->view[list->n_views++] = (struct fm_check_view){.caps = fm_caps_mask(caps, max_rung), .rung = max_rung};
-}
-
-static enum fm_result add_used(struct fm_check_list *list, struct fm_check_pair *pair, const struct fm_kernel *kernel)
-{
-    uint32_t index = (uint32_t)(kernel - fm_kernels);
-    for (uint32_t i = 0; i < pair->n_used; i++)
-        if (list->used[pair->first_used + i] == index)
-            return FM_OK;
-    enum fm_result r = fm_array_reserve((void **)&list->used, &list->cap_used, list->n_used + 1, sizeof *list->used);
-    if (r)
-        return r;
-    list->used[list->n_used++] = index;
-    pair->n_used++;
-    return FM_OK;
-}
-
-// The kernels of the plan. What cannot be planned is left with its op's kernel: running it tells why.
-static enum fm_result plan_pair(struct fm_check_list *list, struct fm_case *c, struct fm_check_pair *pair)
-{
-    const struct fm_caps *caps = &list->view[pair->view].caps;
-    const struct fm_plan_options options = {.keep_values = true, .no_fuse = true, .narrow_outputs = c->halves};
-    struct fm_layout layout;
-    struct fm_plan plan;
-    enum fm_result r = add_used(list, pair, pair->kernel);
-    if (r || fm_layout_create(&c->graph, caps, &c->dims, 0, &layout))
-        return r;
-    if (fm_plan_create(&c->graph, &layout, caps, &c->dims, &options, &plan) == FM_OK) {
-        for (size_t i = 0; i < plan.n_dispatches && !r; i++)
-            r = add_used(list, pair, plan.dispatches[i].kernel);
-        fm_plan_finish(&plan);
-    }
-    fm_layout_finish(&layout);
-    return r;
-}
-
-// Is there a pair of the same problem, from `first` on, with the same kernels?
-static bool is_known(const struct fm_check_list *list, size_t first, const struct fm_check_pair *pair)
-{
-    for (size_t i = first; i < list->n_pairs; i++) {
-        const struct fm_check_pair *other = &list->pairs[i];
-        if (other->n_used == pair->n_used && pair->n_used > 0 &&
-            memcmp(&list->used[other->first_used], &list->used[pair->first_used], pair->n_used * sizeof *list->used) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool has_name(const struct fm_check_list *list, const struct fm_check_pair *pair, const char *text)
-{
-    bool has = text == NULL || pair->n_used == 0;
-    for (uint32_t i = 0; i < pair->n_used && !has; i++)
-        has = strstr(fm_kernels[list->used[pair->first_used + i]].name, text) != NULL;
-    return has;
-}
-
-static enum fm_result add_pairs(struct fm_check_list *list, const char *kernel_text, const struct fm_problem *p, uint32_t problem)
-{
-    struct fm_case c;
-    size_t first = list->n_pairs;
-    enum fm_result r = fm_case_create(p, &c);
-    if (r)
-        return r;
-    for (uint32_t v = 0; v < list->n_views && !r; v++) {
-        struct fm_check_pair pair = {.problem = problem, .view = v, .first_used = (uint32_t)list->n_used, .chosen = true};
-        struct fm_want want;
-        r = fm_want_from_node(&c.graph, &c.graph.nodes[0], &c.dims, &list->view[v].caps, &want);
-        pair.kernel = r ? NULL : fm_kernel_select(&list->view[v].caps, &want, NULL, NULL);
-        if (!r && !pair.kernel && p->optional) // its parts run there
-            continue;
-        if (pair.kernel)
-            pair.traits = traits_of_problem(p) | traits_of_borders(pair.kernel, &want) |
-                          (p->halves && pair.kernel->y == FM_TYPE_F16 ? bit(TRAIT_HALVES) : 0);
-        if (pair.kernel)
-            r = plan_pair(list, &c, &pair);
-        bool others = pair.kernel && p->x_bytes != 0 && pair.kernel->x_bytes != p->x_bytes; // these have the problem without it
-        if (!r && (others || is_known(list, first, &pair) || !has_name(list, &pair, kernel_text))) {
-            list->n_used = pair.first_used;
-            continue;
-        }
-        if (!r)
-            r = fm_array_reserve((void **)&list->pairs, &list->cap_pairs, list->n_pairs + 1, sizeof *list->pairs);
-        if (!r)
-            list->pairs[list->n_pairs++] = pair;
-    }
-    fm_case_finish(&c);
-    return r;
-}
-
-// ---- choice ------------------------------------------------------------------------------------------------------
+// How many problems with a trait are run, if there are so many: of a family, whatever they cost; of a kernel, those that need no further
+// pipelines. Kernels of formats have others of their shader beside them.
+static const struct times {
+    uint32_t of_family, of_kernel;
+} with_formats = {1, 1}, without = {2, 4};
 
 // Pairs by kernel: those of kernel k are at[first[k]] to at[first[k + 1] - 1].
 struct by_kernel {
@@ -204,57 +35,145 @@ static enum fm_result sort_by_kernel(const struct fm_check_list *list, struct by
 // The borders are those of the op's kernel.
 static uint64_t traits_for(const struct fm_check_pair *pair, uint32_t kernel)
 {
-    return pair->kernel == &fm_kernels[kernel] ? pair->traits : pair->traits & (bit(TRAIT_BORDER) - 1);
+    return pair->kernel == &fm_kernels[kernel] ? pair->traits : pair->traits & ((1ull << TRAIT_BORDER) - 1);
 }
 
-static void count_traits(uint64_t traits, uint32_t met[TRAIT_COUNT])
+struct met {
+    uint32_t times[TRAIT_COUNT];
+};
+
+static void count_traits(uint64_t traits, struct met *met)
 {
     for (unsigned t = 0; t < TRAIT_COUNT; t++)
-        met[t] += traits >> t & 1;
+        met->times[t] += traits >> t & 1;
 }
 
-static uint32_t count_missing(uint64_t traits, const uint32_t met[TRAIT_COUNT], uint32_t times)
+static uint32_t count_missing(uint64_t traits, const struct met *met, uint32_t times)
 {
     uint32_t n = 0;
     for (unsigned t = 0; t < TRAIT_COUNT; t++)
-        n += (traits >> t & 1) && met[t] < times;
+        n += (traits >> t & 1) && met->times[t] < times;
     return n;
 }
 
-// Until nothing is missing, the pair that has most of what is; among equals another one for each kernel.
-static void choose_for(struct fm_check_list *list, uint32_t kernel, const uint32_t *pairs, uint32_t n)
+// ---- families ----------------------------------------------------------------------------------------------------
+
+#define NAME_BYTES 96
+
+struct choice {
+    struct fm_check_list *list;
+    uint32_t *family; // [fm_kernel_count]: first kernel of the family
+    struct met *met;  // [fm_kernel_count]: of families
+    struct fm_map made; // the pipelines of chosen pairs
+};
+
+// The name without the format. Formats of other blocks are decoded by other code.
+static void family_name(const struct fm_kernel *kernel, char out_name[NAME_BYTES])
 {
-    const uint32_t times = fm_kernels[kernel].w == FM_TYPE_NONE ? TIMES_ALONE : TIMES_OF_FORMATS;
-    uint32_t met[TRAIT_COUNT] = {0};
+    const struct fm_type_info *info = kernel->w == FM_TYPE_NONE ? NULL : fm_type_info(kernel->w);
+    size_t length = info ? strlen(info->name) : 0;
+    const char *at = kernel->name;
+    while (info && *at && !(at[0] == '_' && strncasecmp(at + 1, info->name, length) == 0 && (at[length + 1] == '_' || !at[length + 1])))
+        at++;
+    if (info && *at)
+        snprintf(out_name, NAME_BYTES, "%u %.*s%s", info->block_elems, (int)(at - kernel->name), kernel->name, at + 1 + length);
+    else
+        snprintf(out_name, NAME_BYTES, "%s", kernel->name);
+}
+
+static enum fm_result find_families(uint32_t *family)
+{
+    struct fm_map map = {0};
+    char (*names)[NAME_BYTES] = fm_alloc_zero(fm_kernel_count, sizeof *names);
+    enum fm_result r = names ? FM_OK : fm_nomem();
+    for (uint32_t k = 0; k < fm_kernel_count && !r; k++) {
+        family_name(&fm_kernels[k], names[k]);
+        if (fm_map_get(&map, names[k], strlen(names[k]), &family[k]))
+            continue;
+        family[k] = k;
+        r = fm_map_put(&map, names[k], strlen(names[k]), k, NULL);
+    }
+    fm_map_finish(&map);
+    fm_free(names);
+    return r;
+}
+
+// ---- choice ------------------------------------------------------------------------------------------------------
+
+static bool needs_pipelines(const struct choice *c, const struct fm_check_pair *pair)
+{
+    uint32_t value;
+    for (uint32_t i = 0; i < pair->n_pipelines; i++)
+        if (!fm_map_get(&c->made, &c->list->pipelines[pair->first_pipeline + i], sizeof(uint64_t), &value))
+            return true;
+    return false;
+}
+
+static enum fm_result take(struct choice *c, struct fm_check_pair *pair)
+{
+    enum fm_result r = FM_OK;
+    pair->chosen = true;
+    for (uint32_t i = 0; i < pair->n_pipelines && !r; i++)
+        r = fm_map_put(&c->made, &c->list->pipelines[pair->first_pipeline + i], sizeof(uint64_t), 0, NULL);
+    for (uint32_t i = 0; i < pair->n_used; i++) {
+        uint32_t kernel = c->list->used[pair->first_used + i];
+        count_traits(traits_for(pair, kernel), &c->met[c->family[kernel]]);
+    }
+    return r;
+}
+
+// Until nothing is missing, the pair that has most of what is; among equals another one for each kernel.
+static enum fm_result choose_for(struct choice *c, uint32_t kernel, const uint32_t *pairs, uint32_t n)
+{
+    const struct times *times = fm_kernels[kernel].w == FM_TYPE_NONE ? &without : &with_formats;
+    struct met met = {0}, *const of_family = &c->met[c->family[kernel]];
+    bool is_run = false;
     for (uint32_t i = 0; i < n; i++)
-        if (list->pairs[pairs[i]].chosen)
-            count_traits(traits_for(&list->pairs[pairs[i]], kernel), met);
+        if (c->list->pairs[pairs[i]].chosen) {
+            is_run = true;
+            count_traits(traits_for(&c->list->pairs[pairs[i]], kernel), &met);
+        }
     for (;;) {
         struct fm_check_pair *best = NULL;
         uint32_t most = 0;
         for (uint32_t i = 0; i < n; i++) {
-            struct fm_check_pair *pair = &list->pairs[pairs[(kernel + i) % n]];
-            uint32_t gain = pair->chosen ? 0 : count_missing(traits_for(pair, kernel), met, times);
+            struct fm_check_pair *pair = &c->list->pairs[pairs[(kernel + i) % n]];
+            if (pair->chosen)
+                continue;
+            uint64_t traits = traits_for(pair, kernel);
+            uint32_t gain = TRAIT_COUNT * count_missing(traits, of_family, times->of_family);
+            if (!is_run || !needs_pipelines(c, pair))
+                gain += !is_run + count_missing(traits, &met, times->of_kernel);
             if (gain > most) {
                 most = gain;
                 best = pair;
             }
         }
         if (!best)
-            return;
-        best->chosen = true;
-        count_traits(traits_for(best, kernel), met);
+            return FM_OK;
+        enum fm_result r = take(c, best);
+        if (r)
+            return r;
+        is_run = true;
+        count_traits(traits_for(best, kernel), &met);
     }
 }
 
 static enum fm_result choose(struct fm_check_list *list)
 {
     struct by_kernel by = {0};
-    enum fm_result r = sort_by_kernel(list, &by);
+    struct choice c = {.list = list, .family = fm_alloc_zero(fm_kernel_count, sizeof *c.family),
+                       .met = fm_alloc_zero(fm_kernel_count, sizeof *c.met)};
+    enum fm_result r = c.family && c.met ? find_families(c.family) : fm_nomem();
+    if (!r)
+        r = sort_by_kernel(list, &by);
     for (size_t i = 0; i < list->n_pairs && !r; i++)
         list->pairs[i].chosen = list->pairs[i].kernel == NULL;
     for (uint32_t k = 0; k < fm_kernel_count && !r; k++)
-        choose_for(list, k, by.at + by.first[k], by.first[k + 1] - by.first[k]);
+        r = choose_for(&c, k, by.at + by.first[k], by.first[k + 1] - by.first[k]);
+    fm_map_finish(&c.made);
+    fm_free(c.family);
+    fm_free(c.met);
     fm_free(by.first);
     fm_free(by.at);
     return r;
@@ -270,21 +189,12 @@ static void keep_part(struct fm_check_list *list, const struct fm_check_params *
     }
 }
 
-static bool wanted(const struct fm_check_params *params, const struct fm_problem *p)
-{
-    return !p->bench && (!params->problem || strstr(p->name, params->problem)) &&
-           (!params->op || strcmp(params->op, fm_op_info(p->op)->name) == 0);
-}
-
 enum fm_result fm_check_list_make(const struct fm_caps *caps, const struct fm_check_params *params, const struct fm_problem *problems,
                                   size_t n_problems, struct fm_check_list *out_list)
 {
     enum fm_result r = FM_OK;
     *out_list = (struct fm_check_list){0};
-    make_views(caps, params->max_rung, out_list);
-    for (size_t i = 0; i < n_problems && !r; i++)
-        if (wanted(params, &problems[i]))
-            r = add_pairs(out_list, params->kernel, &problems[i], (uint32_t)i);
+    r = fm_check_pairs_make(caps, params, problems, n_problems, out_list);
     if (!r && params->quick)
         r = choose(out_list);
     if (!r)
@@ -296,5 +206,6 @@ void fm_check_list_finish(struct fm_check_list *list)
 {
     fm_free(list->pairs);
     fm_free(list->used);
+    fm_free(list->pipelines);
     *list = (struct fm_check_list){0};
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The kernel suite on one device: every problem, every rung that the device reaches. One line per failure, with the
 // command that repeats it.
-// Usage: test_kern [--device SEL] [--rung RUNG] [--op OP] [--kernel TEXT] [--problem TEXT] [--seed N] [--quick] [--part I/N] [-v]
+// Usage: test_kern [--device SEL] [--rung RUNG] [--op OP] [--kernel TEXT] [--problem TEXT] [--seed N] [--quick] [--as-is] [--part I/N]
+//        [-v]
 // --quick: not every problem on every kernel, but every kind of problem that fits a kernel (src/check/choose.h).
+// --as-is: only kernels that the selector takes on the device as it is, not those of the rungs below.
 // --part I/N: part I, from 1, of the kernels in N parts.
 #include "check/check.h"
 
@@ -48,6 +50,10 @@ int main(int argc, char **argv)
         }
         if (strcmp(argv[i], "--quick") == 0) {
             params.quick = true;
+            continue;
+        }
+        if (strcmp(argv[i], "--as-is") == 0) {
+            params.as_is = true;
             continue;
         }
         if (strcmp(argv[i], "--device") == 0)
