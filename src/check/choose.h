@@ -17,7 +17,7 @@ struct fm_check_pair {
     const struct fm_kernel *kernel;   // of the problem's op; NULL = there is none
     uint32_t first_used, n_used;      // in `used`: all kernels of the plan (the op's, and those of lowered ops), each once
     uint32_t first_pipeline, n_pipelines; // in `pipelines`: one of each dispatch of the plan
-    uint64_t traits;                  // what the problem has of its own (choose.c)
+    uint64_t traits;                  // what the problem has of its own (pairs.h)
     bool chosen;
 };
 

@@ -98,7 +98,7 @@ static enum fm_result want_by_op(const struct look *l, struct fm_want *want)
         want->param[FM_PARAM_HEAD] = a->repeat > 1 ? a->head : dim(l, 0, 1);
         want->param[FM_PARAM_STATE] = dim(l, 1, 1);
         return FM_OK;
-    case FM_OP_SELECTIVE_SCAN: // HEADS_PER_BC: of b or of c, the smaller number
+    case FM_OP_SELECTIVE_SCAN: // HEADS_PER_BC: channels that share a row of b, or that share a row of c: whichever are fewer
         set_width(want, dim(l, 0, 1), dim(l, 0, 1));
         want->param[FM_PARAM_STATE] = a->state;
         want->param[FM_PARAM_HEADS_PER_BC] = a->heads == 0 || a->heads_kv == 0 ? 0 : dim(l, 0, 1) / FM_MAX(a->heads, a->heads_kv);
