@@ -51,6 +51,8 @@ static void matmuls(struct fm_problems *l)
                 uint32_t k = unit == 1 ? 61 : unit * 3;
                 matmul(l, ops[o], (enum fm_type)t, rows[r].bucket, rows[r].rows, 67, k, can_bias && r % 2, FM_DATA_NORMAL, false);
             }
+            if (unit > 1) // kernels that go along k in turns of 128: three turns, a bias, columns that fill no tile
+                matmul(l, ops[o], (enum fm_type)t, 8, 7, 67, FM_MAX(unit, 128) * 3, can_bias, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 1, 1, 1, unit == 1 ? 1 : unit, can_bias, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 1, 1, 300, 4096, false, FM_DATA_NORMAL, false);
             matmul(l, ops[o], (enum fm_type)t, 32, 17, 257, 1280, can_bias, FM_DATA_NORMAL, false);

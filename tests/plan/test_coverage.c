@@ -90,12 +90,14 @@ static void test_quick_choice(void **state)
         struct fm_check_list all, some;
         uint64_t traits[FM_RUNG_COUNT] = {0}, met_traits[FM_RUNG_COUNT] = {0};
         size_t n_chosen = 0;
+        memset(met, 0, fm_kernel_count * sizeof *met);
         assert_int_equal(fm_check_list_make(&caps, &whole, problems, count, &all), FM_OK);
         assert_int_equal(fm_check_list_make(&caps, &quick, problems, count, &some), FM_OK);
         assert_int_equal(all.n_pairs, some.n_pairs);
         for (size_t i = 0; i < all.n_pairs; i++) {
             const struct fm_check_pair *pair = &some.pairs[i];
             assert_true(all.pairs[i].chosen);
+            assert_non_null(pair->kernel);
             traits[pair->kernel->rung] |= pair->traits;
             if (!pair->chosen)
                 continue;
