@@ -21,6 +21,9 @@
 
 #ifdef FM_NORMED
 
+#if TURN != 1
+#error products of normed rows go along k a unit at a time
+#endif
 #define X_ROWS (BLOCKS * FM_ORDER_COLS) // of which a lane has pieces
 fm_raw_x norm[2];                       // of the present unit
 float x_scale[X_ROWS], squares[X_ROWS];
@@ -65,21 +68,20 @@ void see_peaks(inout float peak[X_ROWS])
     }
 }
 
-// From the first unit of turn `first`, which was fetched; `again`: from all units of the subgroup, for rows that f16 did not hold, and
-// the first unit is fetched again.
-void choose_scales(bool again, uint row0, uint rows, uint first, uint turns, uint lane)
+// From the first unit, which was fetched; `again`: from all units of the subgroup, for rows that f16 did not hold, and the first unit is
+// fetched again.
+void choose_scales(bool again, uint row0, uint rows, uint first, uint units, uint lane)
 {
     float peak[X_ROWS];
     [[unroll]] for (uint i = 0u; i < X_ROWS; i++)
         peak[i] = squares[i] = 0.0;
     see_peaks(peak);
     if (again) {
-        for (uint turn = first; turn < turns; turn += SUBGROUPS)
-            for (uint u = 0u; u < TURN; u++) {
-                fetch_x(row0, rows, turn * TURN + u, lane);
-                see_peaks(peak);
-            }
-        fetch_x(row0, rows, first * TURN, lane);
+        for (uint unit = first + SUBGROUPS; unit < units; unit += SUBGROUPS) {
+            fetch_x(row0, rows, unit, lane);
+            see_peaks(peak);
+        }
+        fetch_x(row0, rows, first, lane);
     }
     [[unroll]] for (uint i = 0u; i < X_ROWS; i++) {
         uint power = clamp(floatBitsToUint(largest_over_lanes(peak[i])) & 0x7f800000u, 7u << 23, 253u << 23);
@@ -128,7 +130,7 @@ const float X_SCALE = 1.0 / 64.0; // x up to 4e6
 #define row_factor(row) (1.0 / X_SCALE)
 #endif
 #define see_high(i, high)
-#define choose_scales(again, row0, rows, first, turns, lane)
+#define choose_scales(again, row0, rows, first, units, lane)
 #define keep_norm()
 #define any_overflow() false
 #define keep_rows(subgroup, lane)
